@@ -1,0 +1,74 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both set up everything they need, with progress, and ask nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+LOCKS := requirements/dev.txt requirements/uv.txt pyproject.toml
+export OMP_NUM_THREADS ?= 1
+export PYTHONUNBUFFERED := 1
+
+# make demo MODEL=tiny | CLUSTER=kind | KUBECONFIG=… IMAGE_REPOSITORY=…
+MODEL ?= smollm2
+CLUSTER ?= $(if $(KUBECONFIG),existing,testbed)
+IMAGE_REPOSITORY ?=
+# make test PYTEST_FLAGS="--allow-missing-tier T3"
+PYTEST_FLAGS ?=
+
+.PHONY: help tools demo demo-down test test-unit test-process test-cluster test-e2e test-gpu lint format manifests bench bench-full images venv lock
+
+help: ## what can be typed here
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+demo: venv ## a real Kubernetes, a real fine-tuning, a gate that refuses (MODEL=tiny, CLUSTER=kind, KUBECONFIG=…)
+	@$(PY) -m demo --model "$(MODEL)" --cluster "$(CLUSTER)" --image-repository "$(IMAGE_REPOSITORY)"
+
+demo-down: venv ## take the demo's cluster away; the host is as it was
+	@$(PY) -m demo --down --cluster "$(CLUSTER)"
+
+test: venv tools lint ## lint and every tier, T0 to T3
+	@$(PY) -m pytest tests/unit tests/process tests/cluster tests/e2e $(PYTEST_FLAGS)
+
+test-unit: venv ## T0: no cluster, under a minute
+	@$(PY) -m pytest tests/unit $(PYTEST_FLAGS)
+
+test-process: venv ## T0: real trainer processes, killed and resumed
+	@$(PY) -m pytest tests/process $(PYTEST_FLAGS)
+
+test-cluster: venv ## T1 and T2: a real API server, fake nodes
+	@$(PY) -m pytest tests/cluster $(PYTEST_FLAGS)
+
+test-e2e: venv ## T3: real pods on a real node
+	@$(PY) -m pytest tests/e2e $(PYTEST_FLAGS)
+
+tools: venv
+	@$(PY) -c "from finetune_testbed import debian; debian.ensure(debian.PROMTOOL_REQUIREMENTS, print)"
+
+test-gpu: ## on a machine with an accelerator, with the versions it has
+	@python3 -m pytest -c tests/gpu/pytest.ini --rootdir=. tests/gpu -p no:cacheprovider $(PYTEST_FLAGS)
+
+lint: venv ## ruff, mypy --strict, import law, manifest drift, helm lint, shellcheck
+	@hack/lint.sh
+
+format: venv ## let ruff format and fix
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+manifests: venv ## write crds/, the chart's CRDs and docs/reference/ from the models
+	@hack/manifests.sh
+
+bench: venv ## small benchmarks: ratios and counts, printed as the tables of docs/performance.md
+	@$(PY) -m tests.performance
+
+bench-full: venv ## the same at full size (an hour)
+	@$(PY) -m tests.performance --full
+
+images: venv ## build both images with BuildKit into the testbed's cache
+	@$(PY) -m demo --images-only
+
+venv: $(VENV)/.ready ## the Python environment (hash-locked; 6 GB, a minute from a warm cache)
+
+$(VENV)/.ready: $(LOCKS)
+	@hack/venv.sh $(VENV)
+
+lock: ## renew the lock files from requirements/*.in
+	@hack/lock.sh
