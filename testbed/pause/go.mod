@@ -1,0 +1,3 @@
+module finetune.dev/testbed/pause
+
+go 1.26.0

@@ -1,0 +1,66 @@
+"""Every test belongs to a tier, and the summary names all tiers, missing ones too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = """
+import pytest
+
+def test_folder_decides(): pass
+
+@pytest.mark.t2
+def test_marker_decides(): pass
+
+def test_fixture_decides(t1): pass
+"""
+
+
+def run(folder: Path, *arguments: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
+    """A session of its own. Its state root is a file, so no testbed can start."""
+    tests = folder / "tests" / "unit"
+    tests.mkdir(parents=True)
+    (tests / "test_it.py").write_text(TESTS)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  t1: x\n  t2: x\n  t3: x\n")
+    blocked = folder / "file"
+    blocked.touch()
+    environment = {
+        **os.environ,
+        "FINETUNE_TESTBED_STATE": str(blocked / "state"),
+        "CI": "true" if ci else "false",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    plugins = ["-p", "finetune_testbed.pytest_plugin", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *plugins, *arguments, str(tests)],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_tier_that_cannot_start_fails(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert "tier T1 cannot start" in done.stdout
+    assert "T0  1 passed" in done.stdout
+    assert "T1  1 failed - cannot start:" in done.stdout
+    assert "T2  1 passed" in done.stdout
+    assert "T3  no test selected" in done.stdout
+
+
+def test_a_missing_tier_that_is_allowed_is_skipped_by_name(tmp_path: Path) -> None:
+    done = run(tmp_path, "--allow-missing-tier", "T1")
+    assert done.returncode == 0
+    assert "T1  1 skipped - cannot start:" in done.stdout
+
+
+def test_in_ci_no_tier_may_be_missing(tmp_path: Path) -> None:
+    done = run(tmp_path, "--allow-missing-tier", "T1", ci=True)
+    assert done.returncode == 1
+    assert "T1  1 failed - cannot start:" in done.stdout
+
+
+def test_tiers_can_be_selected_by_marker(tmp_path: Path) -> None:
+    done = run(tmp_path, "-m", "not t1")
+    assert done.returncode == 0
+    assert "T1  no test selected" in done.stdout

@@ -1,0 +1,39 @@
+"""The key of an image changes with what gets into it, and with nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finetune_testbed import images
+from finetune_testbed.images import recipes
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_a_changed_input_means_a_new_key_and_anything_else_does_not(name: str, tmp_path: Path) -> None:
+    recipe = recipes.find(name)
+    root = tmp_path / "checkout"
+    for path in recipes.files(images.ROOT, (recipe.dockerfile, f"{recipe.dockerfile}.dockerignore", *recipe.inputs)):
+        copy = root / path.relative_to(images.ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    key = recipes.content_key(recipe, root, "sha256:0")
+    assert key == recipes.content_key(recipe, images.ROOT, "sha256:0")
+    (root / "README.md").write_text("not part of any image")
+    assert recipes.content_key(recipe, root, "sha256:0") == key
+    changed = root / "trainer_image/finetune_trainer/contract/__init__.py"
+    changed.write_text(changed.read_text() + "\n# one more line\n")
+    assert recipes.content_key(recipe, root, "sha256:0") != key
+    assert recipes.content_key(recipe, root, "sha256:1") != key
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_the_key_covers_what_the_build_may_see(name: str) -> None:
+    recipe = recipes.find(name)
+    ignore = (images.ROOT / f"{recipe.dockerfile}.dockerignore").read_text().splitlines()
+    assert {line.removeprefix("!") for line in ignore if line.startswith("!")} == set(recipe.inputs)
+
+
+def test_an_unknown_image_is_refused_with_those_there_are() -> None:
+    with pytest.raises(recipes.UnknownImageError, match="known: operator, trainer"):
+        recipes.find("server")
