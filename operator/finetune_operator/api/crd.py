@@ -1,0 +1,152 @@
+"""The custom resource definitions, written from the models: ``python -m finetune_operator.api.crd FOLDER``."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune_operator.api import finetunejob
+from finetune_operator.api.base import GROUP, VERSION, ApiModel
+from finetune_operator.api.finetunejob import FineTuneJob
+from finetune_operator.api.markers import RULES_KEY
+from finetune_operator.api.schema import structural_schema, without_defaults
+
+
+@dataclass(frozen=True)
+class PrinterColumn:
+    """A column of ``kubectl get``; ``wide`` ones appear with ``-o wide``."""
+
+    name: str
+    json_path: str
+    description: str
+    type: str = "string"
+    wide: bool = False
+
+    def to_manifest(self) -> dict[str, Any]:
+        column: dict[str, Any] = {"name": self.name, "type": self.type, "jsonPath": self.json_path, "description": self.description}
+        return {**column, "priority": 1} if self.wide else column
+
+
+@dataclass(frozen=True)
+class CrdSpec:
+    """What a kind's definition says beyond its schema."""
+
+    model: type[ApiModel]
+    kind: str
+    plural: str
+    singular: str
+    description: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ("finetuning",)
+    columns: tuple[PrinterColumn, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return f"{self.plural}.{GROUP}"
+
+    def to_manifest(self) -> dict[str, Any]:
+        names = {
+            "kind": self.kind,
+            "listKind": f"{self.kind}List",
+            "plural": self.plural,
+            "singular": self.singular,
+            "shortNames": list(self.short_names),
+            "categories": list(self.categories),
+        }
+        version = {
+            "name": VERSION,
+            "served": True,
+            "storage": True,
+            "schema": {"openAPIV3Schema": self._schema()},
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": [column.to_manifest() for column in self.columns],
+        }
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": self.name},
+            "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+        }
+
+    def _schema(self) -> dict[str, Any]:
+        whole = structural_schema(self.model)
+        properties = whole["properties"]
+        schema: dict[str, Any] = {
+            "type": "object",
+            "description": self.description,
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": {"type": "string"},
+                "kind": {"type": "string"},
+                "metadata": {"type": "object"},
+                "spec": properties["spec"],
+                "status": without_defaults(properties["status"]),
+            },
+        }
+        if RULES_KEY in whole:
+            schema[RULES_KEY] = whole[RULES_KEY]
+        return schema
+
+
+def _condition(type_: str, part: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{part}'
+
+
+FINETUNEJOB = CrdSpec(
+    model=FineTuneJob,
+    kind=finetunejob.KIND,
+    plural=finetunejob.PLURAL,
+    singular=finetunejob.SINGULAR,
+    short_names=finetunejob.SHORT_NAMES,
+    description="A desired adapter: from which model and data, how it is trained, what it is checked by and where it goes.",
+    columns=(
+        PrinterColumn("Ready", _condition("Ready", "status"), "Whether the current spec's adapter is trained, checked and published."),
+        PrinterColumn("Reason", _condition("Ready", "reason"), "Why it is ready or not."),
+        PrinterColumn("Stage", ".spec.stage", "How it learns."),
+        PrinterColumn("Tuner", ".spec.tuner.type", "Which weights it learns."),
+        PrinterColumn("Step", ".status.currentRun.stepText", "Optimizer steps done, of how many."),
+        PrinterColumn("Loss", ".status.currentRun.loss", "Training loss."),
+        PrinterColumn("ETA", ".status.currentRun.eta", "Time left of the active step."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        PrinterColumn("Run", ".status.currentRun.number", "Number of the current run.", type="integer", wide=True),
+        PrinterColumn("Dataset", ".status.dataset.digest", "Digest of the sealed dataset.", wide=True),
+        PrinterColumn("Artifact", ".status.artifact.uri", "Where the adapter lies.", wide=True),
+        PrinterColumn("Message", _condition("Ready", "message"), "What happened and what to do next.", wide=True),
+    ),
+)
+
+KINDS = (FINETUNEJOB,)
+
+HEADER = "# Generated from finetune_operator.api by hack/manifests.sh; do not edit.\n"
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    """The same text for the same manifest, always."""
+    plain = json.loads(json.dumps(manifest))  # no shared objects, which YAML would write as anchors
+    return HEADER + yaml.safe_dump(plain, sort_keys=False, width=140, allow_unicode=True)
+
+
+def file_name(kind: CrdSpec) -> str:
+    return f"{GROUP}_{kind.plural}.yaml"
+
+
+def kept_by_helm(kind: CrdSpec) -> dict[str, Any]:
+    """The definition as the chart installs it: uninstalling the release must not delete every object of the kind."""
+    manifest = kind.to_manifest()
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}}
+
+
+def write_all(folder: Path) -> list[Path]:
+    """Write one file per kind; returns the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / file_name(kind) for kind in KINDS]
+    for kind, path in zip(KINDS, written, strict=True):
+        path.write_text(to_yaml(kind.to_manifest()), encoding="utf-8")
+    return written
+
+
+if __name__ == "__main__":
+    write_all(Path(sys.argv[1] if len(sys.argv) > 1 else "crds"))

@@ -1,0 +1,249 @@
+"""The closed list of reasons: every ``reason`` of every condition and Event, with what it means and what to do next.
+
+Reasons are API: alerts and scripts compare them. docs/reference/reasons.md is generated from here, and a reason that is not here cannot be
+written, because decisions take members of ``Reason``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from finetune_operator.api.conditions import ConditionType as C
+
+
+class Reason(StrEnum):
+    # The spec
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    # Waiting and going on
+    RUN_PENDING = "RunPending"
+    IN_PROGRESS = "InProgress"
+    NEWER_SPEC_WAITING = "NewerSpecWaiting"
+    PREPARING = "Preparing"
+    PREPARED = "Prepared"
+    QUEUED = "Queued"
+    WAITING_FOR_NODE = "WaitingForNode"
+    WAITING_FOR_VOLUME = "WaitingForVolume"
+    WAITING_FOR_IMAGE = "WaitingForImage"
+    STARTING = "Starting"
+    ADMITTED = "Admitted"
+    TRAINING = "Training"
+    TRAINED = "Trained"
+    INTERRUPTED = "Interrupted"
+    RETRYING = "Retrying"
+    PUBLISHING = "Publishing"
+    PUBLISHED = "Published"
+    SUSPENDED = "Suspended"
+    SUSPENDING = "Suspending"
+    NOT_STARTED = "NotStarted"
+    NOT_SUSPENDED = "NotSuspended"
+    # Verdicts
+    GATE_PASSED = "GatePassed"
+    NOT_GATED = "NotGated"
+    GATE_REJECTED = "GateRejected"
+    GATE_INCONCLUSIVE = "GateInconclusive"
+    # Ends
+    RUN_SUCCEEDED = "RunSucceeded"
+    ARTIFACT_REUSED = "ArtifactReused"
+    SPEC_ACCEPTED = "SpecAccepted"
+    CANCELLED = "Cancelled"
+    REPLACED = "Replaced"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    DATA_REJECTED = "DataRejected"
+    CONFIGURATION_REJECTED = "ConfigurationRejected"
+    MODEL_REJECTED = "ModelRejected"
+    DIVERGED = "Diverged"
+    OUT_OF_MEMORY = "OutOfMemory"
+    STORAGE_FAILED = "StorageFailed"
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    NO_PROGRESS = "NoProgress"
+    # What the cluster refuses
+    CLAIM_MISSING = "ClaimMissing"
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    FORBIDDEN = "Forbidden"
+    CHILD_REFUSED = "ChildRefused"
+    NAME_TAKEN = "NameTaken"
+    CHILD_DELETED = "ChildDeleted"
+    POD_LOST = "PodLost"
+    INTERNAL = "Internal"
+
+
+SUMMARY = (C.READY, C.RECONCILING, C.STALLED, C.COMPLETE, C.FAILED)
+"""``Ready`` and the conditions that repeat its reason."""
+STEPS = (C.PREPARED, C.ADMITTED, C.TRAINED, C.PUBLISHED)
+"""The condition of the step that is concerned; for the train step also ``Admitted``."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a reason means, on which conditions it appears, and what a person does next."""
+
+    conditions: tuple[C, ...]
+    meaning: str
+    next_action: str = "Nothing."
+    stalls: bool = False
+    """Whether nothing will happen until somebody changes something."""
+
+
+_EVERYWHERE = (*STEPS, *SUMMARY)
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.ACCEPTED: Explanation((C.ACCEPTED,), "The spec is valid."),
+    Reason.INVALID_SPEC: Explanation(
+        (C.ACCEPTED, *SUMMARY),
+        "The stored spec does not fit its schema; the message names the field.",
+        "Correct the field it names.",
+        True,
+    ),
+    Reason.RUN_PENDING: Explanation(_EVERYWHERE, "A run is about to begin."),
+    Reason.IN_PROGRESS: Explanation((C.STALLED, C.COMPLETE, C.FAILED), "The run goes on; Ready says where it is."),
+    Reason.NEWER_SPEC_WAITING: Explanation(
+        SUMMARY,
+        "The spec changed during a run; the newest spec runs when this run has ended.",
+        "Nothing; or set runPolicy.concurrency to Replace, or runPolicy.cancel to the number of the run.",
+    ),
+    Reason.PREPARING: Explanation((C.PREPARED, *SUMMARY), "The data are being read, checked and sealed, without an accelerator."),
+    Reason.PREPARED: Explanation((C.PREPARED,), "The dataset is sealed and the estimate is in status."),
+    Reason.QUEUED: Explanation(_EVERYWHERE, "The queue has not admitted the train step yet.", "Wait, or look at the queue's quota."),
+    Reason.WAITING_FOR_NODE: Explanation(
+        _EVERYWHERE,
+        "No node can take the pod now; the message quotes the scheduler. Clears by itself when one can.",
+        "Add a node that fits, free one, or change spec.resources.",
+    ),
+    Reason.WAITING_FOR_VOLUME: Explanation(
+        _EVERYWHERE, "A volume is not mounted yet; the message quotes the node.", "Check the claim and its storage class."
+    ),
+    Reason.WAITING_FOR_IMAGE: Explanation(
+        _EVERYWHERE,
+        "The node cannot pull the trainer image; the message quotes it. Clears by itself when it can.",
+        "Check the image name and imagePullSecrets of the operator's installation.",
+    ),
+    Reason.STARTING: Explanation(_EVERYWHERE, "The pod is created and has not started yet."),
+    Reason.ADMITTED: Explanation((C.ADMITTED,), "The train step runs, or ran, on a node."),
+    Reason.TRAINING: Explanation((C.TRAINED, C.EVALUATED, *SUMMARY), "The model trains; see Step, Loss and ETA."),
+    Reason.TRAINED: Explanation((C.TRAINED,), "Training reached its end."),
+    Reason.INTERRUPTED: Explanation(
+        _EVERYWHERE, "The pod was evicted or stopped; the next attempt resumes from the last sealed checkpoint."
+    ),
+    Reason.RETRYING: Explanation(_EVERYWHERE, "An attempt failed for a reason that may pass; another one is coming."),
+    Reason.PUBLISHING: Explanation((C.PUBLISHED, *SUMMARY), "The artifact is being copied to its destination."),
+    Reason.PUBLISHED: Explanation((C.PUBLISHED,), "The artifact lies at its destination."),
+    Reason.SUSPENDED: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend holds the run.", "Set spec.suspend to false."),
+    Reason.SUSPENDING: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend is set; the running pod seals a checkpoint and ends."),
+    Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED), "An earlier step has not ended, or no run has begun."),
+    Reason.NOT_SUSPENDED: Explanation((C.SUSPENDED,), "spec.suspend is not set."),
+    Reason.GATE_PASSED: Explanation((C.EVALUATED,), "The tuned model beats the base model as the gate demands."),
+    Reason.NOT_GATED: Explanation((C.EVALUATED,), "No gate was asked for; the measured figures are in status."),
+    Reason.GATE_REJECTED: Explanation(
+        (C.EVALUATED, *SUMMARY),
+        "The tuned model does not beat the base model by the margin asked for. The artifact is kept, marked as not promotable.",
+        "Change data, learning rate or margin; status.evaluation shows the figures.",
+        True,
+    ),
+    Reason.GATE_INCONCLUSIVE: Explanation(
+        (C.EVALUATED, *SUMMARY),
+        "Too few items to decide; the message says how many would.",
+        "Add items to evaluation.dataset, or set evaluation.onInconclusive to Pass or Fail.",
+        True,
+    ),
+    Reason.RUN_SUCCEEDED: Explanation(SUMMARY, "The run ended and its artifact is the current one."),
+    Reason.ARTIFACT_REUSED: Explanation(SUMMARY, "A run of the very same spec succeeded before; its artifact is the current one again."),
+    Reason.SPEC_ACCEPTED: Explanation((C.READY, C.RECONCILING), "healthPolicy WhenAccepted: ready for deploy tools while the run goes on."),
+    Reason.CANCELLED: Explanation(
+        _EVERYWHERE, "runPolicy.cancel ended the run.", "Change the spec, or set spec.rerun to a new value.", True
+    ),
+    Reason.REPLACED: Explanation(_EVERYWHERE, "A newer spec replaced the run (runPolicy.concurrency Replace); its entry is in history."),
+    Reason.DEADLINE_EXCEEDED: Explanation(
+        _EVERYWHERE,
+        "The run used up activeDeadlineSeconds of running time.",
+        "Raise runPolicy.activeDeadlineSeconds or train less, and set spec.rerun to a new value.",
+        True,
+    ),
+    Reason.DATA_REJECTED: Explanation(
+        _EVERYWHERE,
+        "The data cannot be used: path missing, wrong format, unusable rows, targets against the output schema; rows go by number.",
+        "Correct the data or the field the message names, and set spec.rerun to a new value.",
+        True,
+    ),
+    Reason.CONFIGURATION_REJECTED: Explanation(
+        _EVERYWHERE, "The trainer refuses a setting; the message names it.", "Correct the field the message names.", True
+    ),
+    Reason.MODEL_REJECTED: Explanation(
+        _EVERYWHERE,
+        "The base model cannot be used: files missing, another digest, an unsupported architecture.",
+        "Correct baseModel or the files behind it, and set spec.rerun to a new value.",
+        True,
+    ),
+    Reason.DIVERGED: Explanation(
+        _EVERYWHERE,
+        "The loss is no longer a number or no better than guessing.",
+        "Lower training.learningRate, or raise warm-up.",
+        True,
+    ),
+    Reason.OUT_OF_MEMORY: Explanation(
+        _EVERYWHERE,
+        "Memory did not suffice, also with smaller micro-batches.",
+        "Shorten maxSequenceLength, use QLoRA or gradientCheckpointing, or raise memory; status.estimate names the cheapest change.",
+        True,
+    ),
+    Reason.STORAGE_FAILED: Explanation(
+        _EVERYWHERE,
+        "A volume is full or cannot be written or read.",
+        "Free or enlarge the claim the message names, and set spec.rerun to a new value.",
+        True,
+    ),
+    Reason.ATTEMPTS_EXHAUSTED: Explanation(
+        _EVERYWHERE,
+        "The same step failed runPolicy.maxAttempts times; the message has the last evidence.",
+        "Look at the pod's log and the node, then set spec.rerun to a new value.",
+        True,
+    ),
+    Reason.NO_PROGRESS: Explanation(
+        _EVERYWHERE,
+        "Preempted twice in a row without a newly sealed checkpoint; counted as a failure of the infrastructure.",
+        "Lower checkpoint.everySeconds, or use nodes that live longer.",
+    ),
+    Reason.CLAIM_MISSING: Explanation(
+        _EVERYWHERE,
+        "A PersistentVolumeClaim does not exist. Clears by itself when it does.",
+        "Create the claim, or correct the URI.",
+    ),
+    Reason.CONFIG_MAP_MISSING: Explanation(
+        _EVERYWHERE, "task.outputSchema.configMapRef names what does not exist.", "Create the ConfigMap with that key."
+    ),
+    Reason.SECRET_MISSING: Explanation(
+        _EVERYWHERE, "baseModel.credentialsSecretRef names what does not exist.", "Create the Secret with the key token."
+    ),
+    Reason.QUOTA_EXCEEDED: Explanation(
+        _EVERYWHERE,
+        "A ResourceQuota of the namespace refuses the pod; the message quotes it. Tried again as time passes.",
+        "Free quota, or ask for less.",
+    ),
+    Reason.FORBIDDEN: Explanation(
+        _EVERYWHERE,
+        "The cluster refuses the operator a right, or a policy refuses the object; the message quotes it.",
+        "Grant the right or satisfy the policy.",
+    ),
+    Reason.CHILD_REFUSED: Explanation(
+        _EVERYWHERE,
+        "The API server finds a child of this object invalid; the message names the field.",
+        "Correct that field.",
+        True,
+    ),
+    Reason.NAME_TAKEN: Explanation(
+        _EVERYWHERE,
+        "An object of the child's name exists and belongs to somebody else.",
+        "Delete or rename that object.",
+        True,
+    ),
+    Reason.CHILD_DELETED: Explanation(_EVERYWHERE, "Somebody deleted a child during a run; counted as a failure of the infrastructure."),
+    Reason.POD_LOST: Explanation(_EVERYWHERE, "The pod or its node is gone without a word; the next attempt resumes."),
+    Reason.INTERNAL: Explanation(
+        _EVERYWHERE, "The trainer ended with an unexpected error.", "Look at the pod's log; please report it with the message.", True
+    ),
+}
+
+
+def explanation_of(reason: Reason) -> Explanation:
+    return EXPLANATIONS[reason]

@@ -1,0 +1,145 @@
+"""The reference pages under docs/reference, written from the models so that they cannot disagree with them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from finetune_operator.api.base import API_VERSION
+from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
+from finetune_operator.api.crd import CrdSpec
+from finetune_operator.api.markers import RULES_KEY
+from finetune_operator.api.reasons import EXPLANATIONS, STEPS, SUMMARY
+
+GENERATED = "<!-- Generated from the models by hack/manifests.sh; do not edit. -->\n"
+_BOUND_NAMES = {
+    "minLength": "length ≥",
+    "maxLength": "length ≤",
+    "minItems": "items ≥",
+    "maxItems": "items ≤",
+    "minProperties": "entries ≥",
+    "maxProperties": "entries ≤",
+}
+
+
+def fields_page(kind: CrdSpec) -> str:
+    """Every field of a kind: type, default, bounds, meaning; then the rules that span fields."""
+    schema = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    lines = [
+        GENERATED,
+        f"# {kind.kind}\n",
+        f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name {', '.join(f'`{name}`' for name in kind.short_names)}, namespaced.",
+        f"{kind.description}\n",
+        'Decimals are quoted text: `learningRate: "2e-4"`. Unquoted, YAML reads `2e-4` as a number, which the API server refuses.\n',
+    ]
+    for part, title in (("spec", "Spec"), ("status", "Status")):
+        lines += [f"## {title}\n", "| Field | Type | Default | Bounds | Meaning |", "|---|---|---|---|---|"]
+        lines += [_row(path, field, required) for path, field, required in _fields(schema["properties"][part], part)]
+        lines.append("")
+    lines += ["## What the API server refuses\n", "| At | Unless | Message |", "|---|---|---|"]
+    lines += [f"| `{path or kind.kind}` | `{_cell(rule['rule'])}` | {_cell(rule['message'])} |" for path, rule in _rules(schema, "")]
+    lines += ["", "## Columns of `kubectl get`\n", "| Column | From | Meaning |", "|---|---|---|"]
+    for column in kind.columns:
+        name = f"{column.name} (`-o wide`)" if column.wide else column.name
+        lines.append(f"| {name} | `{_cell(column.json_path)}` | {column.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def reasons_page() -> str:
+    """Every condition and every reason, with the next action."""
+    lines = [
+        GENERATED,
+        "# Conditions and reasons\n",
+        "Conditions carry the generation they speak about, so `kubectl wait --for=condition=Ready` is not satisfied by an older spec.",
+        "Alerts and scripts may compare reasons; messages are for people and may change.\n",
+        "## Conditions\n",
+        "| Condition | Meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{type_}` | {CONDITION_MEANING[type_]} |" for type_ in ConditionType]
+    lines += [
+        "",
+        "## Reasons\n",
+        f"*Summary* stands for {_list(SUMMARY)}, which carry the same reason; *step* for that of {_list(STEPS)} which is concerned.\n",
+        "| Reason | On | Meaning | Next action |",
+        "|---|---|---|---|",
+    ]
+    for reason, explanation in sorted(EXPLANATIONS.items()):
+        on = _where(explanation.conditions)
+        lines.append(f"| `{reason}` | {on} | {_cell(explanation.meaning)} | {_cell(explanation.next_action)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _where(conditions: tuple[ConditionType, ...]) -> str:
+    words = []
+    rest = set(conditions)
+    for word, group in (("*step*", STEPS), ("*summary*", SUMMARY)):
+        if set(group) <= rest:
+            words.append(word)
+            rest -= set(group)
+    return ", ".join([*(f"`{type_}`" for type_ in ConditionType if type_ in rest), *words])
+
+
+def _list(conditions: tuple[ConditionType, ...]) -> str:
+    return ", ".join(f"`{type_}`" for type_ in conditions)
+
+
+def _fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    required = schema.get("required", [])
+    for name, child in schema.get("properties", {}).items():
+        here = f"{path}.{name}"
+        yield here, child, name in required
+        if child.get("type") == "array":
+            yield from _fields(child["items"], f"{here}[]")
+        else:
+            yield from _fields(child, here)
+
+
+def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for rule in schema.get(RULES_KEY, []):
+        yield path, rule
+    for name, child in schema.get("properties", {}).items():
+        yield from _rules(child, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from _rules(schema["items"], f"{path}[]")
+
+
+def _row(path: str, field: dict[str, Any], required: bool) -> str:
+    default = field.get("default")
+    shown = "**required**" if required else "" if default is None or isinstance(default, dict) else f"`{_literal(default)}`"
+    return f"| `{path}` | {_type_of(field)} | {shown} | {_cell(_bounds_of(field))} | {_cell(field.get('description', ''))} |"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) and (not value or value[0].isdigit()) else str(value)
+
+
+def _type_of(field: dict[str, Any]) -> str:
+    if field.get("x-kubernetes-int-or-string"):
+        return "integer or text"
+    if field["type"] == "array":
+        return f"list of {_type_of(field['items'])}"
+    if field["type"] == "object" and "additionalProperties" in field:
+        return f"map of {_type_of(field['additionalProperties'])}"
+    return {"string": "text", "boolean": "true or false"}.get(field["type"], str(field["type"]))
+
+
+def _bounds_of(field: dict[str, Any]) -> str:
+    parts = []
+    enum = field.get("enum") or field.get("items", {}).get("enum")
+    if enum:
+        parts.append(" · ".join(f"`{value}`" for value in enum))
+    if "minimum" in field or "maximum" in field:
+        parts.append(f"{field.get('minimum', '')}…{field.get('maximum', '')}")
+    parts += [f"{words} {field[key]}" for key, words in _BOUND_NAMES.items() if key in field]
+    if field.get("x-kubernetes-list-type") == "set":
+        parts.append("no duplicates")
+    if "pattern" in field:
+        parts.append(f"`{field['pattern']}`")
+    return ", ".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

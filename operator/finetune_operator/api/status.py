@@ -1,0 +1,237 @@
+"""What the operator remembers and shows: ``FineTuneJob.status``, its only memory.
+
+Killing the operator at any moment and starting it again continues from here. Every list and text is bounded, numbers that are not whole
+are text, and nothing in here ever holds row text or a prompt.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_operator.api.base import ApiModel, Timestamp
+from finetune_operator.api.conditions import Condition
+from finetune_operator.api.markers import ListAtomic, ListMap
+from finetune_operator.api.scalars import ContentDigest
+from finetune_trainer.contract import Metric, Severity, Step, Verdict
+
+SignedDecimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
+"""A measured number as text."""
+
+Count = Annotated[int, Field(ge=0)]
+RunKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+Uri = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=64)]
+
+
+class Phase(StrEnum):
+    """Derived from the conditions for people's eyes; nothing may branch on it."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    QUEUED = "Queued"
+    TRAINING = "Training"
+    PUBLISHING = "Publishing"
+    INTERRUPTED = "Interrupted"
+    SUSPENDED = "Suspended"
+    READY = "Ready"
+    HELD = "Held"
+    REJECTED = "Rejected"
+    CANCELLED = "Cancelled"
+    FAILED = "Failed"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "Succeeded"
+    GATE_REJECTED = "GateRejected"
+    GATE_HELD = "GateHeld"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    REPLACED = "Replaced"
+
+
+class Accepted(ApiModel):
+    """The run key of a generation, computed once and never again for that generation, whatever version of the operator runs."""
+
+    generation: Count = Field(description="The generation whose spec was hashed.")
+    key: RunKey = Field(description="Hash of its result-defining fields.")
+
+
+class RunInputs(ApiModel):
+    """What the declared sources turned out to be."""
+
+    base_digest: ContentDigest | None = Field(default=None, description="Digest of the base model's files.")
+    dataset_digest: ContentDigest | None = Field(default=None, description="Digest of the sealed dataset.")
+    image_digest: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Trainer image that ran, as the node reports it."
+    )
+
+
+class Retries(ApiModel):
+    """What has been used of each retry budget in the active step."""
+
+    infrastructure: Count = Field(default=0, description="Lost nodes, deleted children, unreachable volumes, host out of memory.")
+    out_of_memory: Count = Field(default=0, description="Accelerator out of memory; each halves the micro-batch.")
+    host_out_of_memory: Count = Field(default=0, description="Killed for host memory.")
+    storage: Count = Field(default=0, description="Disk or network of a volume failed.")
+    internal: Count = Field(default=0, description="The trainer ended with an unexpected error.")
+    lost_messages: Count = Field(default=0, description="The step ended well, but its pod was gone before its result was read.")
+    preemptions: Count = Field(default=0, description="Evictions and stops; they do not count against maxAttempts.")
+    idle_preemptions: Count = Field(default=0, description="Preemptions in a row without a newly sealed step.")
+
+
+class Interruption(ApiModel):
+    """Why the step's last early end came about; while it names the current attempt, the next one has not begun."""
+
+    attempt: Count = Field(description="The attempt that ended.")
+    reason: ShortText = Field(description="One of the documented reasons.")
+    message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What ended the attempt, for people.")
+    since: Timestamp = Field(description="When the attempt was found to have ended.")
+    until: Timestamp | None = Field(default=None, description="Not before this moment does the next attempt begin.")
+
+
+class CurrentRun(ApiModel):
+    key: RunKey = Field(description="Hash of the result-defining fields.")
+    name: Annotated[str, Field(max_length=63)] = Field(description="Name of the run's children without their step suffix.")
+    number: Annotated[int, Field(ge=1)] = Field(description="Runs of this object, counted from 1.")
+    generation: Count = Field(description="The generation that asked for the run.")
+    inputs: RunInputs = Field(default=RunInputs(), description="What the declared sources turned out to be.")
+    active_step: Step = Field(default=Step.PREPARE, description="prepare, train or publish.")
+    attempt: Count = Field(default=0, description="Attempt of the active step, counted from 1; 0 before the first.")
+    interruption: Interruption | None = Field(default=None, description="How the last attempt that did not finish the active step ended.")
+    image: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Trainer image of all attempts of the run, whatever the operator is upgraded to meanwhile."
+    )
+    declared_spec: Annotated[str, Field(max_length=131_072)] | None = Field(
+        default=None,
+        description="The spec the run was accepted with, as JSON; kept while the run lasts, because the object's own may change.",
+    )
+    retries: Retries = Field(default=Retries(), description="What has been used of each retry budget in the active step.")
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Examples per forward pass, once known or reduced."
+    )
+    step: Count | None = Field(default=None, description="Optimizer steps done.")
+    total_steps: Count | None = Field(default=None, description="Optimizer steps of the whole run.")
+    step_text: ShortText | None = Field(default=None, description="step/totalSteps.")
+    eta: ShortText | None = Field(default=None, description="Time left of the active step, for people.")
+    eta_seconds: Count | None = Field(default=None, description="Time left of the active step, in seconds.")
+    epoch: SignedDecimal | None = Field(default=None, description="Passes over the dataset so far.")
+    loss: SignedDecimal | None = Field(default=None, description="Training loss.")
+    evaluation_loss: SignedDecimal | None = Field(default=None, description="Validation loss.")
+    tokens_per_second: Count | None = Field(default=None, description="Trained tokens per second in this attempt.")
+    last_sealed_step: Count | None = Field(default=None, description="Step of the last sealed checkpoint, from which a lost pod resumes.")
+    started_at: Timestamp | None = Field(default=None, description="When the run began.")
+    attempt_started_at: Timestamp | None = Field(default=None, description="When the active attempt's pod began to run.")
+    updated_at: Timestamp | None = Field(default=None, description="When the trainer last reported progress.")
+    finished_at: Timestamp | None = Field(default=None, description="When the run ended.")
+    running_seconds: Count = Field(default=0, description="Running time of the ended attempts, against activeDeadlineSeconds.")
+    outcome: Outcome | None = Field(default=None, description="How the run ended; absent while it goes on.")
+    reason: ShortText | None = Field(default=None, description="Why it ended so: one of the documented reasons.")
+    message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What ended it, for people.")
+    adapter_digest: ContentDigest | None = Field(default=None, description="Digest of the trained adapter.")
+    artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, once it is published.")
+
+
+class HeadlineMetric(ApiModel):
+    name: Metric = Field(description="The metric.")
+    base: SignedDecimal = Field(description="Of the base model.")
+    tuned: SignedDecimal = Field(description="Of the tuned model.")
+
+
+class HistoryEntry(ApiModel):
+    number: Annotated[int, Field(ge=1)] = Field(description="Number of the run.")
+    key: RunKey = Field(description="Hash of the result-defining fields.")
+    name: Annotated[str, Field(max_length=63)] = Field(description="Name of the run's children without their step suffix.")
+    generation: Count = Field(description="The generation that asked for the run.")
+    inputs: RunInputs = Field(default=RunInputs(), description="What the declared sources turned out to be.")
+    started_at: Timestamp | None = Field(default=None, description="When the run began.")
+    finished_at: Timestamp = Field(description="When it ended.")
+    outcome: Outcome = Field(description="How it ended.")
+    reason: ShortText = Field(description="One of the documented reasons.")
+    message: Annotated[str, Field(max_length=512)] = Field(default="", description="What happened, for people.")
+    artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, if it was published.")
+    artifact_digest: ContentDigest | None = Field(default=None, description="Digest of the run's adapter, whatever the gate said.")
+    workspace_claim: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Claim that holds the run's working files; they are removed when this entry is pruned."
+    )
+    metrics: Annotated[list[HeadlineMetric], Field(max_length=8), ListMap(("name",))] = Field(default=[], description="Base against tuned.")
+
+
+class DroppedRows(ApiModel):
+    reason: ShortText = Field(description="Why the rows are unusable.")
+    count: Count = Field(description="How many.")
+
+
+class Finding(ApiModel):
+    rule: ShortText = Field(description="Which check speaks.")
+    severity: Severity = Field(description="Info or Warning.")
+    message: Annotated[str, Field(max_length=256)] = Field(description="What it found; rows are named by number, never quoted.")
+
+
+class DatasetStatus(ApiModel):
+    digest: ContentDigest = Field(description="Digest of the sealed dataset.")
+    format: ShortText = Field(description="Format that was read.")
+    examples: Count = Field(description="Training examples.")
+    validation_examples: Count = Field(default=0, description="Rows held out.")
+    evaluation_items: Count = Field(default=0, description="Items that base and tuned model will answer.")
+    tokens: Count = Field(description="Tokens of the training examples.")
+    dropped: Annotated[list[DroppedRows], Field(max_length=8), ListMap(("reason",))] = Field(
+        default=[], description="Unusable rows by reason."
+    )
+    findings: Annotated[list[Finding], Field(max_length=4), ListAtomic()] = Field(default=[], description="What a person should know.")
+
+
+class EstimateStatus(ApiModel):
+    memory_bytes: Count = Field(description="Host memory the train step needs.")
+    gpu_memory_bytes: Count | None = Field(default=None, description="Accelerator memory the train step needs.")
+    disk_bytes: Count = Field(description="Space on the workspace claim.")
+    seconds: Count = Field(description="Training time.")
+    confidence: ShortText = Field(description="Fitted where the constants were measured on such a device, else Unfitted.")
+    fits: bool = Field(default=True, description="Whether the asked-for resources suffice.")
+    cheapest_fix: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="The smallest change that would make it fit."
+    )
+
+
+class MetricStatus(ApiModel):
+    name: Metric = Field(description="The metric.")
+    base: SignedDecimal = Field(description="Of the base model.")
+    tuned: SignedDecimal = Field(description="Of the tuned model, on the same items.")
+    delta: SignedDecimal = Field(description="Difference.")
+    low: SignedDecimal = Field(description="Lower end of the paired 95 % interval of the difference.")
+    high: SignedDecimal = Field(description="Upper end.")
+    verdict: Verdict = Field(default=Verdict.NOT_GATED, description="What the gate says about this metric.")
+
+
+class EvaluationStatus(ApiModel):
+    verdict: Verdict = Field(description="Pass, Fail, Inconclusive or NotGated.")
+    items: Count = Field(description="Items answered by both models.")
+    items_to_decide: Count | None = Field(default=None, description="How many items would settle an inconclusive verdict.")
+    message: Annotated[str, Field(max_length=256)] = Field(default="", description="Why the gate decided as it did.")
+    metrics: Annotated[list[MetricStatus], Field(max_length=8), ListMap(("name",))] = Field(default=[], description="Base against tuned.")
+
+
+class ArtifactStatus(ApiModel):
+    uri: Uri = Field(description="Where the adapter lies.")
+    digest: ContentDigest = Field(description="Digest of its files.")
+    bytes: Count | None = Field(default=None, description="Size.")
+    run_number: Annotated[int, Field(ge=1)] = Field(description="The run that made it.")
+
+
+class FineTuneJobStatus(ApiModel):
+    observed_generation: Count | None = Field(default=None, description="The generation of the spec that this status speaks about.")
+    conditions: Annotated[list[Condition], Field(max_length=16), ListMap(("type",))] = Field(
+        default=[], description="The state, for machines and people."
+    )
+    phase: Phase | None = Field(default=None, description="A summary for people; nothing may branch on it.")
+    accepted: Accepted | None = Field(default=None, description="The run key of the accepted generation.")
+    current_run: CurrentRun | None = Field(default=None, description="The run in progress, or the last one.")
+    history: Annotated[list[HistoryEntry], Field(max_length=40), ListMap(("number",))] = Field(
+        default=[], description="Ended runs, newest first."
+    )
+    dataset: DatasetStatus | None = Field(default=None, description="What the prepare step of the current run found.")
+    estimate: EstimateStatus | None = Field(default=None, description="What the train step of the current run needs.")
+    evaluation: EvaluationStatus | None = Field(default=None, description="How the current run's model compares.")
+    artifact: ArtifactStatus | None = Field(default=None, description="The adapter to use: moves only when a gate has passed.")

@@ -1,0 +1,1 @@
+"""Drives the cluster towards what the pure core decides: queue, workers, leader, events."""

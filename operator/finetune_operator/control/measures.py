@@ -1,0 +1,34 @@
+"""What the control loop reports about itself, as a protocol: it knows no metrics library."""
+
+from typing import Protocol
+
+
+class Measures(Protocol):
+    """Implemented by `finetune_operator.runtime.metrics.Metrics`."""
+
+    def reconciled(self, result: str, seconds: float) -> None:
+        """One reconcile has ended; ``result`` is ok, idle, gone, or the class of an error."""
+
+    def run_finished(self, namespace: str, outcome: str, reason: str, seconds: float | None) -> None:
+        """A run has reached its end; ``seconds`` from its start."""
+
+    def run_retried(self, namespace: str, step: str, cause: str) -> None:
+        """Another attempt of a step was decided."""
+
+    def first_step(self, namespace: str, seconds: float) -> None:
+        """A run has made its first training step, ``seconds`` after its start."""
+
+    def gate_decided(self, namespace: str, verdict: str) -> None:
+        """An evaluation has a verdict."""
+
+    def succeeded(self, namespace: str, name: str, at: float) -> None:
+        """The last success of a job that exists now, as a Unix time in seconds."""
+
+    def forgotten(self, namespace: str, name: str) -> None:
+        """The job is gone: so is every series that names it."""
+
+    def event_recorded(self, result: str) -> None:
+        """An Event was written, counted or refused."""
+
+    def progress_read(self, result: str) -> None:
+        """A pod was asked for its progress."""

@@ -1,0 +1,196 @@
+"""The active attempt: what became of it, what its end means for the run, and which step comes next."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from finetune_operator.api.reasons import Reason
+from finetune_operator.api.spec import FineTuneJobSpec, RunPolicy
+from finetune_operator.api.status import CurrentRun, Interruption, Retries
+from finetune_operator.domain import reading
+from finetune_operator.domain.activity import Activity, ActivityKind, doing, starting
+from finetune_operator.domain.children import Job, JobState, Pod
+from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
+from finetune_operator.domain.launch import config_map
+from finetune_operator.domain.plan import Child, ObjectReference
+from finetune_operator.domain.progress import merge_progress, without_rates
+from finetune_operator.domain.results import gate_decision, record_prepare, record_train
+from finetune_operator.domain.retry import GiveUp, answer
+from finetune_operator.domain.trouble import trouble_of
+from finetune_operator.manifests.names import job_name
+from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summary, TerminationMessage
+
+POD_LAG_SECONDS = 3.0
+"""How long a Job may be known to have ended before its pod is known to have: they come over separate streams."""
+_MESSAGE_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What is left of an attempt that ended."""
+
+    job: Job | None = None
+    pod: Pod | None = None
+
+
+def current_job_name(run: CurrentRun) -> str:
+    return job_name(run.name, run.active_step.value, run.attempt)
+
+
+def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPolicy) -> PublishSummary | GiveUp | None:
+    """Look at the attempt under way. Returns what ends the run, if something does; else the draft says how it goes on."""
+    job = draft.scene.job_named(current_job_name(run))
+    if job is None:
+        draft.absent.append(ObjectReference("batch/v1", "Job", draft.scene.owner.namespace, current_job_name(run)))
+        return fail(draft, run, policy, lost_job(), Remains())
+    pod = draft.scene.pod_of(job)
+    if job.active:
+        if job.terminating:
+            draft.activity = Activity(ActivityKind.STOPPING, Reason.CHILD_DELETED, f"Job {job.reference.name} is being deleted")
+        else:
+            _watch(draft, run, spec, job, pod)
+        return None
+    if _pod_lags(draft, job, pod):
+        draft.undecided = True
+        draft.wake_in(0.5)
+        return None
+    if job.state is JobState.FAILED:
+        return fail(draft, run, policy, failure_of(job, pod, run.key), Remains(job, pod))
+    words = last_words(pod, run.key, run.active_step.value)
+    if words is None or not _reports(words, run.active_step):
+        return fail(draft, run, policy, lost_message(run.active_step.value), Remains(job, pod))
+    if words.skipped_checkpoints:
+        text = f"attempt {run.attempt} of {run.active_step.value} skipped {'; '.join(words.skipped_checkpoints)}"
+        draft.note(Reason.INTERRUPTED, "Resume", text, warning=True, related=job.reference)
+    return _proceed(draft, _with_image(run, pod), spec, words, running_seconds(job, pod))
+
+
+def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, remains: Remains) -> GiveUp | None:
+    """Account for an attempt that ended early: another one later, or the end of the run."""
+    job, pod = remains.job, remains.pod
+    if pod is not None:
+        run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
+    now = draft.scene.now
+    used = running_seconds(job, pod) if job is not None else reading.seconds_between(run.attempt_started_at, now)
+    decision = answer(failure, run, policy, draft.scene.settings)
+    run = without_rates(run).model_copy(
+        update={
+            "running_seconds": run.running_seconds + used,
+            "last_sealed_step": max(run.last_sealed_step or 0, failure.sealed_step or 0) or None,
+            "attempt_started_at": None,
+        }
+    )
+    if isinstance(decision, GiveUp):
+        draft.run = run
+        return decision
+    until = now + timedelta(seconds=decision.delay_seconds) if decision.delay_seconds else None
+    message = f"attempt {run.attempt} of {run.active_step.value}: {decision.message}"[:_MESSAGE_LIMIT]
+    interruption = Interruption(attempt=run.attempt, reason=decision.reason.value, message=message, since=now, until=until)
+    draft.run = run.model_copy(
+        update={"interruption": interruption, "retries": decision.retries, "micro_batch_size": decision.micro_batch_size}
+    )
+    warning = failure.kind not in (FailureKind.PREEMPTED, FailureKind.MESSAGE_LOST)
+    draft.note(decision.reason, "Retry", message, warning=warning, related=job.reference if job is not None else None)
+    return None
+
+
+def interrupt(draft: Draft, run: CurrentRun, reason: Reason, message: str) -> None:
+    """End the attempt under way by our own decision, as suspending does: its Job is deleted, its pod seals a checkpoint."""
+    if not accounted(run):
+        job = draft.scene.job_named(current_job_name(run)) if run.attempt else None
+        pod = draft.scene.pod_of(job) if job is not None else None
+        if pod is not None:
+            run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
+        run = run.model_copy(update={"running_seconds": run.running_seconds + _seconds_so_far(draft, pod)})
+    interruption = Interruption(attempt=run.attempt, reason=reason.value, message=message, since=draft.scene.now)
+    draft.run = without_rates(run).model_copy(update={"interruption": interruption, "attempt_started_at": None})
+
+
+def running_seconds(job: Job, pod: Pod | None) -> int:
+    """How long an ended attempt ran; the Job's own times stand in for a pod that is gone."""
+    if pod is not None and pod.started_at is not None and pod.finished_at is not None:
+        return reading.seconds_between(pod.started_at, pod.finished_at)
+    return reading.seconds_between(job.started_at, job.finished_at)
+
+
+def seconds_of_run(draft: Draft, run: CurrentRun) -> int:
+    """Running time of all attempts, the one under way included."""
+    job = draft.scene.job_named(current_job_name(run)) if run.attempt and not accounted(run) else None
+    pod = draft.scene.pod_of(job) if job is not None else None
+    return run.running_seconds + (_seconds_so_far(draft, pod))
+
+
+def accounted(run: CurrentRun) -> bool:
+    """Whether the newest attempt has ended early and status knows it."""
+    return run.interruption is not None and run.interruption.attempt == run.attempt
+
+
+def _seconds_so_far(draft: Draft, pod: Pod | None) -> int:
+    if pod is None or pod.started_at is None:
+        return 0
+    return reading.seconds_between(pod.started_at, pod.finished_at or draft.scene.now)
+
+
+def _watch(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, job: Job, pod: Pod | None) -> None:
+    """The Job is active: say what its pod does, and take over its figures."""
+    if pod is not None and (pod.running or pod.started_at is not None):  # once it has ended, its Job says so in a moment
+        run = _with_image(run, pod) if run.active_step is Step.TRAIN else run
+        if run.active_step is Step.TRAIN:
+            run = run.model_copy(update={"attempt_started_at": pod.started_at})
+        draft.run = merge_progress(run, draft.scene.observed.progress, pod)
+        draft.activity = Activity(ActivityKind.RUNNING, *doing(run))
+        return
+    draft.run = without_rates(run)
+    trouble = trouble_of(job, pod, draft.scene.observed.warnings, spec, run)
+    patience = trouble.patience_left(draft.scene.now) if trouble is not None else 0.0
+    if trouble is None or patience > 0:
+        if patience > 0:
+            draft.wake_in(patience)
+        draft.activity = Activity(ActivityKind.STARTING, *starting(run))
+        return
+    draft.activity = Activity(ActivityKind.BLOCKED, trouble.reason, trouble.message)
+    if trouble.reason is Reason.CONFIG_MAP_MISSING and trouble.own_config_map:
+        draft.creates.append(Child(config_map(draft, run, spec)))
+
+
+def _pod_lags(draft: Draft, job: Job, pod: Pod | None) -> bool:
+    if pod is not None and pod.exit_code is not None:
+        return False
+    if pod is not None and pod.ended and job.state is JobState.FAILED:
+        return False  # evicted before its container ran
+    return reading.seconds_between(job.finished_at, draft.scene.now) < POD_LAG_SECONDS and job.finished_at is not None
+
+
+def _reports(words: TerminationMessage, step: Step) -> bool:
+    """Whether the message tells that the step is done, and its result."""
+    return words.outcome is FailureClass.DONE and words.summary is not None and getattr(words.summary, step.value) is not None
+
+
+def _proceed(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, words: TerminationMessage, used: int) -> PublishSummary | None:
+    """The step is done: record its facts and turn to the next one."""
+    run = without_rates(run).model_copy(
+        update={
+            "running_seconds": run.running_seconds + used,
+            "attempt": 0,
+            "interruption": None,
+            "retries": Retries(),
+            "attempt_started_at": None,
+        }
+    )
+    summary = words.summary or Summary()
+    if summary.prepare is not None:
+        draft.run = record_prepare(draft, run, summary.prepare).model_copy(update={"active_step": Step.TRAIN})
+    elif summary.train is not None:
+        draft.run = record_train(draft, run, summary.train).model_copy(update={"active_step": Step.PUBLISH})
+        decision = gate_decision(draft.evaluation, spec)
+        draft.note(decision.reason, "Evaluate", f"run {run.number}: {decision.message}", warning=not decision.passed)
+    else:
+        draft.run = run
+        return summary.publish
+    return None
+
+
+def _with_image(run: CurrentRun, pod: Pod | None) -> CurrentRun:
+    if pod is None or not pod.image or run.inputs.image_digest == pod.image[:512]:
+        return run
+    return run.model_copy(update={"inputs": run.inputs.model_copy(update={"image_digest": pod.image[:512]})})

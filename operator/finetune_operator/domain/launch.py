@@ -1,0 +1,116 @@
+"""Beginning an attempt: its Job is created, unless something is in the way or the API server has just refused it.
+
+Jobs are created before the status write that records them, under names that follow from status: a crash in between leads to the same names
+again. Nothing is created while an earlier Job or pod of this object is still on its way out.
+"""
+
+from finetune_operator.api.reasons import Reason
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import CurrentRun, Interruption
+from finetune_operator.domain.activity import Activity, ActivityKind, reason_named, starting
+from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.observed import REJECTION_SECONDS
+from finetune_operator.domain.plan import Child
+from finetune_operator.manifests.configmap import build_config_map
+from finetune_operator.manifests.job import Attempt, build_job
+from finetune_operator.manifests.names import CLEAN, job_name, run_hash
+from finetune_operator.manifests.pod import PodEnvironment
+from finetune_operator.manifests.runspec import build_run_spec
+from finetune_operator.manifests.tokens import progress_token_digest
+from finetune_trainer.contract import Step
+
+_MESSAGE_LIMIT = 2000
+
+
+def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
+    """Create the Job of the next attempt, unless something is in its way; the first attempt of a run brings the ConfigMap."""
+    target = job_name(run.name, run.active_step.value, run.attempt + 1)
+    in_the_way = _in_the_way(draft, run, target)
+    if in_the_way is not None:
+        draft.activity = in_the_way
+        return
+    pause = run.interruption
+    if pause is not None and pause.until is not None and pause.until > draft.scene.now:
+        draft.activity = Activity(
+            ActivityKind.DELAYED, reason_named(pause.reason), f"{pause.message}; the next attempt begins at {_clock(pause)}"
+        )
+        draft.wake_in((pause.until - draft.scene.now).total_seconds())
+        return
+    refused = _refused(draft, run, target)
+    if refused is not None:
+        draft.activity = refused
+        return
+    first = run.active_step is Step.PREPARE and run.attempt == 0
+    if first:
+        draft.creates.append(Child(config_map(draft, run, spec)))
+        draft.check_resource = True
+    if draft.scene.job_named(target) is None:
+        attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
+        draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run))))
+    draft.run = run.model_copy(update={"attempt": run.attempt + 1, "attempt_started_at": None})
+    draft.activity = Activity(ActivityKind.STARTING, *starting(draft.run))
+
+
+def pod_environment(draft: Draft, run: CurrentRun | None) -> PodEnvironment:
+    """The image is the run's: a resume under another version of the trainer would be refused."""
+    settings = draft.scene.settings
+    return PodEnvironment(
+        image=(run.image if run is not None else None) or settings.trainer_image,
+        image_pull_policy=settings.image_pull_policy,
+        image_pull_secrets=settings.image_pull_secrets,
+        finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
+    )
+
+
+def config_map(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> dict[str, object]:
+    owner = draft.scene.owner
+    digest = progress_token_digest(draft.scene.settings.progress_key, owner.uid, run.key)
+    document = build_run_spec(owner, spec, key=run.key, name=run.name, number=run.number, token_digest=digest)
+    return build_config_map(owner, document)
+
+
+def _in_the_way(draft: Draft, run: CurrentRun, target: str) -> Activity | None:
+    """Jobs and pods that must be gone first: at most one of an object's attempts runs at any time."""
+    mark = run_hash(draft.scene.owner.uid, run.key)
+    for job in draft.scene.jobs:
+        if job.place.step == CLEAN:
+            if job.active and job.place.run == mark:
+                return _stopping(f"waits for Job {job.reference.name} to remove the files of the earlier run")
+        elif (job.active and job.reference.name != target) or (job.terminating and job.reference.name == target):
+            draft.delete(job)
+            return _stopping(f"waits for Job {job.reference.name} to end")
+    names = {(job.place.run, job.place.step, job.place.attempt) for job in draft.scene.jobs if not job.terminating}
+    for pod in draft.scene.pods:
+        place = (pod.place.run, pod.place.step, pod.place.attempt)
+        if not pod.ended and pod.place.step != CLEAN and (pod.terminating or place not in names):
+            return _stopping(f"waits for pod {pod.reference.name} to end" + (f" on node {pod.node}" if pod.node else ""))
+    return None
+
+
+def _refused(draft: Draft, run: CurrentRun, target: str) -> Activity | None:
+    rejection = draft.scene.rejection_of(target) or draft.scene.rejection_of(run.name)
+    if rejection is None:
+        return None
+    draft.wake_in(REJECTION_SECONDS - (draft.scene.now - rejection.at).total_seconds())
+    thing = f"{rejection.target.kind} {rejection.target.name}"
+    if rejection.kind == "NameTaken":
+        text = f"{thing} exists and belongs to somebody else. Delete or rename it."
+        return Activity(ActivityKind.BLOCKED, Reason.NAME_TAKEN, text)
+    evidence = "; ".join(rejection.causes) or rejection.message
+    if "exceeded quota" in rejection.message:
+        return Activity(ActivityKind.BLOCKED, Reason.QUOTA_EXCEEDED, f"{thing}: {evidence}. Free quota in this namespace."[:_MESSAGE_LIMIT])
+    reason = Reason.FORBIDDEN if rejection.kind == "Forbidden" else Reason.CHILD_REFUSED
+    return Activity(ActivityKind.BLOCKED, reason, f"the API server refuses {thing}: {evidence}"[:_MESSAGE_LIMIT])
+
+
+def _override(run: CurrentRun) -> int | None:
+    """The micro-batch only after an out-of-memory; before it, prepare's own choice stands in the sealed plan."""
+    return run.micro_batch_size if run.retries.out_of_memory or run.retries.host_out_of_memory else None
+
+
+def _stopping(message: str) -> Activity:
+    return Activity(ActivityKind.STOPPING, Reason.RUN_PENDING, message)
+
+
+def _clock(pause: Interruption) -> str:
+    return pause.until.strftime("%H:%M:%S UTC") if pause.until is not None else "once"

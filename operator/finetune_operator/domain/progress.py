@@ -1,0 +1,112 @@
+"""Progress of the running attempt: what of an untrusted report goes into status, and how often.
+
+A report changes nothing but figures, so it may wait: at most one write per run in ``progress_write_seconds``, and none when no figure
+changed. Totals are the run's; the time left is the trainer's own, from a sliding window, and disappears as soon as nothing trains.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_operator.api.status import CurrentRun
+from finetune_operator.domain.children import Pod, read_pod
+from finetune_operator.domain.observed import PodProgress
+from finetune_operator.domain.plan import JsonObject
+from finetune_operator.domain.subject import Mistakes, read_subject
+from finetune_operator.manifests.names import run_hash
+from finetune_operator.manifests.tokens import progress_token
+from finetune_trainer.contract import Step
+
+FIGURES = frozenset(
+    {
+        "step",
+        "totalSteps",
+        "stepText",
+        "eta",
+        "etaSeconds",
+        "epoch",
+        "loss",
+        "evaluationLoss",
+        "tokensPerSecond",
+        "lastSealedStep",
+        "updatedAt",
+    }
+)
+"""Fields of ``status.currentRun`` that a progress report may change; a change of these alone waits its turn."""
+
+
+@dataclass(frozen=True)
+class ProgressTarget:
+    """A pod to ask, and the run's token to ask with; ``namespace``, ``name`` and ``ip`` are the pod's."""
+
+    namespace: str
+    name: str
+    ip: str
+    token: str
+
+
+def progress_target(resource: JsonObject, pods: tuple[JsonObject, ...], key: bytes) -> ProgressTarget | None:
+    """Whom to ask for progress: the running pod of the current train attempt, or nobody."""
+    subject = read_subject(resource)
+    if subject is None or subject.deleting or isinstance(subject.status, Mistakes):
+        return None
+    run = subject.status.current_run
+    if run is None or run.outcome is not None or run.active_step is not Step.TRAIN:
+        return None
+    mark = run_hash(subject.owner.uid, run.key)
+    for pod in map(read_pod, pods):
+        place = pod.place
+        if (
+            pod.running
+            and pod.ip
+            and not pod.terminating
+            and (place.run, place.step, place.attempt) == (mark, Step.TRAIN.value, run.attempt)
+        ):
+            token = progress_token(key, subject.owner.uid, run.key)
+            return ProgressTarget(pod.reference.namespace, pod.reference.name, pod.ip, token)
+    return None
+
+
+def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> CurrentRun:
+    """The run with the figures of ``progress``, if it speaks about this pod and run."""
+    if progress is None or progress.pod != pod.reference.name or progress.report.run_key != run.key:
+        return run
+    report = progress.report
+    sealed = max(report.checkpoint_step or 0, report.resumed_from_step or 0)
+    known = run.last_sealed_step or 0
+    retries = run.retries.replacing(idle_preemptions=0) if sealed > known else run.retries
+    total = report.total_steps or run.total_steps
+    training = report.phase == "Training"
+    figures: dict[str, Any] = {
+        "step": report.step if total else run.step,
+        "total_steps": total,
+        "step_text": f"{report.step}/{total}" if total else run.step_text,
+        "epoch": report.epoch or run.epoch,
+        "loss": report.loss or run.loss,
+        "evaluation_loss": report.evaluation_loss or run.evaluation_loss,
+        "tokens_per_second": report.tokens_per_second if training else None,
+        "eta_seconds": report.eta_seconds if training else None,
+        "eta": duration(report.eta_seconds) if training and report.eta_seconds is not None else None,
+        "last_sealed_step": max(sealed, known) or run.last_sealed_step,
+        "retries": retries,
+    }
+    merged = run.model_copy(update=figures)
+    return merged if merged == run else merged.model_copy(update={"updated_at": progress.read_at})
+
+
+def without_rates(run: CurrentRun) -> CurrentRun:
+    """The run when nothing trains: rates and the time left would be lies."""
+    return run.model_copy(update={"eta": None, "eta_seconds": None, "tokens_per_second": None})
+
+
+def duration(seconds: int) -> str:
+    """Time left for people: ``45s``, ``4m``, ``2h10m``, ``3d4h``; rounded to what an estimate can know."""
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours}h" if hours else f"{days}d"

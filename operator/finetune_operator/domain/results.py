@@ -1,0 +1,136 @@
+"""What a finished step reported goes into status: facts about data and need, figures of the comparison, the artifact's place.
+
+Also the gate: the trainer measures and gives the verdict, the declared policy says what an inconclusive one means.
+"""
+
+from dataclasses import dataclass
+
+from finetune_operator.api.reasons import Reason
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import (
+    ArtifactStatus,
+    CurrentRun,
+    DatasetStatus,
+    DroppedRows,
+    EstimateStatus,
+    EvaluationStatus,
+    Finding,
+    HeadlineMetric,
+    MetricStatus,
+    Outcome,
+)
+from finetune_operator.domain.draft import Draft
+from finetune_trainer.contract import PrepareSummary, PublishSummary, TrainSummary, Verdict
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """How a run whose evaluation is known will end, once it is published."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome is Outcome.SUCCEEDED
+
+
+def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> CurrentRun:
+    """Dataset, estimate and inputs; the micro-batch a retry would halve."""
+    data, need = summary.dataset, summary.estimate
+    draft.dataset = DatasetStatus(
+        digest=data.digest,
+        format=data.format,
+        examples=data.examples,
+        validation_examples=data.validation_examples,
+        evaluation_items=data.evaluation_items,
+        tokens=data.tokens,
+        dropped=[DroppedRows(reason=row.reason, count=row.count) for row in data.dropped],
+        findings=[Finding(rule=found.rule, severity=found.severity, message=found.message) for found in data.findings],
+    )
+    draft.estimate = EstimateStatus(**need.model_dump())
+    inputs = run.inputs.model_copy(update={"base_digest": summary.base_digest, "dataset_digest": data.digest})
+    return run.model_copy(
+        update={
+            "inputs": inputs,
+            "step": run.step or 0,
+            "total_steps": summary.total_steps,
+            "step_text": f"{run.step or 0}/{summary.total_steps}",
+            "micro_batch_size": summary.micro_batch_size,
+        }
+    )
+
+
+def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> CurrentRun:
+    """The adapter's digest, the last figures of training, and the comparison with the base model."""
+    compared = summary.evaluation
+    draft.evaluation = EvaluationStatus(
+        verdict=compared.verdict,
+        items=compared.items,
+        items_to_decide=compared.items_to_decide,
+        message=compared.message,
+        metrics=[MetricStatus(**metric.model_dump()) for metric in compared.metrics],
+    )
+    return run.model_copy(
+        update={
+            "adapter_digest": summary.adapter_digest,
+            "step": summary.steps,
+            "total_steps": summary.steps,
+            "step_text": f"{summary.steps}/{summary.steps}",
+            "epoch": summary.epoch,
+            "loss": summary.loss,
+            "evaluation_loss": summary.evaluation_loss or run.evaluation_loss,
+        }
+    )
+
+
+def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decision: GateDecision) -> CurrentRun:
+    """Where the artifact lies; the object's artifact moves only when the gate was passed."""
+    if decision.passed:
+        draft.artifact = ArtifactStatus(uri=summary.uri, digest=summary.digest, bytes=summary.bytes, run_number=run.number)
+    return run.model_copy(update={"artifact_uri": summary.uri, "adapter_digest": summary.digest})
+
+
+def gate_decision(evaluation: EvaluationStatus | None, spec: FineTuneJobSpec) -> GateDecision:
+    """The verdict under the declared policy."""
+    if evaluation is None or evaluation.verdict is Verdict.NOT_GATED:
+        return GateDecision(Outcome.SUCCEEDED, Reason.NOT_GATED, "no gate was asked for; the figures are in status.evaluation")
+    figures = evaluation.message or f"verdict {evaluation.verdict.value} on {evaluation.items} items"
+    if evaluation.verdict is Verdict.PASS:
+        return GateDecision(Outcome.SUCCEEDED, Reason.GATE_PASSED, figures)
+    if evaluation.verdict is Verdict.FAIL:
+        hint = "Change data, learning rate or margin; the artifact is kept and marked as not promotable."
+        return GateDecision(Outcome.GATE_REJECTED, Reason.GATE_REJECTED, f"{_sentence(figures)} {hint}")
+    policy = spec.evaluation.on_inconclusive
+    needed = f" About {evaluation.items_to_decide} items would decide." if evaluation.items_to_decide else ""
+    if policy == "Pass":
+        return GateDecision(
+            Outcome.SUCCEEDED, Reason.GATE_PASSED, f"{_sentence(figures)}{needed} Accepted by evaluation.onInconclusive Pass."
+        )
+    if policy == "Fail":
+        text = f"{_sentence(figures)}{needed} Rejected by evaluation.onInconclusive Fail."
+        return GateDecision(Outcome.GATE_REJECTED, Reason.GATE_REJECTED, text)
+    hint = "Add items to evaluation.dataset, or set evaluation.onInconclusive to Pass or Fail."
+    return GateDecision(Outcome.GATE_HELD, Reason.GATE_INCONCLUSIVE, f"{_sentence(figures)}{needed} {hint}")
+
+
+def headline(evaluation: EvaluationStatus | None) -> list[HeadlineMetric]:
+    """Base against tuned, for the history."""
+    metrics = evaluation.metrics if evaluation is not None else []
+    return [HeadlineMetric(name=metric.name, base=metric.base, tuned=metric.tuned) for metric in metrics]
+
+
+def prepared_message(dataset: DatasetStatus | None, estimate: EstimateStatus | None) -> str:
+    """The data and what training them needs, in one line."""
+    if dataset is None:
+        return ""
+    dropped = sum(row.count for row in dataset.dropped)
+    text = f"{dataset.examples} examples, {dataset.tokens} tokens" + (f", {dropped} rows dropped" if dropped else "")
+    if estimate is not None and not estimate.fits:
+        text += "; will probably not fit" + (f": {estimate.cheapest_fix}" if estimate.cheapest_fix else "")
+    return text
+
+
+def _sentence(text: str) -> str:
+    return f"{text.rstrip('. ')}."

@@ -1,0 +1,112 @@
+"""Questions asked before anything starts, so that a missing definition or right is one clear sentence and not a log full of refusals."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from finetune_operator.cluster.errors import ApiError, Forbidden, Invalid, NotFound
+from finetune_operator.cluster.kube import KubeApi, Selection
+from finetune_operator.cluster.resources import (
+    ACCESS_REVIEWS,
+    CONFIG_MAPS,
+    CORE_EVENTS,
+    EVENTS,
+    FINETUNE_JOBS,
+    JOBS,
+    LEASES,
+    PODS,
+    Resource,
+)
+
+
+class PreflightFailed(Exception):
+    """The operator cannot work here; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """A right this operator uses; the chart grants exactly these."""
+
+    resource: Resource
+    verbs: tuple[str, ...]
+    subresource: str = ""
+
+    @property
+    def name(self) -> str:
+        group = f".{self.resource.group}" if self.resource.group else ""
+        return f"{self.resource.plural}{group}" + (f"/{self.subresource}" if self.subresource else "")
+
+
+RIGHTS: Final = (
+    Right(FINETUNE_JOBS, ("get", "list", "watch")),
+    Right(FINETUNE_JOBS, ("patch",), "status"),
+    Right(JOBS, ("get", "list", "watch", "create", "delete")),
+    Right(CONFIG_MAPS, ("get", "create", "delete")),
+    Right(PODS, ("list", "watch")),
+    Right(CORE_EVENTS, ("list", "watch")),
+    Right(EVENTS, ("create", "patch")),
+)
+LEASE_RIGHTS: Final = (Right(LEASES, ("get", "create", "update")),)
+PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
+
+
+async def require_definition(kube: KubeApi, namespace: str | None) -> None:
+    """Raises `PreflightFailed` if the API server does not know our kind."""
+    try:
+        async for _page in kube.pages(FINETUNE_JOBS, Selection(namespace=namespace, metadata_only=True), page_size=1):
+            return
+    except NotFound:
+        raise PreflightFailed(
+            f"the API server does not know {FINETUNE_JOBS.plural}.{FINETUNE_JOBS.group}/{FINETUNE_JOBS.version}: install the custom "
+            "resource definition first (kubectl apply -f crds/, or the chart with crds.install=true), then start the operator again"
+        ) from None
+    except Forbidden as error:
+        raise PreflightFailed(f"may not list {FINETUNE_JOBS.plural}: {error.message}") from None
+
+
+async def require_rights(kube: KubeApi, namespaces: tuple[str, ...], lease_namespace: str | None, *, through_proxy: bool) -> None:
+    """Ask for each right we will use. Raises `PreflightFailed` naming those that are missing."""
+    wanted = [(right, verb, namespace) for namespace in namespaces or (None,) for right in RIGHTS for verb in right.verbs]
+    if through_proxy:
+        wanted += [(right, verb, namespace) for namespace in namespaces or (None,) for right in PROXY_RIGHTS for verb in right.verbs]
+    if lease_namespace is not None:
+        wanted += [(right, verb, lease_namespace) for right in LEASE_RIGHTS for verb in right.verbs]
+    allowed = await asyncio.gather(*(_allowed(kube, *question) for question in wanted))
+    refused = [question for question, yes in zip(wanted, allowed, strict=True) if not yes]
+    missing = sorted({f"{verb} {right.name} in {namespace or 'all namespaces'}" for right, verb, namespace in refused})
+    if missing:
+        raise PreflightFailed("these rights are missing (see the chart's ClusterRole): " + "; ".join(missing))
+
+
+async def _allowed(kube: KubeApi, right: Right, verb: str, namespace: str | None) -> bool:
+    attributes = {
+        "group": right.resource.group,
+        "version": right.resource.version,
+        "resource": right.resource.plural,
+        "subresource": right.subresource,
+        "verb": verb,
+        "namespace": namespace or "",
+    }
+    review = {
+        "apiVersion": ACCESS_REVIEWS.api_version,
+        "kind": ACCESS_REVIEWS.kind,
+        "metadata": {},
+        "spec": {"resourceAttributes": attributes},
+    }
+    answer = await kube.create_unfenced(ACCESS_REVIEWS, review)
+    return bool((answer.get("status") or {}).get("allowed"))
+
+
+async def reach(kube: KubeApi, namespace: str | None, *, attempts: int = 10) -> None:
+    """Wait a little for an API server that is just starting. Raises `PreflightFailed`."""
+    for attempt in range(attempts):
+        try:
+            await require_definition(kube, namespace)
+        except Invalid as error:
+            raise PreflightFailed(str(error)) from error
+        except ApiError as error:
+            if attempt == attempts - 1:
+                raise PreflightFailed(f"the API server does not answer: {error}") from error
+            await asyncio.sleep(min(5.0, 0.5 * 2**attempt))
+        else:
+            return

@@ -1,0 +1,265 @@
+"""One operator process: what it consists of, in which order it starts, and how it ends.
+
+Any part that ends ends the process, with a status that makes Kubernetes start it again; nothing limps on without its watch or its leader.
+A request to stop lets work in progress finish, gives the Lease back and is over within 20 seconds.
+"""
+
+import asyncio
+import gc
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final
+
+from finetune_operator.api.base import CHILD_NAME, FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_NAME
+from finetune_operator.cluster.cache import ClusterCache, Key
+from finetune_operator.cluster.kube import KubeApi, Selection
+from finetune_operator.cluster.progress import DirectReader, ProxyReader
+from finetune_operator.cluster.reflector import Reflector
+from finetune_operator.cluster.resources import CORE_EVENTS, JOBS, PODS
+from finetune_operator.control.leader import Leadership
+from finetune_operator.control.progress import ProgressPoller
+from finetune_operator.control.queue import WorkQueue
+from finetune_operator.control.reconciler import Reconciler
+from finetune_operator.control.recorder import Recorder
+from finetune_operator.control.resync import RESYNC_ACTIVE, RESYNC_ALL, Sweep, resync
+from finetune_operator.control.transitions import last_success
+from finetune_operator.control.worker import work
+from finetune_operator.domain.decide import decide
+from finetune_operator.domain.observed import DomainSettings
+from finetune_operator.runtime.handlers import Stream
+from finetune_operator.runtime.health import Health, Pulse, Servers
+from finetune_operator.runtime.metrics import Metrics
+from finetune_operator.runtime.preflight import PreflightFailed, reach, require_rights
+from finetune_operator.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DRAIN: Final = 12.0
+"""Seconds that reconciles in progress get to end after a request to stop."""
+SYNC_PATIENCE: Final = 60
+COALESCE: Final = 0.05
+"""Seconds that a change of a child waits for the next one."""
+OURS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER},{LABEL_NAME}={CHILD_NAME}"
+KEY_BYTES: Final = 32
+
+
+class Ended(Exception):
+    """A part that runs for ever has ended."""
+
+
+class StopRequested(Exception):
+    """The orderly end."""
+
+
+class Process:
+    """Wires the parts together; `run` returns after an orderly stop and raises otherwise."""
+
+    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, install_signals: Callable[["Process"], None]) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._metrics = metrics
+        self._namespaces = tuple(settings.namespace)
+        self._started = time.monotonic()
+        self._identity = settings.identity
+        self.stop = asyncio.Event()
+        install_signals(self)
+        domain = domain_settings(settings)
+        self._queue: WorkQueue[Key] = WorkQueue(metrics)
+        self._cache = ClusterCache(self._child_changed, by_namespace=bool(self._namespaces))
+        self._reader = (
+            ProxyReader(kube, settings.progress_port) if settings.progress_via == "pod-proxy" else DirectReader(settings.progress_port)
+        )
+        self._poller = ProgressPoller(
+            self._cache,
+            self._reader,
+            progress_key=domain.progress_key,
+            interval=domain.progress_write_seconds,
+            notify=self._queue.add,
+            measures=metrics,
+        )
+        self._reconciler = Reconciler(
+            kube,
+            self._cache,
+            decide,
+            settings=domain,
+            recorder=Recorder(kube, instance=self._identity),
+            poller=self._poller,
+            measures=metrics,
+        )
+        self._reflectors = self._make_reflectors()
+        self._stream = Stream(
+            self._cache.parents,
+            self._queue,
+            kube.credentials,
+            self._namespaces,
+            on_put=self._remember_success,
+            on_spawned=lambda: install_signals(self),
+        )
+        self._sweep = Sweep(kube, self._cache.parents, self._queue, self._namespaces)
+        self._leadership = self._make_leadership() if settings.leader_elect else None
+        self._pulse = Pulse()
+        attempts = {reflector.name: reflector.last_attempted for reflector in self._reflectors}
+        self._servers = Servers(settings.health_address, Health(self._pulse, attempts, self._not_ready), metrics)
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Raises `PreflightFailed` before anything has started, or the error of the part that ended."""
+        await reach(self._kube, self._namespaces[0] if self._namespaces else None)
+        lease_namespace = self._settings.own_namespace() if self._settings.leader_elect else None
+        await require_rights(self._kube, self._namespaces, lease_namespace, through_proxy=self._settings.progress_via == "pod-proxy")
+        self._expose()
+        await self._servers.start(self._settings.health_port, self._settings.metrics_port)
+        log.info("serving", extra={"health_port": self._servers.health_port, "metrics_port": self._servers.metrics_port})
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._start(group)
+        except* StopRequested:
+            log.info("stopped")
+        finally:
+            await self._servers.close()
+            await self._reader.close()
+
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        group.create_task(self._forever("pulse", self._pulse.beat()))
+        for reflector in self._reflectors:
+            group.create_task(self._forever(f"watch of {reflector.resource.plural}", reflector.run()))
+        self._leader_task = group.create_task(self._forever("leadership", self._leadership.run())) if self._leadership else None
+        group.create_task(self._lead(group))
+        group.create_task(self._await_stop())
+
+    async def _forever(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        await part
+        if not self.stop.is_set():
+            raise Ended(f"{name} has ended")
+
+    async def _lead(self, group: asyncio.TaskGroup) -> None:
+        """Caches first, then the Lease, then everything that writes."""
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+        log.info("caches in sync", extra={"seconds": round(time.monotonic() - self._started, 2), "jobs": len(self._cache.jobs)})
+        if self._leadership is not None:
+            await self._leadership.elected.wait()
+            self._kube.fence = self._leadership.check
+        if self.stop.is_set():
+            return
+        group.create_task(self._forever("stream of our own kind", self._stream.run()))
+        group.create_task(self._forever("sweep", self._sweep.run()))
+        group.create_task(self._forever("progress", self._poller.run()))
+        group.create_task(self._forever("resync", resync(lambda: list(self._cache.parents), self._queue, RESYNC_ALL)))
+        group.create_task(self._forever("active resync", resync(lambda: list(self._reconciler.unsettled), self._queue, RESYNC_ACTIVE)))
+        self._workers = [
+            group.create_task(self._forever("worker", work(self._queue, self._reconciler, self._metrics)))
+            for _ in range(self._settings.workers)
+        ]
+        await self._await_sync()
+        seconds = time.monotonic() - self._started
+        log.info("in sync", extra={"seconds": round(seconds, 2), "finetunejobs": len(self._cache.parents), "jobs": len(self._cache.jobs)})
+        self._metrics.gauge("finetune_sync_seconds", "From the start of the process until every FineTuneJob was known.", lambda: seconds)
+        gc.collect()
+        gc.freeze()  # caches live as long as the process: full collections need not walk them
+
+    async def _await_sync(self) -> None:
+        """Wait until the stream has brought every object, and then look at those that were at rest."""
+        try:
+            async with asyncio.timeout(SYNC_PATIENCE):
+                await self._sweep.complete.wait()
+        except TimeoutError:
+            log.warning("not every FineTuneJob is known after %d s; going on with those that are", SYNC_PATIENCE)
+        self._stream.release()
+        await self._sweep.complete.wait()
+
+    async def _await_stop(self) -> None:
+        await self.stop.wait()
+        log.info("stopping")
+        self._queue.close()
+        self._stream.stop()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=DRAIN)
+        raise StopRequested
+
+    def _child_changed(self, key: Key) -> None:
+        """Several changes of one child within an instant are one reconcile."""
+        self._queue.add_after(key, COALESCE)
+
+    def _make_reflectors(self) -> list[Reflector]:
+        cache, metrics = self._cache, self._metrics
+        kinds = (
+            (JOBS, cache.jobs, OURS, ""),
+            (PODS, cache.pods, OURS, ""),
+            (CORE_EVENTS, cache.events, "", "type=Warning"),
+        )
+        return [
+            Reflector(
+                self._kube,
+                store,
+                resource,
+                Selection(namespace=namespace, labels=labels, fields=fields),
+                on_restart=partial(metrics.watch_restarted, resource.plural),
+            )
+            for namespace in self._namespaces or (None,)
+            for resource, store, labels, fields in kinds
+        ]
+
+    def _make_leadership(self) -> Leadership:
+        settings = self._settings
+        return Leadership(self._kube, namespace=settings.own_namespace(), name=settings.lease_name, identity=self._identity)
+
+    def _not_ready(self) -> list[str]:
+        return [f"{reflector.name} not in sync" for reflector in self._reflectors if not reflector.synced.is_set()]
+
+    def _remember_success(self, key: Key, manifest: dict[str, Any]) -> None:
+        at = last_success(manifest.get("status") or {})
+        if at is not None:
+            self._metrics.succeeded(key.namespace, key.name, at)
+
+    def _expose(self) -> None:
+        gauge, queue, cache = self._metrics.gauge, self._queue, self._cache
+        gauge("finetune_queue_depth", "Keys that wait for a worker.", lambda: len(queue))
+        gauge("finetune_queue_delayed", "Keys that wait for their time.", lambda: queue.delayed)
+        gauge("finetune_workers_active", "Reconciles in progress.", lambda: queue.working)
+        gauge("finetune_leader", "1 while this process may write.", lambda: float(self._leadership.leads if self._leadership else True))
+        gauge("finetune_loop_lag_seconds", "How late the event loop was at its last beat.", lambda: self._pulse.lag)
+        help_text = "Objects in memory."
+        gauge("finetune_cache_objects", help_text, lambda: len(cache.parents), resource="finetunejobs")
+        gauge("finetune_cache_objects", help_text, lambda: len(cache.jobs), resource="jobs")
+        gauge("finetune_cache_objects", help_text, lambda: len(cache.pods), resource="pods")
+        gauge("finetune_cache_objects", help_text, lambda: len(cache.events), resource="events")
+        silent = "Seconds since the watch last brought anything, bookmarks included."
+        for reflector in self._reflectors[:3]:
+            gauge(
+                "finetune_watch_last_activity_seconds",
+                silent,
+                reflector.silent_for,
+                resource=reflector.resource.plural,
+            )
+
+
+def domain_settings(settings: Settings) -> DomainSettings:
+    """What decisions may know of the installation. Raises `PreflightFailed` for a key file that cannot be used."""
+    return DomainSettings(
+        trainer_image=settings.trainer_image,
+        progress_key=_progress_key(settings),
+        image_pull_secrets=tuple(settings.image_pull_secret),
+        image_pull_policy=settings.image_pull_policy,
+        finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
+        progress_write_seconds=settings.progress_seconds,
+        retry_base_seconds=settings.retry_base_seconds,
+        retry_cap_seconds=settings.retry_cap_seconds,
+    )
+
+
+def _progress_key(settings: Settings) -> bytes:
+    path = settings.progress_key_file
+    if path is None:
+        log.warning("no --progress-key-file: runs that began before this start will show no progress")
+        return secrets.token_bytes(KEY_BYTES)
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise PreflightFailed(f"cannot read --progress-key-file {path}: {error.strerror}") from error
+    if len(key) < KEY_BYTES:
+        raise PreflightFailed(f"--progress-key-file {path} holds {len(key)} bytes; it needs {KEY_BYTES} random bytes or more")
+    return key

@@ -1,0 +1,65 @@
+"""What an installation chooses: command line first, then environment (``FINETUNE_OPERATOR_…``), then these defaults."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Settings(BaseSettings):
+    """Options of ``finetune-operator``; each has a flag of the same name in kebab case."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FINETUNE_OPERATOR_",
+        cli_prog_name="finetune-operator",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    kubeconfig: Path | None = Field(default=None, description="Kubeconfig file; without one the pod's service account is used.")
+    namespace: list[str] = Field(default_factory=list, description="Watch only this namespace; repeatable. Default: all.")
+    trainer_image: str = Field(min_length=1, description="Image of the trainer, with tag or digest.")
+    image_pull_secret: list[str] = Field(default_factory=list, description="Pull secret of the trainer image; repeatable.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(default="IfNotPresent", description="For the trainer image.")
+    progress_key_file: Path | None = Field(
+        default=None,
+        description="Secret of 32 bytes or more from which the progress tokens are derived. Without it each start makes its own, and runs "
+        "that began under another one show no progress.",
+    )
+    progress_via: Literal["pod-ip", "pod-proxy"] = Field(
+        default="pod-ip", description="How to reach a pod's progress: directly, or through the API server (outside the cluster)."
+    )
+    progress_port: int = Field(default=9400, ge=1, le=65535, description="Port of the trainer's progress server.")
+    progress_seconds: float = Field(default=15.0, ge=1.0, description="At most one progress write per run and this many seconds.")
+    finished_job_ttl_seconds: int = Field(default=86_400, ge=60, description="How long ended Jobs stay for their logs.")
+    retry_base_seconds: float = Field(default=10.0, gt=0, description="First wait before another attempt; doubles.")
+    retry_cap_seconds: float = Field(default=360.0, gt=0, description="Longest wait before another attempt.")
+    workers: int = Field(default=16, ge=1, le=256, description="Reconciles at once.")
+    leader_elect: bool = Field(default=True, description="Hold a Lease before writing; --no-leader-elect for a single process.")
+    lease_namespace: str | None = Field(default=None, description="Namespace of the Lease; default: the pod's, or default.")
+    lease_name: str = Field(default="finetune-operator", description="Name of the Lease.")
+    health_address: str = Field(default="0.0.0.0", description="Address of the two servers.")  # noqa: S104  probes come from the node
+    health_port: int = Field(default=8080, ge=0, le=65535, description="Port of /healthz and /readyz; 0 takes a free one.")
+    metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics; 0 takes a free one.")
+    log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
+    log_level: Literal["debug", "info", "warning"] = Field(default="info", description="Least level of the log lines.")
+
+    @property
+    def identity(self) -> str:
+        """Who this process is, for the Lease and for Events; unique per process."""
+        return f"{socket.gethostname()}_{os.getpid()}_{os.urandom(3).hex()}"
+
+    def own_namespace(self) -> str:
+        """Where the Lease lies."""
+        if self.lease_namespace:
+            return self.lease_namespace
+        return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"

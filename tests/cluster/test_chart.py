@@ -1,0 +1,216 @@
+"""The chart installs on a real API server: restricted pods, the rights that are used and no others, and nothing lost on the way out."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from finetune_operator.api.crd import FINETUNEJOB
+from finetune_operator.runtime.preflight import LEASE_RIGHTS, RIGHTS
+from finetune_operator.runtime.settings import Settings
+from finetune_testbed import binaries
+from finetune_testbed.apiserver import ApiServer, RequestError
+from finetune_testbed.bed import Testbed
+from tests.cluster.crd import DEFINITIONS
+
+CHART = Path(__file__).resolve().parents[2] / "charts/finetune-operator"
+NAMESPACE = "finetune-system"
+NAME = "finetune-operator"
+SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}-progress-key"
+TEAM = "team-a"
+
+
+class Helm:
+    """Helm against one testbed."""
+
+    def __init__(self, bed: Testbed) -> None:
+        self._program = binaries.path("helm", bed.cache_dir, progress=print)
+        self._kubeconfig = bed.kubeconfig
+
+    def __call__(self, *arguments: str, expect: int = 0) -> str:
+        command = [str(self._program), *arguments, "--kubeconfig", str(self._kubeconfig), "--namespace", NAMESPACE]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == expect, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def template(self, *values: str) -> list[dict[str, Any]]:
+        return [document for document in yaml.safe_load_all(self("template", NAME, str(CHART), *values)) if document]
+
+
+@pytest.fixture(scope="module")
+def helm(t1: Testbed) -> Helm:
+    return Helm(t1)
+
+
+@pytest.fixture(scope="module")
+def server(t1: Testbed) -> Iterator[ApiServer]:
+    with ApiServer(t1) as connection:
+        for name in (NAMESPACE, TEAM):
+            labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+            connection.apply(f"/api/v1/namespaces/{name}", namespace)
+        yield connection
+
+
+@pytest.fixture
+def release(helm: Helm, server: ApiServer) -> Iterator[Helm]:
+    helm("upgrade", "--install", "--take-ownership", NAME, str(CHART))  # other tests may have applied the definition
+    yield helm
+    helm("uninstall", NAME, "--ignore-not-found")
+
+
+def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [document for document in documents if document["kind"] == kind]
+
+
+def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("--set", "networkPolicy.enabled=true", "--set", "replicas=3"),
+        ("--set", "watchNamespaces={default,team-a}", "--set", "crds.install=false"),
+        (
+            "--set",
+            "imagePullSecrets={one}",
+            "--set",
+            "trainer.imagePullSecrets={two}",
+            "--set",
+            "priorityClassName=system-cluster-critical",
+        ),
+        ("--set", "metrics.service=false", "--set", "podDisruptionBudget=false", "--set", "rbac.aggregateToUserRoles=false"),
+        ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
+    ],
+    ids=lambda values: " ".join(value for value in values if value != "--set") or "defaults",
+)
+def test_what_it_renders_is_accepted_by_the_api_server(helm: Helm, server: ApiServer, t1: Testbed, values: tuple[str, ...]) -> None:
+    kubectl = binaries.path("kubectl", t1.cache_dir, progress=print)
+    manifests = yaml.safe_dump_all(helm.template(*values))
+    apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-"]
+    done = subprocess.run(
+        [str(kubectl), "--kubeconfig", str(t1.kubeconfig), *apply], input=manifests, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_its_pods_are_admitted_under_the_restricted_level(helm: Helm, server: ApiServer) -> None:
+    (deployment,) = of_kind(helm.template(), "Deployment")
+    template = deployment["spec"]["template"]
+    account = {**template["spec"], "serviceAccountName": "default"}
+    default = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    server.apply(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default", default)
+    pod = {"kind": "Pod", "metadata": {"name": "operator", "labels": template["metadata"]["labels"]}, "spec": account}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All&fieldValidation=Strict"
+    assert server.request("POST", path, pod)["metadata"]["name"] == "operator"
+    loose = {**pod, "spec": {**account, "securityContext": {}}}
+    with pytest.raises(RequestError, match="violates PodSecurity"):
+        server.request("POST", path, loose)
+
+
+def test_its_flags_are_understood_by_the_operator(helm: Helm) -> None:
+    (deployment,) = of_kind(helm.template("--set", "watchNamespaces={a,b}", "--set", "trainer.imagePullSecrets={two}"), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    settings = Settings(_cli_parse_args=container["args"])  # type: ignore[call-arg]
+    assert settings.namespace == ["a", "b"]
+    assert settings.image_pull_secret == ["two"]
+    assert settings.trainer_image == "finetune-trainer:0.1.0"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"health": settings.health_port, "metrics": settings.metrics_port}
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "progress-key"]
+    assert str(settings.progress_key_file).startswith(mount["mountPath"] + "/")
+
+
+@pytest.mark.parametrize(("tag", "digest", "image"), [("1.2", "", "r/o:1.2"), ("1.2", "sha256:" + "a" * 64, "r/o@sha256:" + "a" * 64)])
+def test_a_digest_wins_over_a_tag(helm: Helm, tag: str, digest: str, image: str) -> None:
+    values = ("--set", f"image.repository=r/o,image.tag={tag},image.digest={digest}")
+    (deployment,) = of_kind(helm.template(*values), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+
+
+def allowed(server: ApiServer, verb: str, group: str, resource: str, subresource: str = "", namespace: str = TEAM) -> bool:
+    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace}
+    review = {
+        "kind": "SubjectAccessReview",
+        "apiVersion": "authorization.k8s.io/v1",
+        "spec": {"user": f"system:serviceaccount:{NAMESPACE}:{NAME}", "resourceAttributes": attributes},
+    }
+    return bool(server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"])
+
+
+def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer) -> None:
+    for right in RIGHTS:
+        for verb in right.verbs:
+            assert allowed(server, verb, right.resource.group, right.resource.plural, right.subresource), (right.name, verb)
+    for right in LEASE_RIGHTS:
+        for verb in right.verbs:
+            assert allowed(server, verb, right.resource.group, right.resource.plural, namespace=NAMESPACE), (right.name, verb)
+            assert not allowed(server, verb, right.resource.group, right.resource.plural), "Leases elsewhere are none of its business"
+
+
+def test_the_operator_may_do_nothing_else(release: Helm) -> None:
+    (role,) = [role for role in of_kind(release.template(), "ClusterRole") if role["metadata"]["name"] == NAME]
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    used = {
+        (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb) for right in RIGHTS for verb in right.verbs
+    }
+    owner_references = {("finetune.dev", "finetunejobs/finalizers", "update")}
+    assert granted == used | owner_references
+
+
+@pytest.mark.parametrize(
+    ("verb", "group", "resource"),
+    [("get", "", "secrets"), ("list", "", "configmaps"), ("update", "finetune.dev", "finetunejobs"), ("create", "", "pods")],
+)
+def test_what_it_must_never_do_is_refused(release: Helm, server: ApiServer, verb: str, group: str, resource: str) -> None:
+    assert not allowed(server, verb, group, resource)
+
+
+def test_watching_chosen_namespaces_needs_no_right_on_the_cluster(helm: Helm) -> None:
+    documents = helm.template("--set", "watchNamespaces={team-a}", "--set", "rbac.aggregateToUserRoles=false")
+    assert not of_kind(documents, "ClusterRole")
+    assert not of_kind(documents, "ClusterRoleBinding")
+    assert {role["metadata"]["namespace"] for role in of_kind(documents, "Role")} == {"team-a", NAMESPACE}
+
+
+def test_an_upgrade_keeps_the_progress_key(release: Helm, server: ApiServer) -> None:
+    before = server.request("GET", SECRET)["data"]["key"]
+    release("upgrade", NAME, str(CHART), "--set", "replicas=3")
+    assert server.request("GET", SECRET)["data"]["key"] == before
+    assert len(base64.b64decode(before)) >= 32
+
+
+def test_uninstalling_keeps_the_definition_and_every_job(release: Helm, server: ApiServer) -> None:
+    assert server.request("GET", f"{DEFINITIONS}/{FINETUNEJOB.name}")
+    release("uninstall", NAME)
+    assert server.request("GET", f"{DEFINITIONS}/{FINETUNEJOB.name}")["metadata"].get("deletionTimestamp") is None
+    release("install", NAME, str(CHART))
+
+
+@pytest.mark.parametrize("value", ["replica=3", "replicas=0", "image.digest=sha256:1", "operator.log.level=trace", "watchNamespaces={A}"])
+def test_a_misspelt_value_is_refused(helm: Helm, value: str) -> None:
+    complaint = helm("template", NAME, str(CHART), "--set", value, expect=1)
+    assert value.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in complaint.replace("/", " ")
+
+
+def test_the_readme_describes_every_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    readme = (CHART / "README.md").read_text()
+    for name in values:
+        assert f"`{name}" in readme, name
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(values) <= set(schema["properties"])

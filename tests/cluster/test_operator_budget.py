@@ -1,0 +1,65 @@
+"""What the operator costs the API server, by the server's own audit log."""
+
+import time
+from pathlib import Path
+
+from finetune_testbed.audit import AuditLog, Call, tally
+from tests.cluster import operator_process
+from tests.cluster.finetunejobs import Place
+from tests.cluster.operator_process import OperatorProcess, until
+
+WRITER = "finetune-operator"
+BUDGET = 12
+
+
+def writes(log: AuditLog, since: int, here: Place) -> list[Call]:
+    return [
+        call
+        for agent in (WRITER, "kopf")
+        for call in log.writes(agent, since=since)
+        if not call.is_lease and call.namespace == here.namespace
+    ]
+
+
+def rest(seconds: float = 3.0) -> None:
+    """Let a time pass in which nothing is asked of the operator: the measurement itself, not a wait for something."""
+    time.sleep(seconds)
+
+
+def test_a_successful_run_costs_at_most_twelve_writes_and_an_object_at_rest_none(operator: OperatorProcess, here: Place) -> None:
+    log = AuditLog(here.bed)
+    start = log.mark()
+    here.apply("cheap")
+    assert here.wait_ended("cheap") == "Succeeded"
+    rest()
+    cost = writes(log, start, here)
+    assert len(cost) <= BUDGET, tally(cost)
+    at_rest = log.mark()
+    rest()
+    assert writes(log, at_rest, here) == []
+
+
+def test_applying_the_same_manifest_again_writes_nothing(operator: OperatorProcess, here: Place) -> None:
+    here.apply("same")
+    here.wait_ended("same")
+    rest(1.5)
+    log = AuditLog(here.bed)
+    mark = log.mark()
+    before = here.get("same")["metadata"]["resourceVersion"]
+    here.apply("same")
+    rest()
+    assert writes(log, mark, here) == []
+    assert here.get("same")["metadata"]["resourceVersion"] == before
+
+
+def test_a_restart_of_the_operator_writes_nothing_about_objects_at_rest(operator: OperatorProcess, here: Place, tmp_path: Path) -> None:
+    here.apply("quiet")
+    here.wait_ended("quiet")
+    rest(1.5)
+    log = AuditLog(here.bed)
+    mark = log.mark()
+    operator.stop()
+    with operator_process.running(here.bed.kubeconfig, tmp_path, ("--namespace", here.namespace)) as successor:
+        until(lambda: successor.metric('finetune_reconcile_total{kind="FineTuneJob",result="idle"}') >= 1)
+        rest()
+    assert writes(log, mark, here) == []

@@ -1,0 +1,138 @@
+"""A field that is accepted and does nothing is a defect: each one changes what the pods are told, or is read by a decision."""
+
+import ast
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import finetune_operator.domain
+from finetune_operator.api.crd import FINETUNEJOB
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.manifests.job import Attempt, build_job
+from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.pod import PodEnvironment
+from finetune_operator.manifests.runspec import build_run_spec
+from finetune_trainer.contract import Step
+
+OWNER = Owner("support", "ticket-router", "0-1-2")
+KEY = "0" * 64
+DECIDED = {
+    "spec.suspend",
+    "spec.healthPolicy",
+    "spec.rerun",
+    "spec.runPolicy.concurrency",
+    "spec.runPolicy.cancel",
+    "spec.runPolicy.maxAttempts",
+    "spec.runPolicy.activeDeadlineSeconds",
+    "spec.runPolicy.successfulRunsHistoryLimit",
+    "spec.runPolicy.failedRunsHistoryLimit",
+}
+"""Fields that no pod needs to know: decisions read them."""
+
+FULL: dict[str, Any] = {
+    "baseModel": {"uri": "hf://org/name@main", "credentialsSecretRef": {"name": "hub"}},
+    "dataset": {"inline": {"uri": "pvc://data/tickets.jsonl"}, "validation": {"uri": "pvc://data/held-out.jsonl"}},
+    "task": {"outputSchema": {"configMapRef": {"name": "routing"}}},
+    "tuner": {"type": "QLoRA", "lora": {}, "quantization": {}},
+    "training": {"earlyStopping": {}},
+    "evaluation": {"dataset": {"uri": "pvc://data/items.jsonl"}, "gates": {"improvement": {"metric": "ExactMatch"}}},
+    "resources": {"gpusPerNode": 1, "requests": {}, "limits": {}, "tolerations": [{"operator": "Exists"}]},
+    "artifact": {"uri": "pvc://adapters/support"},
+    "workspace": {"claimName": "scratch"},
+}
+"""A spec in which every optional object is there, so that each of its fields can be changed alone."""
+
+OTHER: dict[str, Any] = {
+    "spec.tuner.type": "DoRA",
+    "spec.tuner.quantization.type": None,
+    "spec.dataset.validation.percent": None,
+    "spec.evaluation.metrics": ["ExactMatch"],
+    "spec.baseModel.uri": "pvc://models/other",
+    "spec.baseModel.digest": "sha256:" + "1" * 64,
+    "spec.dataset.inline.digest": "sha256:" + "1" * 64,
+    "spec.resources.nodeSelector": {"disk": "fast"},
+    "spec.training.extraArguments": {"adam_beta2": "0.9"},
+    "spec.training.epochs": "7",
+}
+"""Values for fields where the schema does not suggest one; None: nothing else may stand there beside the rest."""
+
+
+def leaves(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if schema.get("type") == "object" and "properties" in schema:
+        for name, child in schema["properties"].items():
+            yield from leaves(child, f"{path}.{name}")
+    elif schema.get("type") == "array" and schema["items"]["type"] == "object":
+        yield from leaves(schema["items"], f"{path}[]")
+    else:
+        yield path, schema
+
+
+SPEC = FINETUNEJOB.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+LEAVES = dict(leaves(SPEC, "spec"))
+
+
+def children(spec: dict[str, Any]) -> list[Any]:
+    """Everything the pods of a run are told."""
+    read = FineTuneJobSpec.model_validate(spec)
+    document = build_run_spec(OWNER, read, key=KEY, name="ticket-router-0123456789", number=1, token_digest="sha256:" + "0" * 64)
+    attempts = [Attempt(KEY, "ticket-router-0123456789", step, 1) for step in Step]
+    return [document.to_json(), *(build_job(OWNER, read, attempt, PodEnvironment(image="trainer:1")) for attempt in attempts)]
+
+
+def other_value(path: str, field: dict[str, Any], value: Any) -> Any:
+    """A value that the schema admits and that is not ``value``."""
+    if path in OTHER:
+        return OTHER[path]
+    if "enum" in field:
+        return next(choice for choice in reversed(field["enum"]) if choice != value)
+    kind = field.get("type", "string")
+    if kind == "boolean":
+        return not value
+    if kind == "integer":
+        return field.get("minimum", 1) + 1 if value != field.get("minimum", 1) + 1 else field.get("minimum", 1) + 2
+    if kind == "array":
+        return ["other"]
+    return "pvc://other/place" if path.endswith(".uri") else "0.125" if "double(self)" in str(field) else "3"
+
+
+def with_other(path: str, field: dict[str, Any]) -> dict[str, Any] | None:
+    spec: dict[str, Any] = copy.deepcopy(FULL)
+    place: Any = spec
+    *parents, leaf = path.removeprefix("spec.").split(".")
+    for parent in parents:
+        place = place[parent[:-2]][0] if parent.endswith("[]") else place.setdefault(parent, {})
+    value = other_value(path, field, place.get(leaf, field.get("default")))
+    if value is None:
+        return None
+    place[leaf] = value
+    return spec
+
+
+@pytest.mark.parametrize("path", sorted(set(LEAVES) - DECIDED - {path for path, value in OTHER.items() if value is None}))
+def test_a_field_changes_what_the_pods_are_told(path: str) -> None:
+    changed = with_other(path, LEAVES[path])
+    assert changed is not None
+    assert children(changed) != children(FULL)
+
+
+def test_a_share_of_validation_changes_what_the_pods_are_told() -> None:
+    share = copy.deepcopy(FULL)
+    share["dataset"]["validation"] = {"percent": 5}
+    assert children(share) != children(FULL)
+
+
+@pytest.mark.parametrize("path", sorted(DECIDED))
+def test_a_field_is_read_by_a_decision(path: str) -> None:
+    assert path in LEAVES
+    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in path.rpartition(".")[2])
+    read = {node.attr for node in _nodes() if isinstance(node, ast.Attribute)}
+    read |= {node.value for node in _nodes() if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert name in read
+
+
+def _nodes() -> Iterator[ast.AST]:
+    for file in Path(finetune_operator.domain.__path__[0]).glob("*.py"):
+        yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))

@@ -1,0 +1,54 @@
+"""Reasons are a closed, explained list, and the committed pages and definitions are those of the models."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
+from finetune_operator.api.crd import FINETUNEJOB
+from finetune_operator.api.reasons import EXPLANATIONS, Reason
+from finetune_operator.api.reference import fields_page, reasons_page
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_reason_is_explained() -> None:
+    assert set(EXPLANATIONS) == set(Reason)
+
+
+def test_every_condition_is_explained() -> None:
+    assert set(CONDITION_MEANING) == set(ConditionType)
+
+
+def test_whoever_is_stalled_is_told_what_to_do() -> None:
+    for reason, explanation in EXPLANATIONS.items():
+        if explanation.stalls:
+            assert explanation.next_action != "Nothing.", reason
+            assert ConditionType.STALLED in explanation.conditions, reason
+
+
+def test_no_reason_is_documented_that_nothing_says() -> None:
+    folder = ROOT / "operator/finetune_operator"
+    said = "".join(path.read_text(encoding="utf-8") for layer in ("domain", "control") for path in (folder / layer).glob("*.py"))
+    assert [reason.name for reason in Reason if not re.search(rf"\bReason\.{reason.name}\b", said)] == []
+
+
+def test_reasons_are_camel_case_and_fit_a_condition() -> None:
+    for reason in Reason:
+        assert reason.isalnum(), reason
+        assert reason[0].isupper(), reason
+        assert len(reason) <= 64, reason
+
+
+def test_the_pages_name_every_field_and_every_reason() -> None:
+    fields, reasons = fields_page(FINETUNEJOB), reasons_page()
+    for path in ("spec.training.learningRate", "spec.resources.tolerations[].key", "status.currentRun.retries.preemptions"):
+        assert f"`{path}`" in fields
+    for reason in Reason:
+        assert f"| `{reason}` |" in reasons
+
+
+def test_what_is_committed_is_what_the_models_say() -> None:
+    check = subprocess.run([sys.executable, str(ROOT / "hack/generated.py"), "--check"], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stdout + check.stderr

@@ -1,0 +1,86 @@
+"""A small FineTuneJob and what its trainer reports, for the tests of decisions."""
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+from finetune_operator.domain.observed import DomainSettings
+from finetune_trainer.contract import (
+    CLASS_OF_EXIT,
+    DataSummary,
+    Estimate,
+    EvaluationSummary,
+    ExitCode,
+    Metric,
+    MetricResult,
+    PrepareSummary,
+    PublishSummary,
+    SealedCheckpoint,
+    Summary,
+    TerminationMessage,
+    TrainSummary,
+    Verdict,
+)
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+UID = "0b6e1c1e-1111-4222-8333-444455556666"
+SETTINGS = DomainSettings(trainer_image="registry.example/trainer:1", progress_key=b"k" * 32)
+ADAPTER = "sha256:" + "ad" * 32
+
+SPEC: dict[str, Any] = {
+    "baseModel": {"uri": "pvc://models/tiny-chat"},
+    "dataset": {"inline": {"uri": "pvc://tickets/train.jsonl", "format": "Auto"}, "validation": {"percent": 10}, "maxDroppedPercent": 10},
+    "task": {"type": "Format", "outputSchema": {"configMapRef": {"name": "ticket-schema", "key": "schema.json"}}},
+    "tuner": {"type": "LoRA", "lora": {"rank": 8}},
+    "training": {"epochs": "1", "learningRate": "1e-3"},
+    "evaluation": {"gates": {"improvement": {"metric": "SchemaCompliance", "minDelta": "0.05"}}},
+    "artifact": {"uri": "pvc://adapters/support"},
+}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """The sample spec; ``a__b=value`` sets ``spec.a.b``."""
+    document = copy.deepcopy(SPEC)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = document
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return document
+
+
+def summary_of(step: str, *, verdict: Verdict = Verdict.PASS, promotable: bool | None = None) -> Summary:
+    if step == "prepare":
+        data = DataSummary(
+            digest="sha256:" + "da" * 32, examples=240, validation_examples=24, evaluation_items=24, tokens=20_000, format="Messages"
+        )
+        estimate = Estimate(memory_bytes=10**9, disk_bytes=10**8, seconds=60, confidence="Fitted")
+        base = "sha256:" + "ba" * 32
+        return Summary(prepare=PrepareSummary(dataset=data, estimate=estimate, base_digest=base, total_steps=300, micro_batch_size=8))
+    if step == "train":
+        metric = MetricResult(name=Metric.SCHEMA_COMPLIANCE, base="0", tuned="0.98", delta="0.98", low="0.9", high="1", verdict=verdict)
+        evaluation = EvaluationSummary(
+            verdict=verdict, items=24, metrics=[metric], message="SchemaCompliance 0 -> 0.98", items_to_decide=60
+        )
+        train = TrainSummary(steps=300, epoch="1", loss="0.2", tokens=20_000, seconds=50, adapter_digest=ADAPTER, evaluation=evaluation)
+        return Summary(train=train)
+    accepted = verdict in (Verdict.PASS, Verdict.NOT_GATED) if promotable is None else promotable
+    return Summary(publish=PublishSummary(uri=f"pvc://adapters/support/{ADAPTER[7:]}", digest=ADAPTER, bytes=10**6, promotable=accepted))
+
+
+def words(step: str, key: str, code: int = 0, *, sealed: int | None = None, verdict: Verdict = Verdict.PASS, **fields: Any) -> str:
+    """A termination message as the trainer writes it."""
+    outcome = CLASS_OF_EXIT[ExitCode(code)]
+    message = TerminationMessage(
+        step=step,
+        run_key=key,
+        outcome=outcome,
+        reason=fields.get("reason", outcome.value),
+        message=fields.get("message", f"ended as {outcome.value}"),
+        hint=fields.get("hint", "" if code == 0 else "Do something about it."),
+        checkpoint=SealedCheckpoint(step=sealed, digest="sha256:" + "cc" * 32) if sealed is not None else None,
+        skipped_checkpoints=fields.get("skipped", []),
+        summary=summary_of(step, verdict=verdict) if code == 0 else None,
+    )
+    return message.to_bounded_json()

@@ -1,0 +1,86 @@
+"""The exposition keeps Prometheus' conventions, and finished runs add no series."""
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from finetune_operator.control.transitions import measure
+from finetune_operator.runtime.metrics import Metrics
+
+
+def status(number: int, outcome: str = "Succeeded", verdict: str = "Pass") -> dict[str, object]:
+    ended = f"2026-11-22T10:{number % 60:02d}:00Z"
+    entry = {"number": number, "outcome": outcome, "reason": "RunSucceeded", "startedAt": "2026-11-22T09:00:00Z", "finishedAt": ended}
+    return {"history": [entry], "evaluation": {"verdict": verdict, "items": number}, "currentRun": {"key": "k", "number": number}}
+
+
+def everything() -> Metrics:
+    """A registry in which every metric has a value."""
+    metrics = Metrics()
+    metrics.reconciled("ok", 0.01)
+    metrics.waited(0.001)
+    metrics.retried()
+    metrics.requested("create", "jobs", 201, 0.02)
+    metrics.watch_restarted("jobs", "expired")
+    metrics.event_recorded("written")
+    metrics.progress_read("ok")
+    metrics.run_retried("ns", "train", "preemptions")
+    metrics.first_step("ns", 20.0)
+    metrics.gauge("finetune_leader", "1 while this process may write.", lambda: 1.0)
+    metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 3, resource="jobs")
+    metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 5, resource="pods")
+    measure(metrics, "ns", "a", {}, status(1))
+    return metrics
+
+
+def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {(sample.name, tuple(sorted(sample.labels.items()))) for family in families for sample in family.samples}
+
+
+def test_every_name_has_the_prefix_a_unit_and_a_help_text() -> None:
+    for family in text_string_to_metric_families(everything().render().decode()):
+        assert family.name.startswith(("finetune_", "process_"))
+        assert family.documentation
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+
+
+def test_finished_runs_add_no_series() -> None:
+    metrics = everything()
+    for number in range(2, 4):
+        measure(metrics, "ns", "a", status(number - 1), status(number))
+    before = series(metrics)
+    for number in range(4, 500):
+        measure(metrics, "ns", "a", status(number - 1), status(number))
+    assert series(metrics) == before
+    assert metrics.registry.get_sample_value(
+        "finetune_runs_total", {"namespace": "ns", "outcome": "Succeeded", "reason": "RunSucceeded"}
+    ) == 499  # fmt: skip
+
+
+def test_the_series_of_a_job_go_with_the_job() -> None:
+    metrics = everything()
+    assert metrics.registry.get_sample_value("finetune_last_success_timestamp_seconds", {"namespace": "ns", "name": "a"})
+    metrics.forgotten("ns", "a")
+    assert metrics.registry.get_sample_value("finetune_last_success_timestamp_seconds", {"namespace": "ns", "name": "a"}) is None
+
+
+def test_a_retry_is_counted_by_its_cause() -> None:
+    metrics = Metrics()
+    run = {"key": "k", "number": 1, "activeStep": "train"}
+    before = {"currentRun": {**run, "retries": {"preemptions": 1}}}
+    after = {"currentRun": {**run, "retries": {"preemptions": 2, "outOfMemory": 1}}}
+    measure(metrics, "ns", "a", before, after)
+    for cause in ("preemptions", "outOfMemory"):
+        assert metrics.registry.get_sample_value("finetune_run_retries_total", {"namespace": "ns", "step": "train", "cause": cause}) == 1
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not installed")
+def test_promtool_has_nothing_to_say() -> None:
+    promtool = shutil.which("promtool")
+    assert promtool
+    checked = subprocess.run([promtool, "check", "metrics"], input=everything().render(), capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
