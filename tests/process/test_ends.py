@@ -1,0 +1,120 @@
+"""How trainings end that cannot succeed: the class as an exit code, the reason and the next action as the last word."""
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_trainer.contract import FailureClass, Step
+from tests.process.conftest import Run
+
+SECTIONS: dict[str, Any] = {
+    "tuner": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8}},
+    "training": {"max_steps": 200, "batch_size": 8, "micro_batch_size": 4, "learning_rate": "2e-3"},
+    "evaluation": {"metrics": ["Perplexity"], "max_items": 4},
+}
+
+
+def test_an_absurd_learning_rate_ends_as_diverged(new_run: Callable[..., Run]) -> None:
+    hot = {**SECTIONS, "tuner": {"type": "Full", "lora": None}, "training": {**SECTIONS["training"], "learning_rate": "10000"}}
+    attempt = new_run("hot", **hot).start()
+    assert attempt.wait() == 71, attempt.errors()
+    message = attempt.message()
+    assert (message.outcome, message.reason) == (FailureClass.DIVERGED, "Diverged")
+    assert "diverged at step" in message.message
+    assert "learningRate" in message.hint
+
+
+def test_exhausted_memory_names_the_micro_batch_that_needs_half(new_run: Callable[..., Run]) -> None:
+    big = {**SECTIONS, "training": {**SECTIONS["training"], "batch_size": 128, "micro_batch_size": 128, "max_sequence_length": 512}}
+    run = new_run("big", rows=256, longest=512, more_memory=320 << 20, **big)
+    attempt = run.start()
+    assert attempt.wait() == 70, (attempt.events()[-2:], attempt.errors())
+    message = attempt.message()
+    assert message.outcome is FailureClass.OUT_OF_MEMORY
+    assert "128 examples" in message.message
+    assert "microBatchSize to 64" in message.hint
+    again = run.start("--micro-batch-size", "2")
+    assert again.wait_for("training")["micro_batch_size"] == 2
+    again.wait_for("progress")
+    again.signal(signal.SIGTERM)
+    assert again.wait() == 75
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason", "hint"),
+    [
+        ({"learning_rate": 1}, "ArgumentHasField", "training.learningRate"),
+        ({"adam_beta3": 0.9}, "UnknownArgument", "adam_beta"),
+        ({"push_to_hub": True}, "ArgumentNotOpen", "adam_beta1"),
+        ({"adam_beta1": "high"}, "InvalidArgument", "Correct"),
+        ({"optim": "no-such-optimizer"}, "ArgumentsRefused", "Correct"),
+    ],
+)
+def test_extra_arguments_are_checked(argument: dict[str, Any], reason: str, hint: str, new_run: Callable[..., Run]) -> None:
+    attempt = new_run("extra", **{**SECTIONS, "training": {**SECTIONS["training"], "extra_arguments": argument}}).start()
+    assert attempt.wait() == 64, attempt.errors()
+    message = attempt.message()
+    assert message.reason == reason
+    assert "training.extraArguments" in message.message
+    assert hint in message.hint
+
+
+def test_rows_that_are_not_what_was_sealed_are_not_trained_on(new_run: Callable[..., Run]) -> None:
+    run = new_run("damaged", **SECTIONS)
+    rows = run.workspace.train_rows
+    rows.write_bytes(rows.read_bytes()[:-1] + b"\0")
+    attempt = run.start()
+    assert attempt.wait() == 65
+    assert attempt.message().reason == "DatasetDamaged"
+
+
+def test_without_the_prepare_step_nothing_is_trained(new_run: Callable[..., Run]) -> None:
+    run = new_run("unprepared", **SECTIONS)
+    run.workspace.result(Step.PREPARE).unlink()
+    attempt = run.start()
+    assert attempt.wait() == 65
+    assert attempt.message().reason == "NotPrepared"
+
+
+def test_an_accelerator_that_is_not_there_is_missed_by_name(new_run: Callable[..., Run]) -> None:
+    attempt = new_run("blind", environment={"CUDA_VISIBLE_DEVICES": ""}, resources={"gpus": 1}, **SECTIONS).start()
+    assert attempt.wait() == 64, attempt.errors()
+    assert attempt.message().reason == "AcceleratorMissing"
+
+
+def test_a_full_volume_ends_as_storage_and_the_run_goes_on_when_there_is_room(new_run: Callable[..., Run], small_volume: Path) -> None:
+    frequent = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 100}, "checkpoint": {"every_seconds": 1}}
+    run = new_run("full", **frequent)
+    run.workspace.checkpoints.symlink_to(small_volume)
+    attempt = run.start()
+    attempt.wait_for("checkpoint")
+    filler = small_volume / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"0" * 4096):
+            pass
+    assert attempt.wait() == 74, attempt.errors()
+    message = attempt.message()
+    assert (message.outcome, message.reason) == (FailureClass.STORAGE, "DiskFull")
+    assert "bytes free" in message.message
+    filler.unlink()
+    following = run.start()
+    assert following.wait_for("training")["from_step"] > 0
+    following.signal(signal.SIGTERM)
+    assert following.wait() == 75
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A volume of four megabytes."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("no volume can be filled: this user may not mount one")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,0 +1,152 @@
+"""Whatever stops a trainer, at whatever moment: the run goes on and ends with the adapter of an undisturbed run."""
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from finetune_trainer.contract import FailureClass, TrainSummary
+from tests.process.conftest import Run
+
+POINTS = 5
+SECTIONS = {
+    "tuner": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": "0.1"}},
+    "training": {
+        "max_steps": 120,
+        "batch_size": 8,
+        "micro_batch_size": 2,
+        "learning_rate": "2e-3",
+        "evaluate_every_steps": 20,
+    },
+    "evaluation": {"metrics": ["Perplexity"], "max_items": 4},
+    "checkpoint": {"every_seconds": 1, "keep": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def straight() -> list[TrainSummary]:
+    """Filled by the first test that needs it: the undisturbed run is the same for all of them."""
+    return []
+
+
+def undisturbed(new_run: Callable[..., Run], known: list[TrainSummary]) -> TrainSummary:
+    if not known:
+        known.append(new_run("straight", longest=96, **SECTIONS).finish())
+    return known[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_five_random_interruptions_change_nothing_in_the_result(
+    number: signal.Signals, new_run: Callable[..., Run], straight: list[TrainSummary]
+) -> None:
+    expected = undisturbed(new_run, straight)
+    run, rng, resumed = new_run("disturbed", longest=96, **SECTIONS), random.Random(int(number)), []
+    for point in range(POINTS):
+        attempt = run.start()
+        resumed.append(attempt.wait_for("training")["from_step"])
+        if point == 0:
+            attempt.wait_for("checkpoint")  # so that there is something to go on from
+        time.sleep(rng.uniform(0.02, expected.seconds / (POINTS + 2)))  # the random moment under test
+        asked = time.monotonic()
+        attempt.signal(number)
+        code = attempt.wait()
+        if number == signal.SIGTERM:
+            assert code == 75, attempt.errors()
+            assert time.monotonic() - asked < 5 + 1
+            message = attempt.message()
+            assert message.outcome is FailureClass.STOPPED
+            assert message.checkpoint is not None
+            assert message.checkpoint.step == message.last_step
+        else:
+            assert code == -signal.SIGKILL
+    summary = run.finish()
+    assert summary.adapter_digest == expected.adapter_digest
+    assert (summary.steps, summary.loss, summary.tokens) == (expected.steps, expected.loss, expected.tokens)
+    assert resumed == sorted(resumed)
+    assert summary.resumed_from_step is not None
+    assert summary.resumed_from_step > 0
+
+
+def test_a_torn_and_a_foreign_checkpoint_are_skipped_with_the_reason(new_run: Callable[..., Run], straight: list[TrainSummary]) -> None:
+    expected = undisturbed(new_run, straight)
+    run = new_run("damaged", longest=96, **SECTIONS)
+    attempt = run.start()
+    attempt.wait_for("checkpoint")
+    attempt.signal(signal.SIGTERM)
+    assert attempt.wait() == 75
+    sealed = attempt.message().checkpoint
+    assert sealed is not None
+    folder = run.workspace.checkpoints
+    good = folder / f"checkpoint-{sealed.step}"
+    torn, foreign, unfinished = (folder / f"checkpoint-{sealed.step + more}" for more in (1, 2, 3))
+    for copy in (torn, foreign, unfinished):
+        shutil.copytree(good, copy)
+    weights = torn / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    manifest = foreign / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace(f'"run":"{"a" * 64}"', f'"run":"{"c" * 64}"'))
+    (unfinished / "MANIFEST.json").unlink()
+    following = run.start()
+    assert following.wait_for("training")["from_step"] == sealed.step
+    reasons = [event["reason"] for event in following.events("checkpoint_skipped")]
+    assert [reason.split(":")[0] for reason in reasons] == [unfinished.name, foreign.name, torn.name]
+    assert "was not written to its end" in reasons[0]
+    assert "made for another run (cccc" in reasons[1]
+    assert "adapter_model.safetensors has" in reasons[2]
+    following.signal(signal.SIGTERM)
+    assert following.wait() == 75
+    assert following.message().skipped_checkpoints == reasons
+    assert run.finish().adapter_digest == expected.adapter_digest
+
+
+def test_a_stop_before_training_leaves_at_once(new_run: Callable[..., Run]) -> None:
+    attempt = new_run("early", **SECTIONS).start()
+    attempt.wait_for("start")
+    attempt.signal(signal.SIGTERM)
+    asked = time.monotonic()
+    assert attempt.wait() == 75
+    assert time.monotonic() - asked < 2
+    assert attempt.message().checkpoint is None
+
+
+def test_a_second_term_does_not_wait_for_the_seal(new_run: Callable[..., Run]) -> None:
+    # One step takes seconds here, so that both signals arrive within it.
+    slow = {**SECTIONS, "training": {**SECTIONS["training"], "batch_size": 512, "micro_batch_size": 2}}
+    attempt = new_run("impatient", rows=600, longest=96, **slow).start()
+    attempt.wait_for("training")
+    attempt.signal(signal.SIGTERM)
+    attempt.signal(signal.SIGINT)
+    asked = time.monotonic()
+    assert attempt.wait() == 75
+    assert time.monotonic() - asked < 2
+    assert attempt.message().checkpoint is None
+
+
+def test_a_stop_during_the_evaluation_does_not_train_again(new_run: Callable[..., Run], straight: list[TrainSummary]) -> None:
+    expected = undisturbed(new_run, straight)
+    run = new_run("evaluating", longest=96, **SECTIONS)
+    attempt = run.start()
+    attempt.wait_for("phase", phase="Evaluating")
+    attempt.signal(signal.SIGTERM)
+    assert attempt.wait() == 75
+    assert attempt.message().checkpoint is not None
+    following = run.start()
+    assert following.wait() == 0
+    assert not following.events("training")
+    summary = following.message().summary
+    assert summary is not None
+    assert summary.train is not None
+    assert summary.train.adapter_digest == expected.adapter_digest
+
+
+def test_a_sealed_result_is_answered_without_training_again(new_run: Callable[..., Run]) -> None:
+    run = new_run("sealed", **{**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 2}})
+    first = run.finish()
+    assert not run.workspace.checkpoints.exists()
+    again = run.start()
+    assert again.wait() == 0
+    assert not again.events("training")
+    assert run.finish() == first

@@ -1,0 +1,269 @@
+"""The prepare step's work on data as a whole: what it seals, and every mistake it refuses with reason, place and next action."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow.parquet as pq
+import pytest
+
+from finetune_trainer.contract import RunSpec
+from finetune_trainer.data.base_model import check_base_model
+from finetune_trainer.data.preparation import PreparedData, prepare_data
+from finetune_trainer.pod.context import StepContext
+from finetune_trainer.pod.datamanifest import verified_data
+from finetune_trainer.pod.errors import DataError, ModelError, StepError
+from finetune_trainer.pod.workspace import Workspace
+from tests.unit.trainer.conftest import TICKET_SCHEMA, ticket_rows, write_rows
+
+Prepare = Callable[..., tuple[PreparedData, Workspace]]
+
+
+@pytest.fixture
+def prepare(run_spec: Callable[..., RunSpec], step_context: Callable[..., StepContext]) -> Prepare:
+    def run(**arguments: Any) -> tuple[PreparedData, Workspace]:
+        spec = run_spec(**arguments)
+        context = step_context(spec)
+        base = check_base_model(spec, Path(str(spec.base_model.path)))
+        return prepare_data(spec, context.workspace, base, context.events), context.workspace
+
+    return run
+
+
+def rows_of(workspace: Workspace) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(workspace.train_rows).to_pylist()
+    return rows
+
+
+class TestSealedDataset:
+    def test_it_holds_every_row_once_on_one_side_of_the_split(self, prepare: Prepare) -> None:
+        data, workspace = prepare()
+        train = {row["row"] for row in rows_of(workspace)}
+        held_out = {row["row"] for row in pq.read_table(workspace.validation_rows).to_pylist()}
+        assert (len(train), len(held_out)) == (32, 8)
+        assert train | held_out == set(range(1, 41))
+        assert (data.summary.examples, data.summary.validation_examples) == (32, 8)
+
+    def test_its_digest_depends_on_rows_and_settings_alone(self, prepare: Prepare) -> None:
+        first, again, shorter = prepare()[0], prepare()[0], prepare(training={"maxSequenceLength": 76})[0]
+        assert first.summary.digest == again.summary.digest != shorter.summary.digest
+
+    def test_the_split_does_not_depend_on_the_order_of_the_file(self, prepare: Prepare) -> None:
+        rows = ticket_rows(40)
+        texts = []
+        for ordered in (rows, rows[::-1]):
+            _, workspace = prepare(rows=ordered)
+            texts.append(sorted(json.loads(line)["reference"] + str(line) for line in _without_numbers(workspace)))
+        assert texts[0] == texts[1]
+
+    def test_a_damaged_file_is_noticed_before_anybody_learns_from_it(self, prepare: Prepare) -> None:
+        _, workspace = prepare()
+        assert verified_data(workspace).content_digest()
+        content = bytearray(workspace.train_rows.read_bytes())
+        content[len(content) // 2] ^= 1
+        workspace.train_rows.write_bytes(content)
+        with pytest.raises(DataError, match=r"train\.parquet"):
+            verified_data(workspace)
+
+    def test_nothing_quotes_a_row_but_the_rows_themselves(self, prepare: Prepare, tmp_path: Path) -> None:
+        rows = ticket_rows(40)
+        rows[3]["messages"][1]["role"] = "router"
+        data, workspace = prepare(rows=rows)
+        told = data.summary.to_json() + workspace.data_report.read_text() + workspace.data_manifest.read_text()
+        told += (tmp_path / "events.jsonl").read_text()
+        assert not any(word in told for word in ("thermostat", "dishwasher", "charged twice", "My order"))
+
+
+def _without_numbers(workspace: Workspace) -> list[str]:
+    items = [json.loads(line) for line in workspace.evaluation_items.read_text().splitlines()]
+    return [json.dumps({"prompt": item["prompt"], "reference": item["reference"]}) for item in items]
+
+
+class TestEvaluationItems:
+    def test_they_come_from_the_held_out_rows_and_are_capped(self, prepare: Prepare) -> None:
+        data, workspace = prepare(evaluation={"maxItems": 3})
+        items = [json.loads(line) for line in workspace.evaluation_items.read_text().splitlines()]
+        assert data.summary.evaluation_items == len(items) == 3
+        assert items[0]["prompt"][-1]["role"] == "user"
+        assert not {item["row"] for item in items} & {row["row"] for row in rows_of(workspace)}
+
+    def test_an_item_that_asks_what_a_training_row_asks_leaves_the_evaluation(self, prepare: Prepare, tmp_path: Path) -> None:
+        seen = ticket_rows(2)
+        seen[0]["messages"][1]["content"] = seen[0]["messages"][1]["content"].upper() + " !!"
+        source = write_rows(tmp_path / "evaluation.jsonl", [*seen, *ticket_rows(5, seed=3)])
+        evaluation = {"source": {"uri": "pvc://data/evaluation.jsonl", "path": str(source)}}
+        data, _ = prepare(evaluation=evaluation, validation={"percent": None})
+        assert data.summary.evaluation_items == 5
+        assert "EvaluationOverlap" in {finding.rule for finding in data.summary.findings}
+
+
+class TestContinuedPretraining:
+    TEXTS: ClassVar = [{"text": f"Chapter {n}. " + "The adapter learns the words of the house. " * n} for n in range(1, 30)]
+
+    def test_packing_lays_documents_end_to_end_and_loses_no_token(self, prepare: Prepare) -> None:
+        _, workspace = prepare(
+            rows=self.TEXTS,
+            stage="ContinuedPretraining",
+            training={"packing": True, "maxSequenceLength": 128},
+            evaluation={"metrics": ["Perplexity"]},
+        )
+        lengths = [len(row["input_ids"]) for row in rows_of(workspace)]
+        assert set(lengths[:-1]) == {128}
+
+    def test_without_packing_a_long_document_goes_on_in_the_next_row(self, prepare: Prepare) -> None:
+        arguments: dict[str, Any] = {"rows": self.TEXTS, "stage": "ContinuedPretraining", "evaluation": {"metrics": ["Perplexity"]}}
+        totals = []
+        for packing in (True, False):
+            data, _ = prepare(**arguments, training={"packing": packing, "maxSequenceLength": 128})
+            totals.append(data.summary.tokens)
+        assert abs(totals[0] - totals[1]) <= 1  # a last single token teaches nothing
+
+    def test_items_are_texts_without_a_prompt(self, prepare: Prepare) -> None:
+        _, workspace = prepare(rows=self.TEXTS, stage="ContinuedPretraining", evaluation={"metrics": ["Perplexity"]})
+        item = json.loads(workspace.evaluation_items.read_text().splitlines()[0])
+        assert item["prompt"] == ""
+        assert item["reference"].startswith("Chapter")
+
+
+class TestReport:
+    def test_long_rows_are_cut_and_counted(self, prepare: Prepare) -> None:
+        rows = ticket_rows(40)
+        rows[0]["messages"].insert(1, {"role": "user", "content": "x y z " * 200})
+        rows[0]["messages"].insert(2, {"role": "assistant", "content": "noted " * 30})
+        rows[0]["messages"][1:3] = [{"role": "user", "content": "hm"}, {"role": "assistant", "content": "noted " * 300}]
+        data, workspace = prepare(rows=rows, training={"maxSequenceLength": 128}, validation={"percent": None})
+        report = json.loads(workspace.data_report.read_text())
+        assert report["train"]["truncated"] == 1
+        assert data.summary.examples == 40
+
+    def test_rows_with_nothing_left_to_learn_are_dropped_and_counted(self, prepare: Prepare) -> None:
+        rows = ticket_rows(40)
+        rows[0]["messages"][1]["content"] = "x y z " * 300
+        data, _ = prepare(rows=rows, training={"maxSequenceLength": 128}, validation={"percent": None})
+        assert [(count.reason, count.count) for count in data.summary.dropped] == [("NothingToLearn", 1)]
+
+    def test_words_of_the_template_inside_a_row_are_warned_of(self, prepare: Prepare) -> None:
+        rows = ticket_rows(40)
+        rows[0]["messages"][1]["content"] += "<|im_end|> now"
+        data, _ = prepare(rows=rows, validation={"percent": None})
+        assert "SpecialTokensInText" in {finding.rule for finding in data.summary.findings}
+
+    def test_duplicates_and_labels_are_counted(self, prepare: Prepare) -> None:
+        rows = [
+            {"prompt": f"ticket {n % 30} about {'money' if n % 3 else 'a parcel'}", "completion": "a" if n % 3 else "b"} for n in range(60)
+        ]
+        _, workspace = prepare(rows=rows, task={"type": "Classification"}, validation={"percent": None})
+        report = json.loads(workspace.data_report.read_text())
+        assert report["exactDuplicates"] == 30
+        assert report["labelCounts"] == [40, 20]
+        assert {"TooFewExamples", "ExactDuplicates"} <= {finding["rule"] for finding in report["findings"]}
+
+    def test_targets_of_a_format_task_must_satisfy_the_schema(self, prepare: Prepare, tmp_path: Path) -> None:
+        rows = ticket_rows(40)
+        rows[4]["messages"][-1]["content"] = "shipping, I think"
+        rows[5]["messages"][-1]["content"] = '{"category": "love", "priority": "low", "escalate": false}'
+        task = {"type": "Format", "outputSchemaPath": str(_schema(tmp_path))}
+        data, workspace = prepare(rows=rows, task=task)
+        assert {count.reason: count.count for count in data.summary.dropped} == {"TargetNotJSON": 1, "TargetViolatesSchema": 1}
+        report = workspace.data_report.read_text()
+        assert "row 6" in report
+        assert "$.category" in report
+        assert "love" not in report
+
+
+def _schema(folder: Path) -> Path:
+    path = folder / "schema.json"
+    path.write_text(json.dumps(TICKET_SCHEMA))
+    return path
+
+
+def broken_base(tiny_base: Path, folder: Path, change: Callable[[Path], object]) -> dict[str, Any]:
+    copy = folder / "base"
+    shutil.copytree(tiny_base, copy)
+    change(copy)
+    return {"base_model": {"uri": "pvc://models/broken", "path": str(copy)}}
+
+
+def edit(name: str, **changes: Any) -> Callable[[Path], object]:
+    def change(folder: Path) -> object:
+        content = json.loads((folder / name).read_text())
+        return (folder / name).write_text(json.dumps({**content, **changes}))
+
+    return change
+
+
+def cut_weights(folder: Path) -> object:
+    weights = folder / "model.safetensors"
+    return weights.write_bytes(weights.read_bytes()[:-100])
+
+
+BROKEN_BASES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "config.json is missing": (lambda folder: (folder / "config.json").unlink(), "ConfigMissing"),
+    "only a pickle": (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "NoSafetensors"),
+    "weights cut off": (cut_weights, "WeightsDamaged"),
+    "code of its own": (edit("config.json", auto_map={"AutoModel": "modeling.Model"}), "RemoteCodeRequired"),
+    "unknown architecture": (edit("config.json", model_type="bert-of-tomorrow"), "UnknownArchitecture"),
+    "quantized already": (edit("config.json", quantization_config={"quant_method": "gptq"}), "BaseModelQuantized"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "TokenizerMissing"),
+    "no chat template": (lambda folder: (folder / "chat_template.jinja").unlink(), "ChatTemplateMissing"),
+    "the template never writes the stop token": (
+        lambda folder: (folder / "chat_template.jinja").write_text("{%- for m in messages %}{{- m['role'] + m['content'] }}{%- endfor %}"),
+        "StopTokenNeverTrained",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_BASES)
+def test_a_base_model_that_cannot_be_trained_is_refused(case: str, prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
+    change, reason = BROKEN_BASES[case]
+    with pytest.raises(ModelError) as caught:
+        prepare(**broken_base(tiny_base, tmp_path, change))
+    assert caught.value.reason == reason
+    assert "baseModel" in caught.value.message
+    assert caught.value.hint
+
+
+def bad(count: int, **message: Any) -> list[dict[str, Any]]:
+    rows = ticket_rows(40)
+    for row in rows[:count]:
+        row["messages"][-1].update(message)
+    return rows
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no such file": ({"data": Path("/nonexistent/tickets.jsonl")}, "DatasetMissing", "/nonexistent/tickets.jsonl"),
+    "empty file": ({"rows": []}, "EmptyDataset", "dataset"),
+    "wrong format": ({"dataset": {"format": "Alpaca"}}, "WrongFormat", "looks like Messages"),
+    "unknown fields": ({"rows": [{"a": 1}]}, "UnknownFormat", "row 1 has the fields a"),
+    "too many unknown roles": (
+        {"rows": bad(20, role="router")},
+        "TooManyRowsDropped",
+        "20 of 40 rows cannot be used (allowed: 10 %): 20 UnknownRole, first row 1",
+    ),
+    "every row without an answer": (
+        {"rows": [{"messages": row["messages"][:2]} for row in ticket_rows(5)]},
+        "TooManyRowsDropped",
+        "LastNotAssistant",
+    ),
+    "pinned to other bytes": ({"dataset": {"digest": "sha256:" + "0" * 64}}, "DigestMismatch", "declared is sha256:0000"),
+    "no room for one answer": ({"training": {"maxSequenceLength": 16}}, "TooManyRowsDropped", "NothingToLearn"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_in_the_data_are_refused_with_reason_place_and_next_action(case: str, prepare: Prepare) -> None:
+    arguments, reason, place = MISTAKES[case]
+    with pytest.raises(StepError) as caught:
+        prepare(**arguments)
+    assert caught.value.reason == reason
+    assert place in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_last_row_cut_off_is_refused_with_its_number(prepare: Prepare, tmp_path: Path) -> None:
+    whole = write_rows(tmp_path / "torn.jsonl", ticket_rows(41)).read_bytes()
+    (tmp_path / "torn.jsonl").write_bytes(whole[:-40])
+    with pytest.raises(DataError, match=r"row 41 \(line 41 of torn.jsonl\) is not valid JSON"):
+        prepare(data=tmp_path / "torn.jsonl")

@@ -1,0 +1,109 @@
+"""Our own model card: what it is, from what, how good, and how to use it, with the numbers as they were measured."""
+
+import json
+import textwrap
+
+from finetune_trainer.artifact.contents import Artifact
+from finetune_trainer.contract import EvaluationSummary, Metric, PrepareSummary, RunSpec, TrainSummary, TunerType
+
+_LOAD_ADAPTER = """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained("<folder of the base model>")
+    model = PeftModel.from_pretrained(base, "<folder of this artifact>")
+    tokenizer = AutoTokenizer.from_pretrained("<folder of this artifact>")
+"""
+_LOAD_MODEL = """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained("<folder of this artifact>")
+    tokenizer = AutoTokenizer.from_pretrained("<folder of this artifact>")
+"""
+_BESIDE = (
+    "Beside this card: `evaluation.json` and `evaluation-items.jsonl` (every statistic and what it was computed from), "
+    "`data-report.json`, `run.json` (the whole specification), `record.json` (digests, versions, origin). "
+    "`examples.json`, where present, holds five held-out items with the answers of both models."
+)
+
+
+def model_card(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, train: TrainSummary, *, promotable: bool) -> str:
+    """The card as Markdown; it holds no text of any row."""
+    names = {file.name for file in artifact.files}
+    adapter = "adapter_config.json" in names
+    sections = [
+        _front_matter(spec, prepared, adapter=adapter),
+        _title(spec, adapter=adapter),
+        _facts(spec, artifact, prepared, train),
+        _evaluation(train.evaluation, promotable=promotable),
+        "## Use\n\n```python\n" + textwrap.dedent(_LOAD_ADAPTER if adapter else _LOAD_MODEL).strip() + "\n```",
+        "Serve it behind the tokenizer, chat template and stop tokens whose hashes `finetune.json` holds; with others it answers worse.",
+        _BESIDE,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(spec: RunSpec, prepared: PrepareSummary | None, *, adapter: bool) -> str:
+    """What model catalogues read."""
+    fields = {
+        "library_name": "peft" if adapter else "transformers",
+        "base_model": spec.base_model.uri,
+        "pipeline_tag": "text-generation",
+        **({"license": prepared.licence} if prepared and prepared.licence else {}),
+    }
+    return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"])
+
+
+def _title(spec: RunSpec, *, adapter: bool) -> str:
+    kind = "adapter" if adapter else "model"
+    job = f"{spec.run.job_namespace}/{spec.run.job_name}"
+    return f"# {spec.run.job_name}: a {spec.tuner.type.value} {kind}\n\nRun {spec.run.number} of `{job}`."
+
+
+def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, train: TrainSummary) -> str:
+    rows = [
+        ("Artifact", f"`{artifact.digest}`, {artifact.bytes:,} bytes"),
+        ("Base model", f"`{spec.base_model.uri}`"),
+        ("Stage", spec.stage.value),
+        ("Tuner", _tuner(spec)),
+        ("Training", f"{train.steps:,} steps, {train.epoch} epochs, {train.tokens:,} tokens, last loss {train.loss}, {train.seconds:,} s"),
+        ("Dataset", f"`{spec.dataset.uri}`"),
+    ]
+    if prepared:
+        data = prepared.dataset
+        rows += [
+            ("Base digest", f"`{prepared.base_digest}`"),
+            ("Licence of the base", prepared.licence or "not stated"),
+            ("Dataset digest", f"`{data.digest}`"),
+            (
+                "Rows",
+                f"{data.examples:,} for training, {data.validation_examples:,} for validation, {data.evaluation_items:,} evaluation items",
+            ),
+        ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _tuner(spec: RunSpec) -> str:
+    lora = spec.tuner.lora
+    if spec.tuner.type is TunerType.FULL or lora is None:
+        return spec.tuner.type.value
+    return f"{spec.tuner.type.value}, rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout}"
+
+
+def _evaluation(evaluation: EvaluationSummary, *, promotable: bool) -> str:
+    verdict = f"**{evaluation.verdict.value}**: {evaluation.message}. Promotable: {'yes' if promotable else 'no'}."
+    table = ["| Metric | Base | Tuned | Difference (95 % interval) |", "|---|---|---|---|"]
+    for metric in evaluation.metrics:
+        show = _number if metric.name is Metric.PERPLEXITY else _percent
+        delta = f"{show(metric.delta)} ({show(metric.low)} to {show(metric.high)})"
+        table.append(f"| {metric.name.value} | {show(metric.base)} | {show(metric.tuned)} | {delta} |")
+    measured = f"{evaluation.items} held-out items, the same for both models, greedy decoding; intervals are paired by item."
+    return "\n\n".join(["## Base against tuned", verdict, *(["\n".join(table), measured] if evaluation.metrics else [])])
+
+
+def _percent(value: str) -> str:
+    return f"{100 * float(value):.1f} %"
+
+
+def _number(value: str) -> str:
+    return f"{float(value):.3f}"

@@ -1,0 +1,193 @@
+"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|clean|validate|estimate|--version``.
+
+The order matters. Signals first, since Python as process 1 ignores TERM until told otherwise; then the run spec, so that a mistake in it is
+answered in well under a second; then the environment that torch reads once; the sub-command, and with it torch, last. Every way to end
+becomes an exit code and a termination message here.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from finetune_trainer.contract import OUT_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, RunSpec, Step, StepResult
+from finetune_trainer.pod.allocator import return_freed_blocks
+from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
+from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
+from finetune_trainer.pod.events import EventLog, keep_stdout_for_events
+from finetune_trainer.pod.leftovers import remove_spent_folders
+from finetune_trainer.pod.sealing import sealed_result
+from finetune_trainer.pod.signals import StopFlag
+from finetune_trainer.pod.termination import InternalError, done, failed, frames_of, step_error, write_termination_message
+from finetune_trainer.pod.threads import set_library_environment
+from finetune_trainer.pod.workspace import Workspace
+
+COMMANDS = {
+    "prepare": "check base model and data, write tokenised rows, a report and an estimate",
+    "run": "train, then evaluate base and tuned model on the same items",
+    "evaluate": "evaluate the adapter in the work folder against its base again",
+    "publish": "put the adapter where the run spec wants it, under its digest",
+    "clean": "remove the run's work folder",
+    "validate": "check a run spec",
+    "estimate": "tell the memory, disk and time that training would take",
+}
+_STEP_OF = {"prepare": Step.PREPARE, "run": Step.TRAIN, "publish": Step.PUBLISH}
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The parsed command line."""
+
+    command: str
+    spec_path: Path
+    workspace: Workspace
+    attempt: int
+    options: StepOptions
+
+    @property
+    def step(self) -> str:
+        return _STEP_OF[self.command].value if self.command in _STEP_OF else self.command
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.CONFIGURATION, f"{self.prog}: {message}\n")
+
+
+def parse(arguments: Sequence[str]) -> Invocation:
+    """Parse the command line; raises ``SystemExit`` for help, version and mistakes (64)."""
+    parser = _Parser(prog="finetune-trainer", description="Fine-tune a language model, one step of a run at a time.")
+    parser.add_argument("--version", action="version", version=f"finetune-trainer {version()}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose)
+        command.add_argument("--spec", type=Path, default=Path(RUN_SPEC_PATH), help="the run spec (default: %(default)s)")
+        command.add_argument("--attempt", type=_positive, default=1, help="which attempt of this step this is, from 1")
+        default = Path(OUT_MOUNT if name == "publish" else WORK_MOUNT)
+        command.add_argument("--workspace", type=Path, default=default, metavar="DIR", help="the run's work folder (default: %(default)s)")
+        if name in ("run", "estimate"):
+            command.add_argument(
+                "--micro-batch-size", type=_positive, metavar="N", help="examples per forward pass; the effective batch stays"
+            )
+        if name in ("publish", "evaluate"):
+            command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
+    read = parser.parse_args(arguments)
+    options = StepOptions(micro_batch_size=getattr(read, "micro_batch_size", None), out=getattr(read, "out", None))
+    return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
+
+
+def version() -> str:
+    return importlib.metadata.version("finetune-operator")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def load_spec(path: Path) -> RunSpec:
+    """Read the run spec; raises ``ConfigurationError`` that names the fields in question."""
+    try:
+        return RunSpec.from_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError("SpecUnreadable", f"no run spec at {path}: {error.strerror}", "Name the file with --spec.") from error
+    except ValidationError as error:
+        mistakes = [".".join(str(part) for part in mistake["loc"]) + ": " + mistake["msg"] for mistake in error.errors(include_input=False)]
+        shown = "; ".join(mistakes[:5]) + (f"; and {len(mistakes) - 5} more" if len(mistakes) > 5 else "")
+        hint = "Operator and trainer image may be of different versions, or the spec was written by hand."
+        raise ConfigurationError("InvalidSpec", shown, hint) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    stop, evidence = StopFlag(), Evidence()
+    stop.install()
+    invocation = parse(sys.argv[1:] if arguments is None else arguments)
+    answers = invocation.command in ("validate", "estimate")
+    events = EventLog(invocation.attempt, descriptor=2 if answers else keep_stdout_for_events())
+    run_key = ""
+    try:
+        spec = load_spec(invocation.spec_path)
+        run_key = spec.run.key
+        context = StepContext(
+            spec, invocation.workspace, invocation.attempt, invocation.options, events, stop, evidence, invocation.spec_path
+        )
+        stop.install(lambda: _leave_at_once(context, invocation.step))
+        events.emit("start", step=invocation.step, run=spec.run.name, version=version())
+        result = _answer(invocation, context)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every end gets its exit code
+        return _end_badly(
+            step_error(error, invocation.workspace.root), error, invocation=invocation, run_key=run_key, evidence=evidence, events=events
+        )
+    message = done(context, invocation.step, result)
+    write_termination_message(message)
+    events.emit("end", step=invocation.step, outcome=message.outcome.value, reason=message.reason)
+    return ExitCode.DONE
+
+
+def _answer(invocation: Invocation, context: StepContext) -> StepResult | None:
+    step = _STEP_OF.get(invocation.command)
+    result = sealed_result(context.workspace, context.spec, step) if step else None
+    if step and result:
+        context.events.emit("answered_from_sealed_result", step=step.value)
+        remove_spent_folders(context.workspace, step)
+        return result
+    fetches = invocation.command == "prepare" and context.spec.base_model.path is None
+    threads = set_library_environment(online=fetches)
+    context.events.emit("environment", threads=threads)
+    if invocation.command in ("run", "evaluate") and context.spec.resources.gpus == 0:
+        return_freed_blocks(sum(file.stat().st_size for file in context.workspace.base_model(context.spec).glob("*.safetensors")))
+    module = importlib.import_module(f"finetune_trainer.cli.{invocation.command}")
+    answer: StepResult | None = module.execute(context)
+    if step and answer:
+        remove_spent_folders(context.workspace, step)
+    return answer
+
+
+def _end_badly(
+    error: StepError, cause: BaseException, *, invocation: Invocation, run_key: str, evidence: Evidence, events: EventLog
+) -> ExitCode:
+    message = failed(error, invocation.step, run_key, evidence)
+    if isinstance(error, InternalError):
+        events.emit("internal_error", type=type(cause).__name__, frames=frames_of(cause))
+    events.emit("end", step=invocation.step, outcome=message.outcome.value, reason=error.reason, message=error.message, hint=error.hint)
+    if events.to_terminal or invocation.command in ("validate", "estimate"):
+        print(f"finetune-trainer: {error.reason}: {error.message}\n{error.hint}".rstrip(), file=sys.stderr)
+    write_termination_message(message)
+    return error.exit_code
+
+
+def _leave_at_once(context: StepContext, step: str) -> None:
+    error = Stopped("Stopped", "asked to stop before there was anything to seal", "Resume, or let the operator start the next attempt.")
+    if context.evidence.checkpoint is not None:
+        error = Stopped("Stopped", f"asked to stop; step {context.evidence.checkpoint.step} is sealed", error.hint)
+    message = failed(error, step, context.spec.run.key, context.evidence)
+    context.events.emit("end", step=step, outcome=message.outcome.value, reason=error.reason)
+    write_termination_message(message)
+    os._exit(error.exit_code)
+
+
+def program() -> NoReturn:
+    """The installed command: run, then end at once. Taking the libraries apart object by object costs seconds that a stop does not have."""
+    code: object
+    try:
+        code = int(main())
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    program()

@@ -1,0 +1,212 @@
+"""``finetune-trainer run``: train, then let base and tuned model answer the same items.
+
+Reads from top to bottom. Every part leaves something sealed behind, so that a pod which is lost in the middle costs at most the steps
+since the last checkpoint: a finished training is never repeated because its evaluation was interrupted.
+"""
+
+# ruff: noqa: PLC0415 - torch comes late on purpose: what is wrong is told before it is imported
+
+import gc
+import sys
+
+from finetune_trainer.contract import (
+    EvaluationSummary,
+    PrepareSummary,
+    Stage,
+    Step,
+    StepResult,
+    Summary,
+    TrainSummary,
+    TunerType,
+    Verdict,
+)
+from finetune_trainer.pod.context import StepContext
+from finetune_trainer.pod.datamanifest import verified_data
+from finetune_trainer.pod.errors import DataError
+from finetune_trainer.pod.launcher import is_rank, launch, processes_of
+from finetune_trainer.pod.progress import ProgressState, decimal, start_progress_server
+from finetune_trainer.pod.sealing import seal_result, sealed_result
+from finetune_trainer.stages.checkpoints import Checkpoint, CheckpointFolder
+from finetune_trainer.stages.defaults import device_of
+from finetune_trainer.stages.extra_arguments import check_extra_arguments
+from finetune_trainer.stages.fingerprint import fingerprint
+from finetune_trainer.stages.processes import Process, this_process
+from finetune_trainer.stages.quiet import silence_libraries
+from finetune_trainer.stages.totals import Totals, read_totals
+
+
+def execute(context: StepContext) -> StepResult | None:
+    """Train to a sealed result; None in processes other than the first.
+
+    Raises ``Stopped`` with what is sealed, and the ``StepError`` of whatever went wrong.
+    """
+    count = processes_of(context.spec)
+    check_extra_arguments(context.spec)
+    if count > 1 and not is_rank():
+        return _launch(context, count)
+    silence_libraries()
+    process = this_process()
+    progress = ProgressState(context.spec.run.key)
+    if process.first:
+        _serve(context, progress)
+    prepared = _prepared(context)
+    data = verified_data(context.workspace)
+    context.events.emit("data_verified", digest=data.content_digest())
+    checkpoints = CheckpointFolder(
+        context.workspace.checkpoints,
+        fingerprint(
+            context.spec,
+            data_digest=data.content_digest(),
+            base_digest=prepared.base_digest,
+            device=device_of(context.spec),
+            processes=count,
+        ),
+        context.spec.checkpoint.keep,
+    )
+    trained = checkpoints.trained()
+    resumed = trained.step if trained else _train(context, progress, checkpoints, prepared, process)
+    if not process.first:
+        return None
+    trained = trained or checkpoints.trained()
+    assert trained is not None
+    context.evidence.checkpoint, context.evidence.last_step = trained.sealed, trained.step
+    return _evaluate_and_seal(context, progress, prepared, trained, resumed)
+
+
+def _launch(context: StepContext, count: int) -> StepResult | None:
+    """Be the launcher: rank 0 writes result and last word; only its exit code is passed on."""
+    code = launch(_same_step(context), count, stop=context.stop, events=context.events)
+    if code:
+        raise SystemExit(code)
+    return sealed_result(context.workspace, context.spec, Step.TRAIN)
+
+
+def _same_step(context: StepContext) -> list[str]:
+    """The command line of this very step, for the ranks."""
+    options = {"--spec": context.spec_path, "--workspace": context.workspace.root, "--attempt": context.attempt}
+    if context.options.micro_batch_size is not None:
+        options["--micro-batch-size"] = context.options.micro_batch_size
+    flags = [text for name, value in options.items() for text in (name, str(value))]
+    return [sys.executable, "-m", "finetune_trainer.cli.main", "run", *flags]
+
+
+def _serve(context: StepContext, progress: ProgressState) -> None:
+    """Progress is a convenience: training goes on without it."""
+    try:
+        server = start_progress_server(progress, context.spec.progress.token_digest)
+    except OSError as error:
+        context.events.emit("warning", reason="ProgressPortTaken", message=f"no progress server: {error.strerror}")
+    else:
+        context.events.emit("progress_server", port=server.server_address[1])
+
+
+def _prepared(context: StepContext) -> PrepareSummary:
+    """What the prepare step found out; raises ``DataError`` if it has not run."""
+    result = sealed_result(context.workspace, context.spec, Step.PREPARE)
+    if result is None or result.summary.prepare is None:
+        raise DataError(
+            "NotPrepared", "the work folder holds no result of this run's prepare step", "Run `finetune-trainer prepare` first."
+        )
+    return result.summary.prepare
+
+
+def _micro_batch_size(context: StepContext, prepared: PrepareSummary) -> int:
+    return context.options.micro_batch_size or context.spec.training.micro_batch_size or prepared.micro_batch_size
+
+
+def _train(
+    context: StepContext, progress: ProgressState, checkpoints: CheckpointFolder, prepared: PrepareSummary, process: Process
+) -> int | None:
+    """Train to the end; returns the step that this attempt resumed from."""
+    found = checkpoints.newest()
+    for reason in found.skipped:
+        context.events.emit("checkpoint_skipped", reason=reason)
+    context.evidence.skipped_checkpoints[:] = found.skipped
+    if found.newest is not None:
+        context.evidence.checkpoint, context.evidence.last_step = found.newest.sealed, found.newest.step
+        context.events.emit("resuming", step=found.newest.step, digest=found.newest.digest)
+    progress.enter("LoadingModel")
+    context.events.emit("phase", phase="LoadingModel")
+    from finetune_trainer.stages.continued_pretraining import CONTINUED_PRETRAINING
+    from finetune_trainer.stages.reporting import Reporter, Silence
+    from finetune_trainer.stages.sft import SFT
+    from finetune_trainer.stages.training import Training, train
+
+    training = Training(
+        spec=context.spec,
+        workspace=context.workspace,
+        stage=SFT if context.spec.stage is Stage.SFT else CONTINUED_PRETRAINING,
+        checkpoints=checkpoints,
+        process=process,
+        micro_batch_size=_micro_batch_size(context, prepared),
+        listener=Reporter(progress, context.events, context.evidence) if process.first else Silence(),
+        stop_requested=lambda: context.stop.requested,
+        deferred=context.stop.deferred,
+    )
+    train(training, found.newest)
+    del training
+    gc.collect()  # model and optimizer make way for the evaluation
+    return found.newest.step if found.newest else None
+
+
+def _evaluate_and_seal(
+    context: StepContext, progress: ProgressState, prepared: PrepareSummary, trained: Checkpoint, resumed: int | None
+) -> StepResult:
+    from finetune_trainer.artifact import assemble
+    from finetune_trainer.stages.model import load_tokenizer
+
+    spec, workspace = context.spec, context.workspace
+    progress.enter("Saving")
+    tokenizer = load_tokenizer(workspace.base_model(spec))
+    artifact = assemble(workspace, spec, saved=trained.path, tokenizer=tokenizer, base_digest=prepared.base_digest)
+    context.events.emit("artifact_assembled", digest=artifact.digest)
+    progress.enter("Evaluating")
+    context.events.emit("phase", phase="Evaluating")
+    evaluation = _evaluate(context, progress, trained)
+    context.events.emit("evaluated", verdict=evaluation.verdict.value, items=evaluation.items, message=evaluation.message)
+    early_stopping = spec.training.early_stopping_patience is not None
+    summary = _summary(read_totals(trained.path), artifact.digest, resumed, evaluation, early_stopping=early_stopping)
+    progress.enter("Done")
+    return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))
+
+
+def _evaluate(context: StepContext, progress: ProgressState, trained: Checkpoint) -> EvaluationSummary:
+    """Base against tuned on the sealed items; without items there is nothing to say, and no gate to pass."""
+    from finetune_trainer.evaluation import AdapterCandidate, Candidate, FullCandidate, evaluate
+    from finetune_trainer.stages.model import load_for_evaluation, load_tokenizer
+
+    spec, workspace = context.spec, context.workspace
+    if not workspace.evaluation_items.exists():
+        gated = spec.evaluation.improvement is not None
+        verdict = Verdict.INCONCLUSIVE if gated else Verdict.NOT_GATED
+        return EvaluationSummary(verdict=verdict, items=0, message="no rows are held out to evaluate on")
+    base = workspace.base_model(spec)
+    if spec.tuner.type is TunerType.FULL:
+        candidate: Candidate = FullCandidate(load_for_evaluation(spec, trained.path), lambda: load_for_evaluation(spec, base))
+    else:
+        candidate = AdapterCandidate(load_for_evaluation(spec, base, adapter=trained.path))
+    return evaluate(
+        candidate,
+        load_tokenizer(base),
+        spec,
+        items_path=workspace.evaluation_items,
+        report_folder=workspace.out_meta,
+        stop=lambda: context.stop.requested,
+        progress=progress.items,
+    )
+
+
+def _summary(totals: Totals, digest: str, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool) -> TrainSummary:
+    """``evaluation_loss`` is that of the weights that count: the best ones with early stopping, else the last."""
+    loss = totals.best_loss if early_stopping else totals.evaluation_loss
+    return TrainSummary(
+        steps=totals.step,
+        epoch=decimal(totals.epoch),
+        loss=decimal(totals.loss),
+        evaluation_loss=None if loss is None else decimal(loss),
+        tokens=totals.tokens,
+        seconds=round(totals.seconds),
+        adapter_digest=digest,
+        resumed_from_step=resumed,
+        evaluation=evaluation,
+    )

@@ -1,0 +1,94 @@
+"""How a step ends: exit codes, failure classes and the termination message.
+
+The exit code says the class to whoever reads pods; the Job's failure policy copies it into a condition, so that the class survives the
+pod. The termination message (at most 4,096 bytes, a kubelet limit) carries evidence and hint. Row text never appears in either.
+"""
+
+from enum import IntEnum, StrEnum
+
+from pydantic import Field
+
+from finetune_trainer.contract.base import Digest, Document, Named
+from finetune_trainer.contract.results import Summary
+
+TERMINATION_MESSAGE_LIMIT = 4096
+TERMINATION_LOG = "/dev/termination-log"
+
+
+class ExitCode(IntEnum):
+    """sysexits.h where it has a fitting number."""
+
+    DONE = 0
+    INTERNAL = 1
+    CONFIGURATION = 64
+    DATA = 65
+    MODEL = 66
+    OUT_OF_MEMORY = 70
+    DIVERGED = 71
+    STORAGE = 74
+    STOPPED = 75
+
+
+class FailureClass(StrEnum):
+    """Why a step ended, as the retry budgets know it."""
+
+    DONE = "Done"
+    INTERNAL = "Internal"
+    CONFIGURATION = "Configuration"
+    DATA = "Data"
+    MODEL = "Model"
+    OUT_OF_MEMORY = "OutOfMemory"
+    DIVERGED = "Diverged"
+    STORAGE = "Storage"
+    STOPPED = "Stopped"
+
+
+CLASS_OF_EXIT = {
+    ExitCode.DONE: FailureClass.DONE,
+    ExitCode.INTERNAL: FailureClass.INTERNAL,
+    ExitCode.CONFIGURATION: FailureClass.CONFIGURATION,
+    ExitCode.DATA: FailureClass.DATA,
+    ExitCode.MODEL: FailureClass.MODEL,
+    ExitCode.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
+    ExitCode.DIVERGED: FailureClass.DIVERGED,
+    ExitCode.STORAGE: FailureClass.STORAGE,
+    ExitCode.STOPPED: FailureClass.STOPPED,
+}
+
+
+class SealedCheckpoint(Document):
+    step: int = Field(ge=0)
+    digest: Digest
+
+
+class TerminationMessage(Named):
+    """The last word of a pod: a documented ``reason``, a ``message`` with field or row number, a ``hint`` with the next action."""
+
+    kind: str = Field(default="TerminationMessage", pattern="^TerminationMessage$")
+    step: str = Field(max_length=16)
+    run_key: str = Field(max_length=64)
+    outcome: FailureClass
+    reason: str = Field(max_length=64, pattern=r"^[A-Za-z]([A-Za-z0-9]*)$")
+    message: str = Field(max_length=1024)
+    hint: str = Field(default="", max_length=512)
+    last_step: int | None = None
+    checkpoint: SealedCheckpoint | None = None
+    skipped_checkpoints: list[str] = Field(default_factory=list, max_length=4, description="Which checkpoint was not loaded, and why.")
+    summary: Summary | None = None
+    result_digest: Digest | None = None
+
+    def to_bounded_json(self) -> str:
+        """The message cut to what kubelet keeps: texts shrink first, then the summary's details go."""
+        document = self
+        for limit in (1024, 256, 64):
+            document = document.model_copy(
+                update={
+                    "message": document.message[:limit],
+                    "hint": document.hint[:limit],
+                    "skipped_checkpoints": [s[:limit] for s in document.skipped_checkpoints],
+                }
+            )
+            text = document.to_json()
+            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                return text
+        return document.model_copy(update={"summary": None}).to_json()

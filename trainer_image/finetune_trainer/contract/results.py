@@ -1,0 +1,129 @@
+"""What the steps leave behind: sealed results in the work folder, and the bounded summary of each that fits a termination message.
+
+A result is written once, under a temporary name, and renamed: a step that finds the sealed result of its own run key answers from it, so a
+lost pod or a lost message costs no training.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from finetune_trainer.contract.base import Decimal, Digest, Document, Named
+from finetune_trainer.contract.runspec import Metric
+
+RESULTS_FOLDER = "results"
+"""Folder of the work folder that holds ``<step>.json``."""
+
+
+class Count(Document):
+    reason: str = Field(max_length=64)
+    count: int = Field(ge=0)
+
+
+class Severity(StrEnum):
+    INFO = "Info"
+    WARNING = "Warning"
+
+
+class Finding(Document):
+    """Something the data report wants a person to know; never a value from a row."""
+
+    rule: str = Field(max_length=64)
+    severity: Severity
+    message: str = Field(max_length=256)
+
+
+class Estimate(Document):
+    """What the train step will need, before it asks for a node. ``confidence`` is Fitted where constants were measured on such a device."""
+
+    memory_bytes: int = Field(ge=0, description="Host memory of the train pod, beyond which it would be killed.")
+    gpu_memory_bytes: int | None = Field(default=None, ge=0)
+    disk_bytes: int = Field(ge=0)
+    seconds: int = Field(ge=0)
+    confidence: str = Field(pattern="^(Fitted|Unfitted)$")
+    fits: bool = True
+    cheapest_fix: str | None = Field(default=None, max_length=256, description="The smallest change that would make it fit.")
+
+
+class DataSummary(Document):
+    digest: Digest
+    examples: int = Field(ge=0)
+    validation_examples: int = Field(ge=0)
+    evaluation_items: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    format: str = Field(max_length=32)
+    dropped: list[Count] = Field(default_factory=list, max_length=8)
+    findings: list[Finding] = Field(default_factory=list, max_length=4)
+
+
+class PrepareSummary(Document):
+    dataset: DataSummary
+    estimate: Estimate
+    base_digest: Digest
+    licence: str | None = Field(default=None, max_length=128)
+    total_steps: int = Field(ge=1)
+    micro_batch_size: int = Field(ge=1)
+
+
+class Verdict(StrEnum):
+    PASS = "Pass"  # noqa: S105
+    FAIL = "Fail"
+    INCONCLUSIVE = "Inconclusive"
+    NOT_GATED = "NotGated"
+
+
+class MetricResult(Document):
+    """One metric on the same items for base and tuned, with a paired 95 % interval of the difference."""
+
+    name: Metric
+    base: Decimal
+    tuned: Decimal
+    delta: Decimal
+    low: Decimal
+    high: Decimal
+    verdict: Verdict = Verdict.NOT_GATED
+
+
+class EvaluationSummary(Document):
+    verdict: Verdict
+    items: int = Field(ge=0)
+    metrics: list[MetricResult] = Field(default_factory=list, max_length=8)
+    message: str = Field(default="", max_length=256, description="Why the gate decided as it did, with the numbers.")
+    items_to_decide: int | None = Field(default=None, ge=1, description="How many items would settle an inconclusive verdict.")
+
+
+class TrainSummary(Document):
+    steps: int = Field(ge=0)
+    epoch: Decimal
+    loss: Decimal
+    evaluation_loss: Decimal | None = None
+    tokens: int = Field(ge=0)
+    seconds: int = Field(ge=0, description="Training time over all attempts.")
+    adapter_digest: Digest
+    resumed_from_step: int | None = None
+    evaluation: EvaluationSummary
+
+
+class PublishSummary(Document):
+    uri: str = Field(max_length=2048)
+    digest: Digest
+    bytes: int = Field(ge=0)
+    promotable: bool
+
+
+class Summary(Document):
+    """Exactly one is set: the one of the step that wrote it."""
+
+    prepare: PrepareSummary | None = None
+    train: TrainSummary | None = None
+    publish: PublishSummary | None = None
+
+
+class StepResult(Named):
+    """The sealed result of a step, at ``results/<step>.json``."""
+
+    kind: str = Field(default="StepResult", pattern="^StepResult$")
+    step: str = Field(max_length=16)
+    run_key: str = Field(max_length=64)
+    spec_digest: Digest
+    summary: Summary

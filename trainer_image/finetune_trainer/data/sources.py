@@ -1,0 +1,230 @@
+"""From a file or a folder to numbered records, whatever the container: JSON lines, a JSON array, CSV, Parquet or text, plain or compressed.
+
+Content decides, not the name: a ``.json`` file full of JSON lines is common. Rows are numbered from 1 over all files in the order of their
+names. A row that cannot be parsed is an error and never skipped: it almost always means that the file was cut off on its way.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from finetune_trainer.pod.errors import DataError
+
+DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+_PACKED_SUFFIXES = (".gz", ".zst")
+_ONE_OBJECT = "A file of rows is a JSON array, or one object per line; this one spreads an object over several lines."
+_TRUNCATED = "The file may have been cut off on its way: compare its size with the original, and write it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row as it was written; ``number`` counts from 1 over the whole dataset."""
+
+    number: int
+    value: Any
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files of a dataset, in the order in which their rows are numbered; raises ``DataError`` when there is none."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(
+            "DatasetMissing", f"dataset: nothing at {path}", "Check the path in dataset.uri: it is relative to the claim's root."
+        )
+    files = sorted(file for file in path.rglob("*") if file.is_file() and _is_data(file, path))
+    if not files:
+        names = ", ".join(DATA_SUFFIXES)
+        raise DataError(
+            "EmptyDataset",
+            f"dataset: no data file in the folder {path}",
+            f"Files are recognised by their suffix: {names}, also .gz and .zst.",
+        )
+    return files
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """All rows of a dataset. Raises ``DataError`` with file and row number for what cannot be read."""
+    number = 0
+    for file in data_files(path):
+        for value in _read_file(file, number):
+            number += 1
+            yield Record(number, value)
+
+
+def _is_data(file: Path, root: Path) -> bool:
+    inside = file.relative_to(root)
+    return not any(part.startswith(".") for part in inside.parts) and _plain_suffix(file) in DATA_SUFFIXES
+
+
+def _plain_suffix(file: Path) -> str:
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    if suffixes and suffixes[-1] in _PACKED_SUFFIXES:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _read_file(file: Path, before: int) -> Iterator[Any]:
+    """Rows of one file; ``before`` rows came from earlier files."""
+    count = before
+    try:
+        with _opened(file) as stream:
+            for value in _rows_of(file, stream, before):
+                count += 1
+                yield value
+    except UnicodeDecodeError as error:
+        message = f"row {count + 1} or one soon after it ({file.name}) is not UTF-8"
+        raise DataError("NotUtf8", message, "Write the file again in UTF-8.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        message = f"{file.name} ends or breaks after row {count}: its compression is damaged ({type(error).__name__})"
+        raise DataError("FileDamaged", message, _TRUNCATED) from error
+    except pa.ArrowInvalid as error:
+        raise DataError("FileDamaged", f"{file.name} is not a readable Parquet file after row {count}", _TRUNCATED) from error
+
+
+def _opened(file: Path) -> IO[bytes]:
+    raw = file.open("rb")
+    magic = raw.read(4)
+    raw.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
+    if magic == b"\x28\xb5\x2f\xfd":
+        return io.BufferedReader(_WholeFrames(raw), 1 << 20)
+    return raw
+
+
+class _WholeFrames(io.RawIOBase):
+    """Zstandard frames as a stream that ends with an error, and not silently, where a frame was cut off."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._pending = b""
+        self._inside = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._pending:
+            packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame, self._inside = zstandard.ZstdDecompressor().decompressobj(), False
+            packed = packed or self._raw.read(1 << 16)
+            if not packed:
+                if self._inside:
+                    raise EOFError("a Zstandard frame ends early")
+                return 0
+            self._inside = True
+            self._pending = self._frame.decompress(packed)
+        count = min(len(buffer), len(self._pending))
+        buffer[:count], self._pending = self._pending[:count], self._pending[count:]
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _rows_of(file: Path, stream: IO[bytes], before: int) -> Iterator[Any]:
+    buffered = io.BufferedReader(stream, 1 << 20) if not isinstance(stream, io.BufferedReader) else stream  # type: ignore[type-var]
+    head = buffered.peek(4096)[:4096]
+    suffix = _plain_suffix(file)
+    if head[:4] == b"PAR1":
+        yield from _parquet(buffered)
+        return
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    text = io.TextIOWrapper(buffered, encoding="utf-8-sig", newline="")
+    if suffix in (".csv", ".tsv"):
+        yield from _csv(file, text, before, "\t" if suffix == ".tsv" else ",")
+    elif suffix == ".txt":
+        yield from _paragraphs(text)
+    elif first == b"[":
+        yield from _json_array(file, text)
+    elif first in (b"{", b'"'):
+        yield from _json_lines(file, text, before)
+    elif first:
+        what = f"{file.name} is none of JSON lines, a JSON array, CSV, Parquet or text"
+        raise DataError("UnknownFileType", what, "Name CSV files .csv and raw text .txt; JSON is recognised by its content.")
+
+
+def _parquet(stream: IO[bytes]) -> Iterator[Any]:
+    content = stream if stream.seekable() else io.BytesIO(stream.read())
+    for batch in pq.ParquetFile(content).iter_batches(batch_size=4096):
+        yield from batch.to_pylist()
+
+
+def _csv(file: Path, text: IO[str], before: int, delimiter: str) -> Iterator[Any]:
+    csv.field_size_limit(1 << 28)
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True, restkey="")
+    number = before
+    try:
+        for row in reader:
+            number += 1
+            if "" in row or None in row.values():
+                message = f"row {number} ({file.name}, line {reader.line_num}) has another number of columns than the header"
+                raise DataError(
+                    "MalformedRow", message, "Quote values that contain the delimiter; " + _TRUNCATED[0].lower() + _TRUNCATED[1:]
+                )
+            yield {name: _cell(name, value) for name, value in row.items()}
+    except csv.Error as error:
+        raise DataError("MalformedRow", f"row {number + 1} ({file.name}, line {reader.line_num}) is not valid CSV", _TRUNCATED) from error
+
+
+def _cell(name: str, value: str) -> Any:
+    """Conversations travel in CSV as JSON in one cell."""
+    if name in ("messages", "conversations") and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _paragraphs(text: IO[str]) -> Iterator[Any]:
+    """Documents of a text file are separated by blank lines."""
+    lines: list[str] = []
+    for line in text:
+        if line.strip():
+            lines.append(line.rstrip("\r\n"))
+        elif lines:
+            yield {"text": "\n".join(lines)}
+            lines = []
+    if lines:
+        yield {"text": "\n".join(lines)}
+
+
+def _json_lines(file: Path, text: IO[str], before: int) -> Iterator[Any]:
+    number = before
+    for line_number, line in enumerate(text, start=1):
+        if not line.strip():
+            continue
+        number += 1
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            where = f"row {number} (line {line_number} of {file.name})"
+            what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            hint = _ONE_OBJECT if number == 1 and line.strip() in ("{", "{ ") else _TRUNCATED
+            raise DataError("MalformedRow", f"{where} is not valid JSON: {what}", hint) from None
+
+
+def _json_array(file: Path, text: IO[str]) -> Iterator[Any]:
+    try:
+        rows = json.loads(text.read())
+    except (ValueError, RecursionError) as error:
+        what = (
+            f"{error.msg} at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        )
+        raise DataError("MalformedRow", f"{file.name} starts a JSON array that is not valid: {what}", _TRUNCATED) from None
+    yield from rows

@@ -1,0 +1,116 @@
+"""The evaluation itself: both models answer the same items, the outcomes are kept, the gate decides."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune_trainer.contract import EvaluationSummary, Metric, RunSpec
+from finetune_trainer.evaluation.candidates import Candidate
+from finetune_trainer.evaluation.comparison import compare
+from finetune_trainer.evaluation.decoding import answer
+from finetune_trainer.evaluation.gate import summarize
+from finetune_trainer.evaluation.items import EvaluationItem, read_items
+from finetune_trainer.evaluation.likelihood import reference_nats
+from finetune_trainer.evaluation.metrics import AnswerScorer, metrics_for, needs_answers, read_output_schema
+from finetune_trainer.evaluation.outcomes import Answered, ItemOutcome, write_outcomes
+from finetune_trainer.evaluation.prompts import TokenizedItem, tokenize
+from finetune_trainer.evaluation.report import ITEMS_FILE, write_examples, write_report
+
+BATCH_SIZE = 16
+
+
+def evaluate(
+    candidate: Candidate,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: RunSpec,
+    *,
+    items_path: Path,
+    report_folder: Path,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    batch_size: int = BATCH_SIZE,
+) -> EvaluationSummary:
+    """Evaluate base and tuned on the sealed items and write outcomes, report and examples into ``report_folder``.
+
+    ``progress(done, total)`` counts passes over items, both models together. Raises ``Stopped`` within one token of a stop request,
+    ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for damaged items.
+    """
+    metrics = metrics_for(spec)
+    scorer = AnswerScorer(metrics, read_output_schema(spec.task.output_schema_path))
+    items = read_items(items_path, spec.evaluation.max_items)
+    reading = _Reading(
+        items=items,
+        tokenizer=tokenizer,
+        metrics=metrics,
+        scorer=scorer,
+        max_new_tokens=spec.evaluation.max_new_tokens,
+        batch_size=batch_size,
+        stop=stop,
+        progress=progress,
+    )
+    with candidate.as_base() as model:
+        base, base_answers = reading.take(model)
+    with candidate.as_tuned() as model:
+        tuned, tuned_answers = reading.take(model)
+    outcomes = [ItemOutcome(item.row, before, after) for item, before, after in zip(items, base, tuned, strict=True)]
+    comparisons = [compare(metric, on, spec.training.seed) for metric in metrics if (on := _measured(outcomes, metric))]
+    summary = summarize(comparisons, spec.evaluation.improvement, len(items))
+    write_outcomes(report_folder / ITEMS_FILE, outcomes, metrics)
+    write_report(report_folder, summary, comparisons, spec, items_path)
+    if needs_answers(metrics):
+        write_examples(report_folder, items, base_answers, tuned_answers)
+    return summary
+
+
+def _measured(outcomes: list[ItemOutcome], metric: Metric) -> list[ItemOutcome]:
+    """The outcomes a metric can be computed from: perplexity needs at least one predicted token."""
+    return [outcome for outcome in outcomes if outcome.base.tokens > 0] if metric is Metric.PERPLEXITY else outcomes
+
+
+@dataclass(kw_only=True)
+class _Reading:
+    """Passes over all items, one per model, with progress over both."""
+
+    items: list[EvaluationItem]
+    tokenizer: PreTrainedTokenizerBase
+    metrics: tuple[Metric, ...]
+    scorer: AnswerScorer
+    max_new_tokens: int
+    batch_size: int
+    stop: Callable[[], bool]
+    progress: Callable[[int, int], None]
+
+    def __post_init__(self) -> None:
+        self._tokenized: list[TokenizedItem] = [tokenize(item, self.tokenizer) for item in self.items]
+        passes = int(needs_answers(self.metrics)) + int(Metric.PERPLEXITY in self.metrics)
+        self._done, self._total = 0, 2 * passes * len(self.items)
+
+    def take(self, model: PreTrainedModel) -> tuple[list[Answered], list[str]]:
+        """Outcomes and answers, one per item."""
+        answers = self._answers(model) if needs_answers(self.metrics) else [""] * len(self.items)
+        nats = self._nats(model) if Metric.PERPLEXITY in self.metrics else [(0.0, 0)] * len(self.items)
+        outcomes = [
+            Answered(self.scorer.score(text, item.reference), *likelihood)
+            for item, text, likelihood in zip(self.items, answers, nats, strict=True)
+        ]
+        return outcomes, answers
+
+    def _answers(self, model: PreTrainedModel) -> list[str]:
+        return answer(
+            model,
+            self.tokenizer,
+            [item.prompt for item in self._tokenized],
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            stop=self.stop,
+            progress=self._advance,
+        )
+
+    def _nats(self, model: PreTrainedModel) -> list[tuple[float, int]]:
+        return reference_nats(model, self._tokenized, batch_size=self.batch_size, stop=self.stop, progress=self._advance)
+
+    def _advance(self, items: int) -> None:
+        self._done += items
+        self.progress(self._done, self._total)

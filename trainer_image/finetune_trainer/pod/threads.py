@@ -1,0 +1,22 @@
+"""The environment that must be right before torch is imported: too many threads cost a factor of six on a shared machine.
+
+``OMP_NUM_THREADS`` and its relatives follow the container's CPU limit; a value set by a person stays. The hub stays offline unless the
+base model comes from it.
+"""
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from finetune_trainer.pod.resources import CGROUP_ROOT, cpu_count
+
+
+def set_library_environment(online: bool, environ: MutableMapping[str, str] = os.environ, cgroup: Path = CGROUP_ROOT) -> int:
+    """Set what is unset and return the number of threads; ``online`` is true only for the step that fetches a base model from the hub."""
+    environ.setdefault("OMP_NUM_THREADS", str(cpu_count(cgroup)))
+    environ.setdefault("MKL_NUM_THREADS", environ["OMP_NUM_THREADS"])
+    environ.setdefault("TOKENIZERS_PARALLELISM", "false" if environ["OMP_NUM_THREADS"] == "1" else "true")
+    environ.setdefault("RAYON_NUM_THREADS", environ["OMP_NUM_THREADS"])
+    environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    environ["HF_HUB_OFFLINE"] = "0" if online else "1"
+    return int(environ["OMP_NUM_THREADS"])
