@@ -1,0 +1,92 @@
+"""`make demo`: two acts on a real Kubernetes. A model learns a format; another one learns badly, and its gate says no."""
+
+import argparse
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from demo import acts, environment
+from demo.environment import Environment, EnvironmentUnavailableError
+from demo.install import install
+from demo.kubectl import Kubectl, KubectlError
+from demo.materials import MATERIALS, Materials, prepare
+from demo.stopwatch import Stopwatch
+from demo.watch import NotDecidedError
+
+
+def main() -> int:
+    options = parse()
+    console = Console()
+    watch = Stopwatch(console)
+    try:
+        if options.down:
+            environment.stop(options.cluster, watch.say)
+            return 0
+        play(options, console, watch)
+    except (EnvironmentUnavailableError, KubectlError, NotDecidedError, acts.UnexpectedOutcomeError) as error:
+        console.print(f"[bold red]demo:[/bold red] {error}", highlight=False)
+        return 1
+    finally:
+        if watch.parts:
+            watch.print_bill()
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--model", default="smollm2", choices=sorted(MATERIALS))
+    parser.add_argument("--cluster", default="testbed", help="testbed (brings its own), kind, or existing (needs KUBECONFIG)")
+    parser.add_argument("--image-repository", default="", help="where an existing cluster pulls our images from")
+    parser.add_argument("--images-only", action="store_true", help="build both images and stop")
+    parser.add_argument("--down", action="store_true", help="take the demo's cluster away")
+    return parser.parse_args()
+
+
+def play(options: argparse.Namespace, console: Console, watch: Stopwatch) -> None:
+    """Set up, both acts, and what to do next."""
+    with ThreadPoolExecutor(max_workers=2) as side_by_side:
+        cluster = side_by_side.submit(start_cluster, options, watch)
+        materials = None if options.images_only else side_by_side.submit(get_materials, options.model, watch)
+        surroundings = cluster.result()
+        if materials is None:
+            return
+        chosen = materials.result()
+    kubectl = Kubectl(surroundings.kubectl, surroundings.kubeconfig, console)
+    with watch.part("operator installed from its chart"):
+        install(surroundings, watch.say)
+    with watch.part("base model and tickets copied onto the cluster's claims"):
+        acts.set_the_stage(kubectl, chosen, surroundings.trainer_image)
+    with watch.part("first act: training, evaluation, publication"):
+        ready = acts.train(kubectl, chosen)
+    acts.show_result(kubectl, console, chosen, ready)
+    with watch.part("second act: a learning rate too hot, refused by its gate"):
+        refused = acts.train_too_hot(kubectl, chosen)
+    acts.show_refusal(console, refused)
+    acts.clear_the_stage(kubectl, chosen)
+    console.print(farewell(options, surroundings), highlight=False)
+
+
+def start_cluster(options: argparse.Namespace, watch: Stopwatch) -> Environment:
+    with watch.part("Kubernetes and images"):
+        return environment.start(options.cluster, options.image_repository, watch.say)
+
+
+def get_materials(model: str, watch: Stopwatch) -> Materials:
+    with watch.part("base model and tickets"):
+        return prepare(model, watch.say)
+
+
+def farewell(options: argparse.Namespace, surroundings: Environment) -> str:
+    kubeconfig = surroundings.kubeconfig
+    shown = kubeconfig.relative_to(Path.cwd()) if kubeconfig.is_relative_to(Path.cwd()) else kubeconfig
+    lines = ["", "[bold]The cluster stays up.[/bold] Look around:", f"  export KUBECONFIG={shown}"]
+    lines += ["  kubectl get ftj -A", "  kubectl describe ftj -n support ticket-router"]
+    if options.cluster != "existing":
+        lines += ["and when you are done:", "  make demo-down"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
