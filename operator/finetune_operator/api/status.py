@@ -122,6 +122,9 @@ class CurrentRun(ApiModel):
     evaluation_loss: SignedDecimal | None = Field(default=None, description="Validation loss.")
     tokens_per_second: Count | None = Field(default=None, description="Trained tokens per second in this attempt.")
     last_sealed_step: Count | None = Field(default=None, description="Step of the last sealed checkpoint, from which a lost pod resumes.")
+    sealed_before: Count | None = Field(
+        default=None, description="The last sealed step when the active attempt began: a preemption that got no further counts as idle."
+    )
     started_at: Timestamp | None = Field(default=None, description="When the run began.")
     attempt_started_at: Timestamp | None = Field(default=None, description="When the active attempt's pod began to run.")
     updated_at: Timestamp | None = Field(default=None, description="When the trainer last reported progress.")

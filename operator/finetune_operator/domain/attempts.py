@@ -13,11 +13,11 @@ from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
 from finetune_operator.domain.launch import config_map
 from finetune_operator.domain.plan import Child, ObjectReference
-from finetune_operator.domain.progress import merge_progress, without_rates
+from finetune_operator.domain.progress import merge_progress, with_sealed, without_rates
 from finetune_operator.domain.results import gate_decision, record_prepare, record_train
 from finetune_operator.domain.retry import GiveUp, answer
 from finetune_operator.domain.trouble import trouble_of
-from finetune_operator.manifests.names import job_name
+from finetune_operator.manifests.names import job_name, run_hash
 from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summary, TerminationMessage
 
 POD_LAG_SECONDS = 3.0
@@ -65,18 +65,34 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
     return _proceed(draft, _with_image(run, pod), spec, words, running_seconds(job, pod))
 
 
+def heed_last_words(draft: Draft, run: CurrentRun) -> CurrentRun:
+    """Remember the checkpoint that a pod named as it stopped.
+
+    Whoever deletes or evicts a pod takes its words with it, often before its Job says that it failed: so they go into status at once.
+    """
+    mark = run_hash(draft.scene.owner.uid, run.key)
+    heard = run
+    for pod in draft.scene.pods:
+        if (pod.place.run, pod.place.step) == (mark, run.active_step.value) and pod.exit_code:
+            words = last_words(pod, run.key, run.active_step.value)
+            heard = with_sealed(heard, words.checkpoint.step if words is not None and words.checkpoint is not None else None)
+    if heard != run:
+        draft.run, draft.urgent = heard, True
+    return heard
+
+
 def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, remains: Remains) -> GiveUp | None:
     """Account for an attempt that ended early: another one later, or the end of the run."""
     job, pod = remains.job, remains.pod
     if pod is not None:
         run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
+    run = with_sealed(run, failure.sealed_step)
     now = draft.scene.now
     used = running_seconds(job, pod) if job is not None else reading.seconds_between(run.attempt_started_at, now)
     decision = answer(failure, run, policy, draft.scene.settings)
     run = without_rates(run).model_copy(
         update={
             "running_seconds": run.running_seconds + used,
-            "last_sealed_step": max(run.last_sealed_step or 0, failure.sealed_step or 0) or None,
             "attempt_started_at": None,
         }
     )

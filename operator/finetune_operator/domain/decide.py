@@ -54,7 +54,7 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
     desired = _without_empty(status.to_manifest())
     _note_trouble(draft, status.conditions)
     changed = _changed(_without_empty(subject.stored_status), desired)
-    if changed == {"progress"}:
+    if changed == {"progress"} and not draft.urgent:
         wait = _until_next_figures(draft)
         if wait > 0:
             changed = set()

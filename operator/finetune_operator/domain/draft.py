@@ -90,6 +90,8 @@ class Draft:
     events: list[EventNote] = field(default_factory=list)
     undecided: bool = False
     """Evidence is on its way and due in a moment: nothing is written until it is here."""
+    urgent: bool = False
+    """A figure that is written at once: what it was read from may be gone in a moment."""
     check_resource: bool = False
     absent: list[ObjectReference] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)

@@ -47,7 +47,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     if draft.scene.job_named(target) is None:
         attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
         draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run))))
-    draft.run = run.model_copy(update={"attempt": run.attempt + 1, "attempt_started_at": None})
+    draft.run = run.model_copy(update={"attempt": run.attempt + 1, "attempt_started_at": None, "sealed_before": run.last_sealed_step})
     draft.activity = Activity(ActivityKind.STARTING, *starting(draft.run))
 
 

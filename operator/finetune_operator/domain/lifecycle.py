@@ -42,6 +42,7 @@ def advance(draft: Draft) -> None:
         text = "the spec this run was accepted with cannot be read from status any more. Set spec.rerun to a new value."
         end(draft, run, End(Outcome.FAILED, Reason.INTERNAL, text), spec)
         return
+    run = attempts.heed_last_words(draft, run)
     policy = draft.scene.spec.run_policy if draft.scene.spec is not None else spec.run_policy
     if run.attempt and not attempts.accounted(run):
         result = attempts.examine(draft, run, spec, policy)
@@ -91,6 +92,7 @@ def end(draft: Draft, run: CurrentRun, ending: End, spec: FineTuneJobSpec | None
             "declared_spec": None,
             "interruption": None,
             "attempt_started_at": None,
+            "sealed_before": None,
         }
     )
     draft.activity = None

@@ -28,6 +28,7 @@ FIGURES = frozenset(
         "evaluationLoss",
         "tokensPerSecond",
         "lastSealedStep",
+        "sealedBefore",
         "updatedAt",
     }
 )
@@ -70,10 +71,9 @@ def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> C
     """The run with the figures of ``progress``, if it speaks about this pod and run."""
     if progress is None or progress.pod != pod.reference.name or progress.report.run_key != run.key:
         return run
-    report = progress.report
-    sealed = max(report.checkpoint_step or 0, report.resumed_from_step or 0)
-    known = run.last_sealed_step or 0
-    retries = run.retries.replacing(idle_preemptions=0) if sealed > known else run.retries
+    before, report = run, progress.report
+    resumed = max(report.resumed_from_step or 0, run.sealed_before or 0)
+    run = with_sealed(run, max(report.checkpoint_step or 0, resumed))
     total = report.total_steps or run.total_steps
     training = report.phase == "Training"
     figures: dict[str, Any] = {
@@ -86,11 +86,17 @@ def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> C
         "tokens_per_second": report.tokens_per_second if training else None,
         "eta_seconds": report.eta_seconds if training else None,
         "eta": duration(report.eta_seconds) if training and report.eta_seconds is not None else None,
-        "last_sealed_step": max(sealed, known) or run.last_sealed_step,
-        "retries": retries,
+        "sealed_before": resumed or None,  # an attempt that fell silent may have sealed more than it had told
     }
     merged = run.model_copy(update=figures)
-    return merged if merged == run else merged.model_copy(update={"updated_at": progress.read_at})
+    return merged if merged == before else merged.model_copy(update={"updated_at": progress.read_at})
+
+
+def with_sealed(run: CurrentRun, step: int | None) -> CurrentRun:
+    """The run once a checkpoint of ``step`` is known to be sealed; one that lies further on ends the row of idle preemptions."""
+    if step is None or step <= (run.last_sealed_step or 0):
+        return run
+    return run.model_copy(update={"last_sealed_step": step, "retries": run.retries.replacing(idle_preemptions=0)})
 
 
 def without_rates(run: CurrentRun) -> CurrentRun:

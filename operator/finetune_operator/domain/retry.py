@@ -63,7 +63,7 @@ def _counted(failure: Failure, run: CurrentRun, policy: RunPolicy, settings: Dom
 
 
 def _preempted(failure: Failure, run: CurrentRun, policy: RunPolicy, settings: DomainSettings) -> TryAgain | GiveUp:
-    sealed_more = failure.sealed_step is not None and failure.sealed_step > (run.last_sealed_step or 0)
+    sealed_more = (run.last_sealed_step or 0) > (run.sealed_before or 0)
     idle = 0 if sealed_more else run.retries.idle_preemptions + 1
     retries = run.retries.replacing(preemptions=run.retries.preemptions + 1, idle_preemptions=idle)
     if idle < IDLE_PREEMPTIONS:

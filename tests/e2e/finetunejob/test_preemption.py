@@ -90,6 +90,14 @@ def test_a_preemption_uses_up_no_retry(how: str, runs: dict[str, Preempted]) -> 
     assert {budget: count for budget, count in run["retries"].items() if budget in BUDGETS} == dict.fromkeys(BUDGETS, 0)
 
 
+@pytest.mark.parametrize("how", STOPPED_GRACEFULLY)
+def test_what_it_sealed_is_known_before_the_next_attempt_reports(how: str, runs: dict[str, Preempted]) -> None:
+    run = runs[how].between["status"]["currentRun"]
+    assert run["interruption"]["attempt"] == 1
+    assert runs[how].sealed_step <= run["lastSealedStep"] <= runs[how].record["training"]["resumedFromStep"]
+    assert run["retries"]["idlePreemptions"] == 0
+
+
 def test_a_kill_without_a_word_is_tried_again_as_a_failure_of_the_infrastructure(runs: dict[str, Preempted]) -> None:
     run = runs["kill"].between["status"]["currentRun"]
     assert run["retries"]["infrastructure"] == 1

@@ -146,6 +146,99 @@ class TestPreemption:
         assert world.run["retries"]["preemptions"] == 1
 
 
+class TestLastWordsOfADeletedPod:
+    """Such a pod is gone before its Job says that it failed."""
+
+    def lose(self, world: World, **fields: object) -> str:
+        name = world.delete_pod(disruption="Eviction API: evicting", **fields)
+        world.settle()
+        world.pods.pop(name)
+        world.settle()
+        return name
+
+    def end(self, world: World, name: str) -> None:
+        world.end_job(name, 75)
+        world.tick(10)
+        world.settle()
+
+    def test_are_remembered_before_its_job_has_ended(self):
+        world = training()
+        name = self.lose(world, sealed=50)
+        assert world.run["lastSealedStep"] == 50
+        assert world.active == name, "its Job is left to end by itself"
+        self.end(world, name)
+        assert world.active.endswith("-train-2")
+        assert world.run["lastSealedStep"] == 50
+        assert world.run["retries"]["preemptions"] == 1
+        assert world.run["retries"]["idlePreemptions"] == 0
+
+    def test_do_not_wait_for_the_turn_of_figures(self):
+        world = training()
+        world.report(40)
+        world.settle()
+        world.tick()
+        world.delete_pod(sealed=50)
+        plan = world.decide()
+        assert plan.status is not None
+        assert plan.status["currentRun"]["lastSealedStep"] == 50
+
+    def test_cost_one_write_and_no_second_attempt_beside_the_first(self):
+        world = training()
+        before, created = world.writes, len(world.created)
+        world.delete_pod(sealed=50)
+        world.settle()
+        assert world.writes == before + 1
+        assert len(world.created) == created
+
+    def test_of_a_step_that_is_done_cost_nothing(self):
+        world = training()
+        before = world.writes
+        world.delete_pod(0)
+        world.settle()
+        assert world.writes == before
+
+    def test_that_name_nothing_new_count_as_an_idle_preemption(self):
+        world = training(runPolicy={"maxAttempts": 2})
+        for attempt in (1, 2):
+            world.run_pod()
+            self.end(world, self.lose(world, sealed=50))
+            assert world.run["retries"]["idlePreemptions"] == attempt - 1
+        world.run_pod()
+        self.end(world, self.lose(world, sealed=50))
+        assert world.run["retries"]["infrastructure"] == 1
+        assert world.says("Ready") == ("False", "NoProgress")
+
+    def test_of_another_run_are_not_believed(self):
+        world = training()
+        world.delete_pod(message=words("train", "f" * 64, 75, sealed=50))
+        world.settle()
+        assert "lastSealedStep" not in world.run
+
+    def test_of_a_suspended_attempt_are_remembered_too(self):
+        world = training()
+        world.change(suspend=True)
+        world.settle()
+        world.delete_pod(sealed=50)
+        world.settle()
+        world.collect()
+        world.settle()
+        assert world.says("Suspended") == ("True", "Suspended")
+        assert world.run["lastSealedStep"] == 50
+
+    def test_a_checkpoint_that_only_the_next_attempt_reports_is_its_beginning_and_not_its_work(self):
+        world = training(runPolicy={"maxAttempts": 2})
+        world.end_pod(137, message="", disruption="the node goes away")
+        world.settle()
+        assert world.run["retries"]["idlePreemptions"] == 1
+        world.run_pod()
+        world.report(60, resumed_from_step=50)
+        world.settle()
+        assert world.run["retries"]["idlePreemptions"] == 0, "the attempt before had sealed it"
+        world.end_pod(137, message="", disruption="the node goes away")
+        world.settle()
+        assert world.run["retries"]["idlePreemptions"] == 1
+
+
 class TestSkippedCheckpoint:
     def test_is_named_in_an_event_with_the_reason(self):
         world = training()

@@ -246,6 +246,20 @@ class World:
             message = (
                 words(step, self.run["key"], code, verdict=self.verdict, **fields) if code in (0, 1, 64, 65, 66, 70, 71, 74, 75) else ""
             )
+        self._end_container(name, code, message, reason, disruption)
+        self.end_job(name, code)
+        return name
+
+    def delete_pod(self, code: int = 75, *, message: str | None = None, disruption: str = "", **fields: Any) -> str:
+        """Somebody deletes or evicts the pod of the active Job: its container has ended, and its Job does not say so yet."""
+        name = self.active
+        self.pods[name]["metadata"]["deletionTimestamp"] = rfc3339(self.now)
+        step = self.pods[name]["metadata"]["labels"]["finetune.dev/step"]
+        said = words(step, self.run["key"], code, **fields) if message is None else message
+        self._end_container(name, code, said, "", disruption)
+        return name
+
+    def _end_container(self, name: str, code: int, message: str, reason: str, disruption: str) -> None:
         status = self.pods[name]["status"]
         started = status["containerStatuses"][0]["state"]["running"]["startedAt"] if status["containerStatuses"] else rfc3339(self.now)
         ended = {"exitCode": code, "message": message, "startedAt": started, "finishedAt": rfc3339(self.now), "reason": reason}
@@ -255,8 +269,6 @@ class World:
             status["conditions"] = [
                 {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": disruption}
             ]
-        self.end_job(name, code)
-        return name
 
     def end_job(self, name: str, code: int, message: str | None = None) -> None:
         text = f"Container trainer for pod support/{name}-x failed with exit code {code} matching FailJob rule at index 0"
