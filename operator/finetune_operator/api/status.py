@@ -135,6 +135,7 @@ class CurrentRun(ApiModel):
     message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What ended it, for people.")
     adapter_digest: ContentDigest | None = Field(default=None, description="Digest of the trained adapter.")
     artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, once it is published.")
+    artifact_bytes: Count | None = Field(default=None, description="Size of the run's artifact, once it is published.")
 
 
 class HeadlineMetric(ApiModel):
@@ -156,6 +157,10 @@ class HistoryEntry(ApiModel):
     message: Annotated[str, Field(max_length=512)] = Field(default="", description="What happened, for people.")
     artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, if it was published.")
     artifact_digest: ContentDigest | None = Field(default=None, description="Digest of the run's adapter, whatever the gate said.")
+    artifact_bytes: Count | None = Field(default=None, description="Size of the artifact, if it was published.")
+    step: Count | None = Field(default=None, description="Optimizer steps done.")
+    total_steps: Count | None = Field(default=None, description="Optimizer steps of the whole run.")
+    loss: SignedDecimal | None = Field(default=None, description="Training loss at the end.")
     workspace_claim: Annotated[str, Field(max_length=253)] | None = Field(
         default=None, description="Claim that holds the run's working files; they are removed when this entry is pruned."
     )

@@ -7,6 +7,7 @@ from finetune_operator.domain.children import Job, JobState
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.observed import REJECTION_SECONDS
 from finetune_operator.domain.plan import Child, Deletion, ObjectReference
+from finetune_operator.domain.progress import step_text
 from finetune_operator.manifests.job import ForgottenRun, build_clean_job
 from finetune_operator.manifests.names import CLEAN, run_hash
 from finetune_operator.manifests.pod import PodEnvironment
@@ -45,6 +46,11 @@ def run_of_entry(entry: HistoryEntry) -> CurrentRun:
         message=entry.message,
         adapter_digest=entry.artifact_digest,
         artifact_uri=entry.artifact_uri,
+        artifact_bytes=entry.artifact_bytes,
+        step=entry.step,
+        total_steps=entry.total_steps,
+        step_text=step_text(entry.step, entry.total_steps),
+        loss=entry.loss,
     )
 
 
@@ -52,7 +58,7 @@ def artifact_of(run: CurrentRun) -> ArtifactStatus | None:
     """The artifact of a run that succeeded before."""
     if run.outcome is not Outcome.SUCCEEDED or run.artifact_uri is None or run.adapter_digest is None:
         return None
-    return ArtifactStatus(uri=run.artifact_uri, digest=run.adapter_digest, run_number=run.number)
+    return ArtifactStatus(uri=run.artifact_uri, digest=run.adapter_digest, bytes=run.artifact_bytes, run_number=run.number)
 
 
 def remember(draft: Draft, entry: HistoryEntry) -> None:

@@ -211,6 +211,10 @@ def _entry(draft: Draft, run: CurrentRun, claim: str | None) -> HistoryEntry:
         message=run.message[: history.MESSAGE_LIMIT],
         artifact_uri=run.artifact_uri if published else None,
         artifact_digest=run.adapter_digest,
+        artifact_bytes=run.artifact_bytes if published else None,
+        step=run.step,
+        total_steps=run.total_steps,
+        loss=run.loss,
         workspace_claim=claim,
         metrics=headline(draft.evaluation),
     )

@@ -79,7 +79,7 @@ def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> C
     figures: dict[str, Any] = {
         "step": report.step if total else run.step,
         "total_steps": total,
-        "step_text": f"{report.step}/{total}" if total else run.step_text,
+        "step_text": step_text(report.step, total) or run.step_text,
         "epoch": report.epoch or run.epoch,
         "loss": report.loss or run.loss,
         "evaluation_loss": report.evaluation_loss or run.evaluation_loss,
@@ -102,6 +102,11 @@ def with_sealed(run: CurrentRun, step: int | None) -> CurrentRun:
 def without_rates(run: CurrentRun) -> CurrentRun:
     """The run when nothing trains: rates and the time left would be lies."""
     return run.model_copy(update={"eta": None, "eta_seconds": None, "tokens_per_second": None})
+
+
+def step_text(step: int | None, total: int | None) -> str | None:
+    """How far a run is, for people: ``120/300``."""
+    return f"{step or 0}/{total}" if total else None
 
 
 def duration(seconds: int) -> str:

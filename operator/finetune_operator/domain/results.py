@@ -20,6 +20,7 @@ from finetune_operator.api.status import (
     Outcome,
 )
 from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.progress import step_text
 from finetune_trainer.contract import PrepareSummary, PublishSummary, TrainSummary, Verdict
 
 
@@ -56,7 +57,7 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
             "inputs": inputs,
             "step": run.step or 0,
             "total_steps": summary.total_steps,
-            "step_text": f"{run.step or 0}/{summary.total_steps}",
+            "step_text": step_text(run.step, summary.total_steps),
             "micro_batch_size": summary.micro_batch_size,
         }
     )
@@ -77,7 +78,7 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
             "adapter_digest": summary.adapter_digest,
             "step": summary.steps,
             "total_steps": summary.steps,
-            "step_text": f"{summary.steps}/{summary.steps}",
+            "step_text": step_text(summary.steps, summary.steps),
             "epoch": summary.epoch,
             "loss": summary.loss,
             "evaluation_loss": summary.evaluation_loss or run.evaluation_loss,
@@ -89,7 +90,7 @@ def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decis
     """Where the artifact lies; the object's artifact moves only when the gate was passed."""
     if decision.passed:
         draft.artifact = ArtifactStatus(uri=summary.uri, digest=summary.digest, bytes=summary.bytes, run_number=run.number)
-    return run.model_copy(update={"artifact_uri": summary.uri, "adapter_digest": summary.digest})
+    return run.model_copy(update={"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes})
 
 
 def gate_decision(evaluation: EvaluationStatus | None, spec: FineTuneJobSpec) -> GateDecision:

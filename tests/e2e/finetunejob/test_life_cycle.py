@@ -171,6 +171,7 @@ class ChangeOfMind:
     jobs_then: list[str]
     third: Job
     jobs_now: list[str]
+    printed: Row
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def change(story: Story, tenant: Tenant) -> ChangeOfMind:
     second, jobs_then = tenant.get(NAME), tenant.batch_jobs(NAME)
     tenant.edit(NAME, {"training": {"maxSteps": STEPS}})
     tenant.kubectl.run("wait", f"ftj/{NAME}", "-n", NAMESPACE, "--for=condition=Ready", "--timeout=60s")
-    return ChangeOfMind(first, refused, second, jobs_then, tenant.get(NAME), tenant.batch_jobs(NAME))
+    return ChangeOfMind(first, refused, second, jobs_then, tenant.get(NAME), tenant.batch_jobs(NAME), printed(tenant.kubectl, NAME))
 
 
 def test_after_an_edit_the_old_ready_satisfies_nobody(change: ChangeOfMind) -> None:
@@ -199,11 +200,16 @@ def test_after_an_edit_the_old_ready_satisfies_nobody(change: ChangeOfMind) -> N
 
 
 def test_an_edit_taken_back_points_at_the_earlier_artifact_and_trains_nothing(change: ChangeOfMind) -> None:
-    first, third = change.first["status"]["artifact"], change.third["status"]["artifact"]
-    assert all(third[name] == first[name] for name in ("uri", "digest", "runNumber"))
+    assert change.third["status"]["artifact"] == change.first["status"]["artifact"]
     assert conditions(change.third)["Ready"]["reason"] == "ArtifactReused"
     assert change.jobs_now == change.jobs_then
     assert [entry["number"] for entry in change.third["status"]["history"]].count(1) == 1
+
+
+def test_a_result_that_is_pointed_at_again_prints_its_own_figures(story: Story, change: ChangeOfMind) -> None:
+    made, reused = story.rows[-1], change.printed
+    assert (reused["READY"], reused["REASON"], reused["ETA"]) == ("True", "ArtifactReused", "")
+    assert (reused["STEP"], reused["LOSS"]) == (made["STEP"], made["LOSS"])
 
 
 def test_a_suspended_job_says_so_and_starts_nothing(tenant: Tenant) -> None:

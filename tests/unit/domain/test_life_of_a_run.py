@@ -1,5 +1,7 @@
 """A run from its beginning to its end, and everything a person may do to it meanwhile."""
 
+import orjson
+
 from finetune_trainer.contract import Verdict
 from tests.unit.domain.samples import ADAPTER, spec, words
 from tests.unit.domain.world import World, begun, finished, training
@@ -195,6 +197,8 @@ class TestTerminalIsTerminal:
 
     def test_reverting_points_at_the_earlier_artifact_without_training(self):
         world = finished()
+        assert world.status is not None
+        first = world.status
         world.change(training__learningRate="5e-4")
         world.settle()
         world.finish()
@@ -202,9 +206,35 @@ class TestTerminalIsTerminal:
         world.change(training__learningRate="1e-3")
         world.settle()
         assert world.created == before
-        assert world.status is not None
+        assert world.status["artifact"] == first["artifact"]
         assert world.status["artifact"]["runNumber"] == 1
         assert world.says("Ready") == ("True", "ArtifactReused")
+
+    def test_an_earlier_run_is_shown_again_with_its_figures(self):
+        world = finished()
+        shown = ("step", "totalSteps", "stepText", "loss", "adapterDigest", "artifactUri", "artifactBytes")
+        first = {name: world.run[name] for name in shown}
+        world.change(rerun="next")
+        world.settle()
+        world.finish()
+        world.change(rerun="")
+        world.settle()
+        assert {name: world.run[name] for name in shown} == first
+
+    def test_a_run_that_failed_is_shown_again_as_far_as_it_came(self):
+        world = training()
+        world.report(120)
+        world.settle()
+        world.end_pod(71)
+        world.settle()
+        world.change(rerun="next")
+        world.settle()
+        world.finish()
+        world.change(rerun="")
+        world.settle()
+        assert (world.run["stepText"], world.run["loss"]) == ("120/300", "1.5")
+        assert world.history[1]["step"] == 120
+        assert "artifactBytes" not in world.history[1]
 
     def test_reverting_to_a_spec_that_failed_does_not_run_it_again(self):
         world = begun()
@@ -448,6 +478,11 @@ class TestHistory:
         world.settle()
         assert first not in world.config_maps
         assert world.jobs[clean]["metadata"]["deletionTimestamp"]
+
+    def test_an_entry_is_small(self):
+        """Forty of them, and a running run with its spec, have to fit an object of a megabyte with room to spare."""
+        entry = finished().history[0]
+        assert len(orjson.dumps(entry)) < 2048
 
     def test_what_the_present_spec_asks_for_is_never_forgotten(self):
         world = begun(runPolicy={"failedRunsHistoryLimit": 1, "concurrency": "QueueLatest"})

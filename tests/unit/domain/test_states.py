@@ -157,7 +157,7 @@ STATES: dict[str, tuple[Callable[[], World], str, str, str, str, str | None]] = 
     "cancelled": (cancelled, "False", "Cancelled", "Cancelled", "Failed", "0/300"),
     "a newer spec waits": (edited_while_training, "False", "NewerSpecWaiting", "Training", "InProgress", "0/300"),
     "a newer spec runs": (edited_after_success, "False", "Preparing", "Preparing", "InProgress", None),
-    "taken back to what succeeded": (reverted, "True", "ArtifactReused", "Ready", "Current", None),
+    "taken back to what succeeded": (reverted, "True", "ArtifactReused", "Ready", "Current", "300/300"),
     "quota used up": (out_of_quota, "False", "QuotaExceeded", "Preparing", "InProgress", None),
     "invalid": (invalid, "False", "InvalidSpec", "Failed", "Failed", None),
     "name taken": (name_taken, "False", "NameTaken", "Pending", "Failed", None),
