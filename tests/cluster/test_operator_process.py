@@ -157,9 +157,9 @@ def test_refusals_and_lost_answers_cost_no_child_twice(place: Place, tmp_path: P
             names = [f"faulty-{number}" for number in range(12)]
             for name in names:
                 place.apply(name)
-            until(lambda: all(place.status(name).get("currentRun") for name in names), 240)
+            until(lambda: all(place.status(name).get("currentRun") for name in names), 60)
             proxy.set_rule(faults.never)
-            until(lambda: all(place.jobs(name) for name in names), 120)
+            until(lambda: all(place.jobs(name) for name in names), 60)
             assert [len(place.jobs(name)) for name in names] == [1] * len(names)
             assert [len(place.config_maps(name)) for name in names] == [1] * len(names)
             assert operator.messages("error") == []

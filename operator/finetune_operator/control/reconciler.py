@@ -72,6 +72,8 @@ class Reconciler:
     ) -> None:
         self.unsettled: set[Key] = set()
         """Keys whose last plan asked to be looked at again."""
+        self.advanced: set[Key] = set()
+        """Keys whose last reconcile wrote something new, even if it failed afterwards: their next failure is a first one again."""
         self._api = api
         self._cache = cache
         self._recorder = recorder
@@ -81,10 +83,13 @@ class Reconciler:
         self._decide = decide
         self._now = now
         self._rejections: dict[Key, dict[ObjectReference, Rejection]] = {}
+        self._made: dict[Key, set[ObjectReference]] = {}
+        """Children that are known to exist while the status that records them is still to be written: they are not asked for twice."""
 
     async def reconcile(self, key: Key) -> Result:
         """Bring one FineTuneJob closer to its spec. Raises `ApiError`, which the worker knows how to take."""
         refused: set[ObjectReference] = set()
+        self.advanced.discard(key)
         for _ in range(PASSES):
             resource = self._cache.parents.get(key)
             if resource is None:
@@ -107,6 +112,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> Result:
         self._rejections.pop(key, None)
+        self._made.pop(key, None)
         self.unsettled.discard(key)
         self._measures.forgotten(key.namespace, key.name)
         return Result("gone")
@@ -142,12 +148,14 @@ class Reconciler:
         for deletion in plan.deletes:
             await self._delete(resource, deletion)
         for child in plan.creates:
-            if child.reference in refused:
+            if child.reference in refused or child.reference in self._made.get(key, ()):
                 continue
             rejection = await self._create(resource, child)
             rejections = self._rejections.setdefault(key, {})
             if rejection is None:
                 rejections.pop(child.reference, None)
+                self._made.setdefault(key, set()).add(child.reference)
+                self.advanced.add(key)
                 continue
             known = rejections.get(child.reference)
             news = known is None or known.message != rejection.message
@@ -206,6 +214,7 @@ class Reconciler:
             wrote = await self._write_status(key, resource, plan.status)
             if not wrote:
                 return self._forget(key)
+        self._made.pop(key, None)
         for note in plan.events:
             self._measures.event_recorded(await self._recorder.record(resource, note))
         if plan.requeue_after is None:

@@ -1,6 +1,7 @@
 """Takes keys from the queue and reconciles them; one policy per class of error, and nowhere else.
 
-Conflict: look again soon. Throttled, Unavailable: wait, growing, at least as long as the server asks. NotFound: something we lean on is
+Conflict: look again soon. Throttled, Unavailable: wait, growing with each failure in a row that wrote nothing, at least as long as the
+server asks. NotFound: something we lean on is
 gone; wait likewise, its deletion arrives as a change. Forbidden, Invalid: only a person can help; look again in a minute. Anything
 unknown is a defect: logged with its traceback, counted, and tried again, because one odd object must not stop the others.
 """
@@ -45,6 +46,8 @@ async def _attempt(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> s
     except LeadershipLost:
         raise
     except ApiError as error:
+        if key in reconciler.advanced:
+            queue.forget(key)
         _retry(queue, key, error)
         return type(error).__name__.lower()
     except Exception:  # the one place: a defect in a decision about one object must not stop the others

@@ -229,6 +229,29 @@ async def test_a_rejection_is_forgotten_when_the_write_succeeds() -> None:
     assert rig.seen[-1].rejections == ()
 
 
+async def test_a_child_that_was_made_is_not_asked_for_again_while_its_status_cannot_be_written() -> None:
+    plan = Plan(creates=(Child(job()),), status=STATUS)
+    rig = Rig(plan, plan, plan)
+    rig.server.refusals["status FineTuneJob"] = Unavailable("no answer")
+    with pytest.raises(Unavailable):
+        await rig.once()
+    assert rig.reconciler.advanced == {KEY}
+    await rig.once()
+    assert rig.server.log == ["create Job", "status FineTuneJob", "status FineTuneJob"]
+    assert rig.reconciler.advanced == set()
+    rig.server.objects.pop(("Job", job()["metadata"]["name"]))
+    await rig.once()
+    assert rig.server.log.count("create Job") == 2, "once it is recorded, a later plan may ask for it anew"
+
+
+async def test_a_write_that_failed_is_no_progress() -> None:
+    rig = Rig(Plan(creates=(Child(job()),), status=STATUS))
+    rig.server.refusals["create Job"] = Unavailable("connection reset")
+    with pytest.raises(Unavailable):
+        await rig.once()
+    assert rig.reconciler.advanced == set()
+
+
 async def test_an_unknown_outcome_is_an_error_and_not_a_rejection() -> None:
     rig = Rig(Plan(creates=(Child(job()),), status=STATUS))
     rig.server.refusals["create Job"] = Unavailable("connection reset")

@@ -21,6 +21,7 @@ class Scripted:
 
     def __init__(self, *script: Result | Exception) -> None:
         self.script = list(script)
+        self.advanced: set[Key] = set()
         self.calls: Counter[Key] = Counter()
 
     async def reconcile(self, key: Key) -> Result:
@@ -85,6 +86,13 @@ async def test_what_only_a_person_can_change_is_looked_at_a_minute_later(error: 
 async def test_a_server_that_asks_for_patience_gets_it() -> None:
     _, seen = await drive(Scripted(Throttled("busy", retry_after=5.0)))
     assert seen == ["throttled"]
+
+
+async def test_a_failure_after_something_was_written_waits_as_short_as_a_first_one() -> None:
+    reconciler = Scripted(*[Unavailable("u") for _ in range(30)])
+    reconciler.advanced.add(KEY)
+    _, seen = await drive(reconciler)
+    assert len(seen) > 20, "a growing wait would allow six of them"
 
 
 async def test_a_defect_is_logged_with_its_traceback_and_counted(caplog: pytest.LogCaptureFixture) -> None:
