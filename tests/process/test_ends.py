@@ -1,6 +1,7 @@
 """How trainings end that cannot succeed: the class as an exit code, the reason and the next action as the last word."""
 
 import contextlib
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from finetune_trainer.contract import FailureClass, Step
 from tests.process.conftest import Run
@@ -79,6 +81,27 @@ def test_without_the_prepare_step_nothing_is_trained(new_run: Callable[..., Run]
     attempt = run.start()
     assert attempt.wait() == 65
     assert attempt.message().reason == "NotPrepared"
+
+
+def test_an_artifact_that_answers_otherwise_than_the_trained_model_is_refused(new_run: Callable[..., Run], tiny_base: Path) -> None:
+    """The base model changes under the run: every file of the artifact is whole, and the model is another one."""
+    base = tiny_base.with_name("changing-base")
+    shutil.copytree(tiny_base, base)
+    short = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 4}}
+    run = new_run("changed", base_model={"uri": "pvc://models/tiny", "path": str(base)}, **short)
+    attempt = run.start()
+    attempt.wait_for("artifact_assembled")
+    attempt.signal(signal.SIGKILL)
+    assert attempt.wait() == -signal.SIGKILL
+    weights = base / "model.safetensors"
+    save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    following = run.start()
+    assert following.wait() == 66, following.errors()
+    message = following.message()
+    assert (message.outcome, message.reason) == (FailureClass.MODEL, "ReloadDiffers")
+    assert "a logit differs by" in message.message
+    assert not following.events("training")
+    assert not run.workspace.result(Step.TRAIN).exists()
 
 
 def test_an_accelerator_that_is_not_there_is_missed_by_name(new_run: Callable[..., Run]) -> None:

@@ -1,5 +1,6 @@
 """Whatever stops a trainer, at whatever moment: the run goes on and ends with the adapter of an undisturbed run."""
 
+import json
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from finetune_trainer.contract import FailureClass, TrainSummary
 from tests.process.conftest import Run
 
 POINTS = 5
+LOGIT_TOLERANCE = 1e-4
 SECTIONS = {
     "tuner": {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": "0.1"}},
     "training": {
@@ -64,6 +66,7 @@ def test_five_random_interruptions_change_nothing_in_the_result(
             assert code == -signal.SIGKILL
     summary = run.finish()
     assert summary.adapter_digest == expected.adapter_digest
+    assert float(summary.reload_difference or "nan") <= LOGIT_TOLERANCE
     assert (summary.steps, summary.loss, summary.tokens) == (expected.steps, expected.loss, expected.tokens)
     assert resumed == sorted(resumed)
     assert summary.resumed_from_step is not None
@@ -140,6 +143,9 @@ def test_a_stop_during_the_evaluation_does_not_train_again(new_run: Callable[...
     assert summary is not None
     assert summary.train is not None
     assert summary.train.adapter_digest == expected.adapter_digest
+    # the process that reloaded and compared is not the one that trained
+    assert float(summary.train.reload_difference or "nan") <= LOGIT_TOLERANCE
+    assert json.loads((run.workspace.out_meta / "logit-probe.json").read_text())["difference"] <= LOGIT_TOLERANCE
 
 
 def test_a_sealed_result_is_answered_without_training_again(new_run: Callable[..., Run]) -> None:

@@ -2,7 +2,8 @@
 
     python -m tests.e2e.finetunejob.reload < questions.json
 
-One JSON list of ``{"base", "artifact", "four_bit", "items"}`` comes in; the likelihoods ``[[nats, tokens], …]`` of each go out.
+One JSON list of ``{"base", "artifact", "four_bit", "items", "probe"}`` comes in; of each go out the likelihoods ``[[nats, tokens], …]``
+of the items, and the logits of the probe's columns after its token sequences.
 """
 
 import json
@@ -38,12 +39,20 @@ def load(base: Path, artifact: Path, *, four_bit: bool) -> Any:
     return PeftModel.from_pretrained(model, artifact).eval()
 
 
-def measure(question: dict[str, Any]) -> list[tuple[float, int]]:
+def measure(question: dict[str, Any]) -> dict[str, Any]:
     artifact = Path(question["artifact"])
     tokenizer = AutoTokenizer.from_pretrained(artifact, local_files_only=True)
     model = load(Path(question["base"]), artifact, four_bit=question["four_bit"])
     items = [tokenize(EvaluationItem(**item), tokenizer) for item in question["items"]]
-    return reference_nats(model, items, batch_size=BATCH_SIZE, stop=lambda: False, progress=lambda _: None)
+    nats = reference_nats(model, items, batch_size=BATCH_SIZE, stop=lambda: False, progress=lambda _: None)
+    return {"nats": nats, "logits": logits(model, question["probe"]["tokens"], question["probe"]["columns"])}
+
+
+def logits(model: Any, tokens: list[list[int]], columns: list[int]) -> list[list[float]]:
+    """One sequence at a time, as an own program would ask; nothing here is the trainer's."""
+    with torch.inference_mode():
+        answers = [model(input_ids=torch.tensor([sequence])).logits[0, -1, columns] for sequence in tokens]
+    return [[float(value) for value in answer] for answer in answers]
 
 
 if __name__ == "__main__":

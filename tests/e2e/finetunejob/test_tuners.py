@@ -13,7 +13,7 @@ from tests.e2e.finetunejob.tenant import Job, Tenant, artifact_folder, manifest,
 
 ITEMS = 4
 LOGIT_TOLERANCE = 1e-4
-"""Of the log-probability of a token, in nats."""
+"""Of a logit, and of the log-probability of a token in nats."""
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 POD_PATHS = (b"/mnt/", b"/workspace", b"/out/", b"/tmp")
 
@@ -37,12 +37,17 @@ METHODS: dict[str, Job] = {
 
 @dataclass(frozen=True)
 class Published:
-    """A finished job with its artifact as it lies on this machine; ``outcomes`` has one line per evaluation item."""
+    """A finished job with its artifact as it lies on this machine; ``outcomes`` has one line per evaluation item.
+
+    ``probe`` is what the trained model answered to fixed tokens before it was saved, ``record`` the facts about the run.
+    """
 
     job: Job
     artifact: Path
     outcomes: list[dict[str, Any]]
     items: list[dict[str, Any]]
+    probe: dict[str, Any]
+    record: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +81,15 @@ def fetch(tenant: Tenant, method: str, job: Job, folder: Path, datasets: Path) -
     else:
         examples = json.loads((meta / "examples.json").read_text())
         items = [{name: entry[name] for name in ("row", "prompt", "reference")} for entry in examples]
-    return Published(job, artifact, outcomes, items)
+    probe, record = (json.loads((meta / name).read_text()) for name in ("logit-probe.json", "record.json"))
+    return Published(job, artifact, outcomes, items, probe, record)
 
 
 @pytest.fixture(scope="module")
-def reloaded(published: dict[str, Published], base_model: Path) -> dict[str, list[tuple[float, int]]]:
-    """Log-likelihoods of the evaluation items, measured in one fresh process."""
+def reloaded(published: dict[str, Published], base_model: Path) -> dict[str, dict[str, Any]]:
+    """Log-likelihoods of the evaluation items and logits of the probe, measured in one fresh process."""
     questions = [
-        {"base": str(base_model), "artifact": str(made.artifact), "four_bit": method == "qlora", "items": made.items}
+        {"base": str(base_model), "artifact": str(made.artifact), "four_bit": method == "qlora", "items": made.items, "probe": made.probe}
         for method, made in published.items()
     ]
     command = [sys.executable, "-m", "tests.e2e.finetunejob.reload"]
@@ -113,11 +119,30 @@ def test_an_artifact_holds_no_pickle_and_no_path_of_the_pod(method: str, publish
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_reloaded_artifact_answers_with_the_logits_it_had(
-    method: str, published: dict[str, Published], reloaded: dict[str, list[tuple[float, int]]]
+    method: str, published: dict[str, Published], reloaded: dict[str, dict[str, Any]]
+) -> None:
+    probe, found = published[method].probe, reloaded[method]["logits"]
+    assert len(probe["logits"]) == len(probe["tokens"]) == 4
+    for known, again in zip(probe["logits"], found, strict=True):
+        assert len(known) == len(probe["columns"]) > 100
+        assert max(abs(before - after) for before, after in zip(known, again, strict=True)) <= LOGIT_TOLERANCE
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_pod_compared_what_it_published_with_what_it_had_trained(method: str, published: dict[str, Published]) -> None:
+    made = published[method]
+    assert made.probe["tolerance"] == LOGIT_TOLERANCE
+    assert 0 <= made.probe["difference"] <= LOGIT_TOLERANCE
+    assert float(made.record["training"]["reloadDifference"]) == pytest.approx(made.probe["difference"], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reloaded_artifact_is_as_surprised_by_the_held_out_items_as_it_was(
+    method: str, published: dict[str, Published], reloaded: dict[str, dict[str, Any]]
 ) -> None:
     outcomes = published[method].outcomes
     assert len(outcomes) == ITEMS
-    for known, (nats, tokens) in zip(outcomes, reloaded[method], strict=True):
+    for known, (nats, tokens) in zip(outcomes, reloaded[method]["nats"], strict=True):
         assert tokens == known["tuned"]["tokens"]
         assert abs(nats - known["tuned"]["nats"]) <= LOGIT_TOLERANCE * tokens
 

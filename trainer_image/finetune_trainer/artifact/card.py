@@ -22,7 +22,8 @@ _LOAD_MODEL = """
 """
 _BESIDE = (
     "Beside this card: `evaluation.json` and `evaluation-items.jsonl` (every statistic and what it was computed from), "
-    "`data-report.json`, `run.json` (the whole specification), `record.json` (digests, versions, origin). "
+    "`data-report.json`, `run.json` (the whole specification), `record.json` (digests, versions, origin), `logit-probe.json` (what the "
+    "trained model answered to fixed tokens: what you load must answer the same). "
     "`examples.json`, where present, holds five held-out items with the answers of both models."
 )
 
@@ -69,6 +70,8 @@ def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, t
         ("Training", f"{train.steps:,} steps, {train.epoch} epochs, {train.tokens:,} tokens, last loss {train.loss}, {train.seconds:,} s"),
         ("Dataset", f"`{spec.dataset.uri}`"),
     ]
+    if train.reload_difference is not None:
+        rows.append(("Loaded again", f"largest difference of a logit from the trained model: {train.reload_difference}"))
     if prepared:
         data = prepared.dataset
         rows += [

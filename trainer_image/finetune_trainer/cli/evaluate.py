@@ -1,13 +1,14 @@
 """``finetune-trainer evaluate``: let base and tuned answer the sealed items once more, without training.
 
 Needs what the prepare and train steps left in the work folder before it was tidied up: the held-out items and the assembled artifact.
+That artifact must first answer as the trained model did, whose training this process had no part in.
 """
 
 # ruff: noqa: PLC0415 - torch comes late on purpose: what is missing is told before it is imported
 
 import json
 
-from finetune_trainer.contract import TunerType
+from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.evaluation import metrics_for
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.errors import DataError
@@ -16,7 +17,8 @@ from finetune_trainer.pod.errors import DataError
 def execute(context: StepContext) -> None:
     """Write report and outcomes to ``--out``, else beside the artifact in the work folder, and tell the summary as an event.
 
-    Raises ``DataError`` when items or artifact are gone, ``ConfigurationError`` for metrics that this run cannot measure.
+    Raises ``DataError`` when items or artifact are gone, ``ModelError`` when the artifact is not the model that was trained,
+    ``ConfigurationError`` for metrics that this run cannot measure.
     """
     spec, workspace = context.spec, context.workspace
     metrics_for(spec)
@@ -27,18 +29,17 @@ def execute(context: StepContext) -> None:
                 f"the work folder holds no {what}",
                 "A finished run tidies its work folder up; evaluate before that, or ask for a new run.",
             )
-    from finetune_trainer.evaluation import AdapterCandidate, Candidate, FullCandidate, evaluate
-    from finetune_trainer.stages.model import load_for_evaluation, load_tokenizer
+    from finetune_trainer.evaluation import evaluate
+    from finetune_trainer.stages.model import load_tokenizer
+    from finetune_trainer.stages.probe import read_probe
 
-    base = workspace.base_model(spec)
-    if spec.tuner.type is TunerType.FULL:
-        candidate: Candidate = FullCandidate(load_for_evaluation(spec, workspace.out), lambda: load_for_evaluation(spec, base))
-    else:
-        candidate = AdapterCandidate(load_for_evaluation(spec, base, adapter=workspace.out))
+    probe = read_probe(workspace.out_meta)
+    candidate = load_artifact(context)
+    compare(context, candidate, probe)
     with context.stop.deferred():
         summary = evaluate(
             candidate,
-            load_tokenizer(base),
+            load_tokenizer(workspace.base_model(spec)),
             spec,
             items_path=workspace.evaluation_items,
             report_folder=context.options.out or workspace.out_meta,

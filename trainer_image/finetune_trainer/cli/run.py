@@ -8,7 +8,9 @@ since the last checkpoint: a finished training is never repeated because its eva
 
 import gc
 import sys
+from typing import TYPE_CHECKING
 
+from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
     EvaluationSummary,
     PrepareSummary,
@@ -17,7 +19,6 @@ from finetune_trainer.contract import (
     StepResult,
     Summary,
     TrainSummary,
-    TunerType,
     Verdict,
 )
 from finetune_trainer.pod.context import StepContext
@@ -33,6 +34,9 @@ from finetune_trainer.stages.fingerprint import fingerprint
 from finetune_trainer.stages.processes import Process, this_process
 from finetune_trainer.stages.quiet import silence_libraries
 from finetune_trainer.stages.totals import Totals, read_totals
+
+if TYPE_CHECKING:
+    from finetune_trainer.evaluation import Candidate
 
 
 def execute(context: StepContext) -> StepResult | None:
@@ -154,40 +158,41 @@ def _evaluate_and_seal(
 ) -> StepResult:
     from finetune_trainer.artifact import assemble
     from finetune_trainer.stages.model import load_tokenizer
+    from finetune_trainer.stages.probe import read_probe
 
     spec, workspace = context.spec, context.workspace
     progress.enter("Saving")
+    probe = read_probe(trained.path)
     tokenizer = load_tokenizer(workspace.base_model(spec))
     artifact = assemble(workspace, spec, saved=trained.path, tokenizer=tokenizer, base_digest=prepared.base_digest)
     context.events.emit("artifact_assembled", digest=artifact.digest)
     progress.enter("Evaluating")
     context.events.emit("phase", phase="Evaluating")
-    evaluation = _evaluate(context, progress, trained)
+    candidate = load_artifact(context)
+    compared = compare(context, candidate, probe)
+    compared.write(workspace.out_meta)
+    assert compared.difference is not None
+    evaluation = _evaluate(context, progress, candidate)
     context.events.emit("evaluated", verdict=evaluation.verdict.value, items=evaluation.items, message=evaluation.message)
     early_stopping = spec.training.early_stopping_patience is not None
-    summary = _summary(read_totals(trained.path), artifact.digest, resumed, evaluation, early_stopping=early_stopping)
+    summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
     progress.enter("Done")
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))
 
 
-def _evaluate(context: StepContext, progress: ProgressState, trained: Checkpoint) -> EvaluationSummary:
+def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candidate") -> EvaluationSummary:
     """Base against tuned on the sealed items; without items there is nothing to say, and no gate to pass."""
-    from finetune_trainer.evaluation import AdapterCandidate, Candidate, FullCandidate, evaluate
-    from finetune_trainer.stages.model import load_for_evaluation, load_tokenizer
+    from finetune_trainer.evaluation import evaluate
+    from finetune_trainer.stages.model import load_tokenizer
 
     spec, workspace = context.spec, context.workspace
     if not workspace.evaluation_items.exists():
         gated = spec.evaluation.improvement is not None
         verdict = Verdict.INCONCLUSIVE if gated else Verdict.NOT_GATED
         return EvaluationSummary(verdict=verdict, items=0, message="no rows are held out to evaluate on")
-    base = workspace.base_model(spec)
-    if spec.tuner.type is TunerType.FULL:
-        candidate: Candidate = FullCandidate(load_for_evaluation(spec, trained.path), lambda: load_for_evaluation(spec, base))
-    else:
-        candidate = AdapterCandidate(load_for_evaluation(spec, base, adapter=trained.path))
     return evaluate(
         candidate,
-        load_tokenizer(base),
+        load_tokenizer(workspace.base_model(spec)),
         spec,
         items_path=workspace.evaluation_items,
         report_folder=workspace.out_meta,
@@ -196,7 +201,9 @@ def _evaluate(context: StepContext, progress: ProgressState, trained: Checkpoint
     )
 
 
-def _summary(totals: Totals, digest: str, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool) -> TrainSummary:
+def _summary(
+    totals: Totals, digest: str, difference: float, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool
+) -> TrainSummary:
     """``evaluation_loss`` is that of the weights that count: the best ones with early stopping, else the last."""
     loss = totals.best_loss if early_stopping else totals.evaluation_loss
     return TrainSummary(
@@ -207,6 +214,7 @@ def _summary(totals: Totals, digest: str, resumed: int | None, evaluation: Evalu
         tokens=totals.tokens,
         seconds=round(totals.seconds),
         adapter_digest=digest,
+        reload_difference=decimal(difference),
         resumed_from_step=resumed,
         evaluation=evaluation,
     )

@@ -100,6 +100,9 @@ class TrainSummary(Document):
     tokens: int = Field(ge=0)
     seconds: int = Field(ge=0, description="Training time over all attempts.")
     adapter_digest: Digest
+    reload_difference: Decimal | None = Field(
+        default=None, description="Largest difference between a logit of the trained model and of its artifact, loaded again."
+    )
     resumed_from_step: int | None = None
     evaluation: EvaluationSummary
 

@@ -109,6 +109,10 @@ class SealingTrainer(SFTTrainer):  # type: ignore[misc]  # the library is untype
         """Put the weights of a verified checkpoint into the model."""
         self._load_from_checkpoint(str(folder))
 
+    def bare_model(self) -> PreTrainedModel | PeftModel:
+        """The trained model as a reload computes it: without the mixed precision that the library wraps around it while it trains."""
+        return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
     def _meet(self) -> None:
         if self.args.world_size > 1:
             distributed.barrier()

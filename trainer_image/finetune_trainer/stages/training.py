@@ -18,6 +18,7 @@ from finetune_trainer.stages.arguments import training_arguments
 from finetune_trainer.stages.checkpoints import TRAINED, Checkpoint, CheckpointFolder
 from finetune_trainer.stages.defaults import Device, device_of
 from finetune_trainer.stages.model import load_for_training, load_tokenizer, resolve_precision
+from finetune_trainer.stages.probe import take_probe
 from finetune_trainer.stages.processes import Process, check_world
 from finetune_trainer.stages.rows import load_rows
 from finetune_trainer.stages.schedule import Schedule, plan_schedule
@@ -144,13 +145,14 @@ def _take_steps(training: Training, trainer: SealingTrainer, watch: Watch, resum
 
 
 def _finish(training: Training, trainer: SealingTrainer, watch: Watch) -> None:
-    """Seal the weights that count: the best ones where early stopping chose, else the last ones."""
+    """Seal the weights that count, with what they answer: the best ones where early stopping chose, else the last ones."""
     folder = training.checkpoints
     draft = folder.begin(TRAINED)
     best = watch.totals.best_step
     if watch.patience is not None and best is not None and best != watch.totals.step:
         trainer.load_weights(folder.root / f"best-{best}")
     trainer.write_weights(draft)
+    take_probe(trainer.bare_model(), trainer.processing_class).write(draft)
     watch.totals.write(draft)
     training.listener.sealed(folder.seal(draft, TRAINED, watch.totals.step))
 

@@ -99,7 +99,16 @@ def trained(workspace: Workspace, run_spec: Callable[..., RunSpec], saved_adapte
 
 def seal_train(workspace: Workspace, spec: RunSpec, digest: str, verdict: Verdict) -> None:
     evaluation = EvaluationSummary(verdict=verdict, items=8, message="ExactMatch 0.0% -> 90.0%")
-    train = TrainSummary(steps=4, epoch="1", loss="0.13", tokens=999, seconds=12, adapter_digest=digest, evaluation=evaluation)
+    train = TrainSummary(
+        steps=4,
+        epoch="1",
+        loss="0.13",
+        tokens=999,
+        seconds=12,
+        adapter_digest=digest,
+        reload_difference="2.5e-07",
+        evaluation=evaluation,
+    )
     seal_result(workspace, spec, Step.TRAIN, Summary(train=train))
 
 

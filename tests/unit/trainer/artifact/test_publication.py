@@ -169,7 +169,15 @@ def test_the_record_says_where_everything_comes_from(trained: MakeTrained) -> No
     assert [file["name"] for file in record["files"]] == [file.name for file in it.artifact.files]
     assert record["datasetDigest"] == "sha256:" + "d" * 64
     assert record["specDigest"] == it.spec.content_digest()
+    assert record["training"]["reloadDifference"] == "2.5e-07"
     assert RunSpec.from_json((it.destination / f"{it.artifact.hex}.meta" / "run.json").read_text()) == it.spec
+
+
+def test_the_card_says_how_close_the_artifact_came_to_the_trained_model(trained: MakeTrained) -> None:
+    it = trained()
+    run(it)
+    card = (it.destination / f"{it.artifact.hex}.meta" / "README.md").read_text()
+    assert "| Loaded again | largest difference of a logit from the trained model: 2.5e-07 |" in card
 
 
 def test_the_step_seals_where_the_artifact_lies(trained: MakeTrained, step_context: Callable[..., StepContext], tmp_path: Path) -> None:

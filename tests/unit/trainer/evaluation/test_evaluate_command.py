@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_trainer.artifact import assemble
 from finetune_trainer.cli.evaluate import execute
 from finetune_trainer.contract import RunSpec
 from finetune_trainer.pod.context import StepContext
-from finetune_trainer.pod.errors import ConfigurationError, DataError
+from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError
+from finetune_trainer.stages.probe import PROBE_FILE, take_probe
 from tests.unit.trainer.artifact.conftest import BASE_DIGEST, save_adapter
 from tests.unit.trainer.conftest import ticket_rows
 
@@ -20,9 +24,11 @@ SpecMaker = Callable[..., RunSpec]
 
 
 def trained(context: StepContext, base: Path, scratch: Path) -> None:
-    """An artifact, and three held-out items."""
-    saved = save_adapter(base, scratch / "saved")
-    assemble(context.workspace, context.spec, saved=saved, tokenizer=AutoTokenizer.from_pretrained(base), base_digest=BASE_DIGEST)
+    """An artifact with what its model answered, and three held-out items."""
+    saved, tokenizer = save_adapter(base, scratch / "saved"), AutoTokenizer.from_pretrained(base)
+    assemble(context.workspace, context.spec, saved=saved, tokenizer=tokenizer, base_digest=BASE_DIGEST)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), saved)
+    take_probe(model, tokenizer).write(context.workspace.out_meta)
     context.workspace.data.mkdir(parents=True, exist_ok=True)
     items = [
         {"row": number, "prompt": row["messages"][:2], "reference": row["messages"][2]["content"]}
@@ -44,6 +50,7 @@ def test_the_summary_is_told_and_the_report_written(
     assert perplexity["base"] != perplexity["tuned"]
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["summary"]["metrics"] == summary["metrics"]
     assert [event["done"] for event in told if event["event"] == "evaluating"][-1] == 12
+    assert [event["difference"] for event in told if event["event"] == "reloaded"] == [0.0]
 
 
 def test_no_row_text_is_told(run_spec: SpecMaker, step_context: MakeContext, tiny_base: Path, tmp_path: Path) -> None:
@@ -52,6 +59,28 @@ def test_no_row_text_is_told(run_spec: SpecMaker, step_context: MakeContext, tin
     execute(context)
     told = (tmp_path / "events.jsonl").read_text()
     assert not any(message["content"] in told for row in ticket_rows(3) for message in row["messages"])
+
+
+def test_an_artifact_that_is_not_the_trained_model_is_not_evaluated(
+    run_spec: SpecMaker, step_context: MakeContext, tiny_base: Path, tmp_path: Path
+) -> None:
+    context = step_context(run_spec(), out=tmp_path / "report")
+    trained(context, tiny_base, tmp_path)
+    weights = context.workspace.out / "adapter_model.safetensors"
+    save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(ModelError, match="ReloadDiffers"):
+        execute(context)
+    assert not (tmp_path / "report").exists()
+
+
+def test_without_what_the_trained_model_answered_nothing_is_evaluated(
+    run_spec: SpecMaker, step_context: MakeContext, tiny_base: Path, tmp_path: Path
+) -> None:
+    context = step_context(run_spec())
+    trained(context, tiny_base, tmp_path)
+    (context.workspace.out_meta / PROBE_FILE).unlink()
+    with pytest.raises(ModelError, match="ProbeMissing"):
+        execute(context)
 
 
 def test_a_tidied_work_folder_is_an_error_that_says_so(run_spec: SpecMaker, step_context: MakeContext) -> None:
