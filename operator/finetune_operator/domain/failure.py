@@ -125,6 +125,8 @@ def _of_exit(job: Job, pod: Pod | None) -> Failure:
     known = next((name for exit_code, name in CLASS_OF_EXIT.items() if int(exit_code) == code and name in _OF_CLASS), None)
     if known is not None and known is not FailureClass.INTERNAL:
         kind, reason = _OF_CLASS[known]
+        if kind is FailureKind.PREEMPTED:
+            return Failure(kind, reason, f"{_PLAIN[known]} (exit code {code})")
         return Failure(kind, reason, f"{_PLAIN[known]} (exit code {code}; the pod's own message is lost)", "Look at the pod's log.")
     disruption = _disruption_of(job, pod)
     if disruption is not None:

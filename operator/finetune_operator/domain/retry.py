@@ -67,7 +67,8 @@ def _preempted(failure: Failure, run: CurrentRun, policy: RunPolicy, settings: D
     idle = 0 if sealed_more else run.retries.idle_preemptions + 1
     retries = run.retries.replacing(preemptions=run.retries.preemptions + 1, idle_preemptions=idle)
     if idle < IDLE_PREEMPTIONS:
-        return TryAgain(failure.reason, describe(failure), 0.0, retries, run.micro_batch_size)
+        known = f"; step {run.last_sealed_step} is sealed" if run.last_sealed_step and failure.sealed_step is None else ""
+        return TryAgain(failure.reason, f"{describe(failure)}{known}", 0.0, retries, run.micro_batch_size)
     counted = Failure(
         FailureKind.INFRASTRUCTURE,
         Reason.NO_PROGRESS,

@@ -171,6 +171,7 @@ class TestLastWordsOfADeletedPod:
         assert world.run["lastSealedStep"] == 50
         assert world.run["retries"]["preemptions"] == 1
         assert world.run["retries"]["idlePreemptions"] == 0
+        assert "attempt 1 of train: the pod was stopped (exit code 75); step 50 is sealed" in world.run["interruption"]["message"]
 
     def test_do_not_wait_for_the_turn_of_figures(self):
         world = training()
