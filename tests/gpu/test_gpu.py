@@ -14,8 +14,8 @@ import pytest
 from finetune_trainer.contract import RunSpec
 from finetune_trainer.pod.errors import Stopped
 from finetune_trainer.stages.totals import read_totals
+from tests.process.training.conftest import Recorder, recorder, training, workspace  # noqa: F401 - fixtures
 from tests.unit.trainer.conftest import run_spec, tiny_base  # noqa: F401 - fixtures
-from tests.unit.trainer.stages.conftest import Recorder, recorder, training, workspace  # noqa: F401 - fixtures
 
 torch = pytest.importorskip("torch", reason="torch is not installed: nothing can run on the accelerator")
 GPUS = 1
@@ -48,6 +48,7 @@ def test_a_method_trains_resumes_and_evaluates_in_bf16(
         pytest.skip(f"{tuner} cannot run: {MISSING[tuner]} is not installed")
     from finetune_trainer.evaluation import AdapterCandidate, Candidate, FullCandidate, evaluate
     from finetune_trainer.stages.model import load_for_evaluation, load_tokenizer
+    from finetune_trainer.stages.probe import compare_with_probe, read_probe
     from finetune_trainer.stages.training import train
 
     spec = run_spec(
@@ -74,6 +75,8 @@ def test_a_method_trains_resumes_and_evaluates_in_bf16(
         candidate: Candidate = FullCandidate(load_for_evaluation(spec, trained.path), lambda: load_for_evaluation(spec, tiny_base))
     else:
         candidate = AdapterCandidate(load_for_evaluation(spec, tiny_base, trained.path))
+    with candidate.as_tuned() as reloaded:
+        compare_with_probe(reloaded, read_probe(trained.path))  # raises where a logit differs by more than rounding steps of bf16
     summary = evaluate(candidate, load_tokenizer(tiny_base), spec, items_path=items, report_folder=made.workspace.out_meta)
     assert summary.items == 4
     assert {metric.name.value for metric in summary.metrics} == {"ExactMatch", "Perplexity"}

@@ -71,7 +71,7 @@ def _prepare(folder: Path, base: Path) -> Path:
     from finetune_trainer.pod.datamanifest import seal_data
     from finetune_trainer.pod.sealing import seal_result
     from finetune_trainer.pod.workspace import Workspace
-    from tests.unit.trainer.stages.conftest import write_rows
+    from tests.process.training.conftest import write_rows
 
     workspace = Workspace(folder / "work")
     write_rows(workspace.train_rows, ROWS, seed=1, longest=160)

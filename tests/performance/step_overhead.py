@@ -81,7 +81,7 @@ def measure(tuner: str, pairs: int) -> Measured:
     from finetune_trainer.stages.rows import PaddedBatches
     from finetune_trainer.stages.stage import StageMethod
     from finetune_trainer.stages.training import Training, train
-    from tests.unit.trainer.stages.conftest import write_rows
+    from tests.process.training.conftest import write_rows
 
     torch.set_num_threads(1)
     steps = SEGMENT * (pairs + 1)

@@ -27,8 +27,8 @@ from finetune_trainer.contract import (
 from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.sealing import seal_result
 from finetune_trainer.pod.workspace import Workspace
+from tests.process.training.conftest import write_rows
 from tests.unit.trainer.conftest import run_spec, tiny_base  # noqa: F401 - fixtures
-from tests.unit.trainer.stages.conftest import write_rows
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
