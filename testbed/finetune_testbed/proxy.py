@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,18 @@ from finetune_testbed.bed import Testbed
 from finetune_testbed.calls import Call
 from finetune_testbed.faults import Fault, Rule
 
+EXPIRED = {
+    "type": "ERROR",
+    "object": {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "too old resource version (said by the testbed)",
+        "reason": "Expired",
+        "code": 410,
+    },
+}
 HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-length"})
 START_SECONDS = 10.0
 
@@ -81,6 +93,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._watches: set[web.StreamResponse] = set()
         self._transports: dict[web.StreamResponse, asyncio.BaseTransport] = {}
+        self._background: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="api-proxy", daemon=True)
         self._serving = threading.Event()
@@ -153,6 +166,20 @@ class Proxy:
     def cut_watches(self) -> None:
         """Break the connections of all watches now."""
         self._loop.call_soon_threadsafe(self._abort_watches)
+
+    def expire_watches(self) -> None:
+        """Tell all watches that their resource version is gone, as an API server does that has forgotten it, and end them.
+
+        For watches at rest or frozen: the event must not fall into the middle of another.
+        """
+
+        async def expire() -> None:
+            for response in list(self._watches):
+                with suppress(ConnectionError):
+                    await response.write(json.dumps(EXPIRED).encode() + b"\n")
+                self._transports[response].close()
+
+        self._loop.call_soon_threadsafe(lambda: self._background.add(self._loop.create_task(expire())))
 
     def _abort_watches(self) -> None:
         for response in list(self._watches):

@@ -1,12 +1,15 @@
 """The proxy passes everything on, counts exactly, and fails where it was told to."""
 
 import http.client
+import json
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +188,23 @@ def test_watches_go_silent_or_break_on_demand(t1: Testbed, through: Proxy, core:
     through.cut_watches()
     # The client library's watch begins anew by itself after a break; what matters is that the first call has ended.
     wait(lambda: any(call.is_watch for call in through.calls))
+
+
+def test_watches_are_told_on_demand_that_their_version_is_gone(t1: Testbed, through: Proxy) -> None:
+    context = ssl.create_default_context(cafile=t1.pki / "ca.crt")
+    connection = http.client.HTTPSConnection("127.0.0.1", through.port, context=context, timeout=20)
+    connection.request("GET", "/api/v1/namespaces/default/configmaps?watch=true")
+    answer = connection.getresponse()
+    with ApiServer(t1) as server:
+        create(server, "before-the-end")
+    while json.loads(answer.readline())["object"]["metadata"]["name"] != "before-the-end":
+        pass
+    through.expire_watches()
+    last = json.loads(answer.readline())
+    assert (last["type"], last["object"]["code"]) == ("ERROR", 410)
+    with suppress(http.client.IncompleteRead):
+        assert answer.readline() == b""
+    connection.close()
 
 
 def test_a_bearer_token_is_passed_on_as_that_account(t1: Testbed, through: Proxy, tmp_path: Path) -> None:
