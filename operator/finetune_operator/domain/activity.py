@@ -39,7 +39,7 @@ def doing(run: CurrentRun) -> tuple[Reason, str]:
 def starting(run: CurrentRun) -> tuple[Reason, str]:
     pause = run.interruption
     if pause is not None and pause.reason != Reason.SUSPENDED.value:
-        return reason_named(pause.reason), f"{pause.message}; attempt {run.attempt} is starting"
+        return reason_named(pause.reason), f"{pause.message.rstrip('. ')}; attempt {run.attempt} is starting"
     if run.active_step is Step.TRAIN:
         return Reason.STARTING, f"attempt {run.attempt} of {run.active_step.value} is starting"
     return doing(run)  # a small CPU pod: not worth a status write of its own

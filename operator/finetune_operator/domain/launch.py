@@ -32,7 +32,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     pause = run.interruption
     if pause is not None and pause.until is not None and pause.until > draft.scene.now:
         draft.activity = Activity(
-            ActivityKind.DELAYED, reason_named(pause.reason), f"{pause.message}; the next attempt begins at {_clock(pause)}"
+            ActivityKind.DELAYED, reason_named(pause.reason), f"{pause.message.rstrip('. ')}; the next attempt begins at {_clock(pause)}"
         )
         draft.wake_in((pause.until - draft.scene.now).total_seconds())
         return

@@ -282,6 +282,7 @@ class TestInfrastructure:
         world.lose(world.active)
         world.settle()
         assert world.says("Ready") == ("False", "ChildDeleted")
+        assert "to stop a run; the next attempt begins at" in world.condition("Ready")["message"]
         retry(world)
         assert world.active.endswith("-train-2")
         world.finish()
