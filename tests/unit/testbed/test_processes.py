@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from finetune_testbed import processes
 from finetune_testbed.processes import Record
 
