@@ -60,3 +60,12 @@ def test_threads_follow_the_limit_unless_a_person_set_them(tmp_path: Path) -> No
     chosen = {"OMP_NUM_THREADS": "3"}
     assert set_library_environment(online=True, environ=chosen, cgroup=limited) == 3
     assert chosen["HF_HUB_OFFLINE"] == "0"
+
+
+def test_threads_sleep_while_they_wait_unless_a_person_wants_them_to_spin(tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    set_library_environment(online=False, environ=environment, cgroup=tmp_path)
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    spinning = {"OMP_WAIT_POLICY": "ACTIVE"}
+    set_library_environment(online=False, environ=spinning, cgroup=tmp_path)
+    assert spinning["OMP_WAIT_POLICY"] == "ACTIVE"
