@@ -13,12 +13,7 @@ BUDGET = 12
 
 
 def writes(log: AuditLog, since: int, here: Place) -> list[Call]:
-    return [
-        call
-        for agent in (WRITER, "kopf")
-        for call in log.writes(agent, since=since)
-        if not call.is_lease and call.namespace == here.namespace
-    ]
+    return [call for call in log.writes(WRITER, since=since) if not call.is_lease and call.namespace == here.namespace]
 
 
 def rest(seconds: float = 3.0) -> None:

@@ -69,18 +69,6 @@ class Selection:
         return [(key, value) for key, value in pairs if value]
 
 
-@dataclass(frozen=True)
-class Credentials:
-    """What another client needs to speak to the same API server as the same user. ``token`` includes no scheme."""
-
-    server: str
-    ca_path: str | None
-    certificate_path: str | None
-    key_path: str | None
-    token: str | None
-    insecure: bool
-
-
 def _open_fence() -> None:
     """The fence of a process that needs no leader."""
 
@@ -114,19 +102,6 @@ class KubeApi:
 
     async def close(self) -> None:
         await self._client.close()
-
-    async def credentials(self) -> Credentials:
-        """The present credentials; a token that rotates is read anew at each call."""
-        settings = (await self._configuration.auth_settings()).get("BearerToken")
-        token = settings["value"].split(" ", 1)[-1] if settings and settings["value"] else None
-        return Credentials(
-            server=self._configuration.host,
-            ca_path=self._configuration.ssl_ca_cert,
-            certificate_path=self._configuration.cert_file,
-            key_path=self._configuration.key_file,
-            token=token,
-            insecure=not self._configuration.verify_ssl,
-        )
 
     # Writes.
 

@@ -1,1 +1,1 @@
-"""The process edge: settings, kopf, health, metrics, logs, and the order in which everything starts and stops."""
+"""The process edge: settings, health, metrics, logs, and the order in which everything starts and stops."""

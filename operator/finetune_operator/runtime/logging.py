@@ -9,7 +9,6 @@ from typing import Final, Literal
 import orjson
 
 _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
-_KOPF: Final = frozenset({"k8s_ref", "k8s_skip", "settings"})
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,9 +46,9 @@ def configure(form: Literal["json", "text"], level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("kopf", "kopf.objects", "aiohttp.access", "asyncio"):
+    for name in ("aiohttp.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and key not in _KOPF and not key.startswith("_")}
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("_")}

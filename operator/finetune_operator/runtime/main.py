@@ -63,7 +63,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def _install_signals(process: Process) -> None:
-    """Called again once kopf has started, which installs handlers of its own."""
+    """Both signals ask for the orderly end."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop.set)

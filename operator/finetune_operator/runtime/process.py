@@ -18,7 +18,8 @@ from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.progress import DirectReader, ProxyReader
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import CORE_EVENTS, JOBS, PODS
+from finetune_operator.cluster.resources import CORE_EVENTS, FINETUNE_JOBS, JOBS, PODS
+from finetune_operator.control.intake import Intake
 from finetune_operator.control.leader import Leadership
 from finetune_operator.control.progress import ProgressPoller
 from finetune_operator.control.queue import WorkQueue
@@ -29,7 +30,6 @@ from finetune_operator.control.transitions import last_success
 from finetune_operator.control.worker import work
 from finetune_operator.domain.decide import decide
 from finetune_operator.domain.observed import DomainSettings
-from finetune_operator.runtime.handlers import Stream
 from finetune_operator.runtime.health import Health, Pulse, Servers
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.preflight import PreflightFailed, reach, require_rights
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 
 DRAIN: Final = 12.0
 """Seconds that reconciles in progress get to end after a request to stop."""
-SYNC_PATIENCE: Final = 60
 COALESCE: Final = 0.05
 """Seconds that a change of a child waits for the next one."""
 OURS: Final = f"{LABEL_MANAGED_BY}={FIELD_MANAGER},{LABEL_NAME}={CHILD_NAME}"
@@ -90,14 +89,6 @@ class Process:
             measures=metrics,
         )
         self._reflectors = self._make_reflectors()
-        self._stream = Stream(
-            self._cache.parents,
-            self._queue,
-            kube.credentials,
-            self._namespaces,
-            on_put=self._remember_success,
-            on_spawned=lambda: install_signals(self),
-        )
         self._sweep = Sweep(kube, self._cache.parents, self._queue, self._namespaces)
         self._leadership = self._make_leadership() if settings.leader_elect else None
         self._pulse = Pulse()
@@ -136,16 +127,20 @@ class Process:
             raise Ended(f"{name} has ended")
 
     async def _lead(self, group: asyncio.TaskGroup) -> None:
-        """Caches first, then the Lease, then everything that writes."""
+        """Caches first, so that a follower takes over at once, then the Lease, then everything that writes."""
         for reflector in self._reflectors:
             await reflector.synced.wait()
-        log.info("caches in sync", extra={"seconds": round(time.monotonic() - self._started, 2), "jobs": len(self._cache.jobs)})
+        seconds = time.monotonic() - self._started
+        known = {"finetunejobs": len(self._cache.parents), "jobs": len(self._cache.jobs)}
+        log.info("caches in sync", extra={"seconds": round(seconds, 2), **known})
+        self._metrics.gauge("finetune_sync_seconds", "From the start of the process until every object was known.", lambda: seconds)
+        gc.collect()
+        gc.freeze()  # caches live as long as the process: full collections need not walk them
         if self._leadership is not None:
             await self._leadership.elected.wait()
             self._kube.fence = self._leadership.check
         if self.stop.is_set():
             return
-        group.create_task(self._forever("stream of our own kind", self._stream.run()))
         group.create_task(self._forever("sweep", self._sweep.run()))
         group.create_task(self._forever("progress", self._poller.run()))
         group.create_task(self._forever("resync", resync(lambda: list(self._cache.parents), self._queue, RESYNC_ALL)))
@@ -154,28 +149,12 @@ class Process:
             group.create_task(self._forever("worker", work(self._queue, self._reconciler, self._metrics)))
             for _ in range(self._settings.workers)
         ]
-        await self._await_sync()
-        seconds = time.monotonic() - self._started
-        log.info("in sync", extra={"seconds": round(seconds, 2), "finetunejobs": len(self._cache.parents), "jobs": len(self._cache.jobs)})
-        self._metrics.gauge("finetune_sync_seconds", "From the start of the process until every FineTuneJob was known.", lambda: seconds)
-        gc.collect()
-        gc.freeze()  # caches live as long as the process: full collections need not walk them
-
-    async def _await_sync(self) -> None:
-        """Wait until the stream has brought every object, and then look at those that were at rest."""
-        try:
-            async with asyncio.timeout(SYNC_PATIENCE):
-                await self._sweep.complete.wait()
-        except TimeoutError:
-            log.warning("not every FineTuneJob is known after %d s; going on with those that are", SYNC_PATIENCE)
-        self._stream.release()
-        await self._sweep.complete.wait()
+        log.info("in sync", extra={"workers": len(self._workers)})
 
     async def _await_stop(self) -> None:
         await self.stop.wait()
         log.info("stopping")
         self._queue.close()
-        self._stream.stop()
         if self._workers:
             await asyncio.wait(self._workers, timeout=DRAIN)
         raise StopRequested
@@ -186,7 +165,11 @@ class Process:
 
     def _make_reflectors(self) -> list[Reflector]:
         cache, metrics = self._cache, self._metrics
+        intake = Intake(
+            cache.parents, self._queue, on_put=self._remember_success, on_gone=lambda key: metrics.forgotten(key.namespace, key.name)
+        )
         kinds = (
+            (FINETUNE_JOBS, intake, "", ""),
             (JOBS, cache.jobs, OURS, ""),
             (PODS, cache.pods, OURS, ""),
             (CORE_EVENTS, cache.events, "", "type=Warning"),
@@ -228,7 +211,7 @@ class Process:
         gauge("finetune_cache_objects", help_text, lambda: len(cache.pods), resource="pods")
         gauge("finetune_cache_objects", help_text, lambda: len(cache.events), resource="events")
         silent = "Seconds since the watch last brought anything, bookmarks included."
-        for reflector in self._reflectors[:3]:
+        for reflector in self._reflectors[:4]:
             gauge(
                 "finetune_watch_last_activity_seconds",
                 silent,

@@ -1,4 +1,4 @@
-"""The sweep finds what the stream missed, and knows when the stream has brought everything."""
+"""The sweep finds what the watch missed, and the resync spreads its questions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from finetune_operator.cluster.errors import NotFound, Unavailable
 from finetune_operator.cluster.kube import Page, Selection
 from finetune_operator.cluster.resources import Resource
 from finetune_operator.control.queue import WorkQueue
-from finetune_operator.control.resync import QUIET, Sweep, resync
+from finetune_operator.control.resync import Sweep, resync
 
 
 def finetunejob(name: str, version: int, uid: str = "u") -> dict[str, Any]:
@@ -17,22 +17,16 @@ def finetunejob(name: str, version: int, uid: str = "u") -> dict[str, Any]:
 
 
 class Lists:
-    """What exists, and how often it was counted and listed."""
+    """What exists."""
 
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.objects = {item["metadata"]["name"]: item for item in objects}
-        self.counts = self.full = 0
         self.away = False
 
     async def pages(self, resource: Resource, selection: Selection, *, page_size: int = 100) -> AsyncIterator[Page]:
         if self.away:
             raise Unavailable("no route")
         items = list(self.objects.values())
-        if page_size == 1:
-            self.counts += 1
-            yield Page(items[:1], "1", max(0, len(items) - 1))
-            return
-        self.full += 1
         for start in range(0, len(items), 2):
             yield Page(items[start : start + 2], "1", max(0, len(items) - start - 2))
 
@@ -60,7 +54,7 @@ async def taken(queue: WorkQueue[Key]) -> set[str]:
 
 async def test_what_was_deleted_unseen_is_forgotten_and_its_key_looked_at() -> None:
     parents, queue = known(finetunejob("a", 1), finetunejob("b", 2)), WorkQueue[Key]()
-    assert await Sweep(Lists(finetunejob("a", 1)), parents, queue).sweep(fetch=True) == 0
+    assert await Sweep(Lists(finetunejob("a", 1)), parents, queue).sweep() == 0
     assert Key("ns", "b") not in parents
     assert await taken(queue) == {"b"}
 
@@ -68,14 +62,14 @@ async def test_what_was_deleted_unseen_is_forgotten_and_its_key_looked_at() -> N
 async def test_what_changed_unseen_is_fetched() -> None:
     parents, queue = known(finetunejob("a", 1)), WorkQueue[Key]()
     lists = Lists(finetunejob("a", 9), finetunejob("new", 10))
-    assert await Sweep(lists, parents, queue).sweep(fetch=True) == 2
+    assert await Sweep(lists, parents, queue).sweep() == 2
     assert parents.version(Key("ns", "a")) == 9
     assert await taken(queue) == {"a", "new"}
 
 
 async def test_a_name_that_is_another_object_by_now_replaces_its_predecessor() -> None:
     parents, queue = known(finetunejob("a", 1, uid="old")), WorkQueue[Key]()
-    await Sweep(Lists(finetunejob("a", 7, uid="new")), parents, queue).sweep(fetch=True)
+    await Sweep(Lists(finetunejob("a", 7, uid="new")), parents, queue).sweep()
     assert parents.uid(Key("ns", "a")) == "new-a"
 
 
@@ -88,37 +82,27 @@ async def test_an_object_that_arrives_during_the_sweep_is_not_taken_for_a_delete
             parents.put(finetunejob("late", 3))
             yield Page([], "1")
 
-    await Sweep(Meanwhile(), parents, queue).sweep(fetch=False)
+    await Sweep(Meanwhile(), parents, queue).sweep()
     assert Key("ns", "late") in parents
     assert Key("ns", "a") in parents
 
 
-async def test_it_counts_while_the_stream_still_brings_objects_and_compares_once() -> None:
-    objects = [finetunejob(f"j{number}", number + 1) for number in range(5)]
-    lists, parents = Lists(*objects), ParentStore()
-    sweep = Sweep(lists, parents, WorkQueue[Key]())
-    task = asyncio.create_task(sweep.run())
-    try:
-        await asyncio.sleep(QUIET * 1.5)
-        assert not sweep.complete.is_set()
-        for item in objects:
-            parents.put(item)
-        await asyncio.wait_for(sweep.complete.wait(), 5)
-        assert lists.full == 1
-        assert lists.counts >= 2
-    finally:
-        task.cancel()
-
-
 async def test_an_api_server_that_is_away_ends_nothing() -> None:
-    lists = Lists()
+    lists, parents, rounds, third = Lists(finetunejob("a", 1)), ParentStore(), list[float](), asyncio.Event()
     lists.away = True
-    sweep = Sweep(lists, ParentStore(), WorkQueue[Key]())
-    task = asyncio.create_task(sweep.run())
-    await asyncio.sleep(QUIET * 1.5)
+
+    async def sleep(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 2:
+            lists.away = False
+        if len(rounds) == 3:
+            third.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(Sweep(lists, parents, WorkQueue[Key](), sleep=sleep).run())
+    await asyncio.wait_for(third.wait(), 5)
+    assert Key("ns", "a") in parents
     assert not task.done()
-    lists.away = False
-    await asyncio.wait_for(sweep.complete.wait(), 5)
     task.cancel()
 
 
