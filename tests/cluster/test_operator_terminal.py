@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from finetune_testbed import outcomes
+from finetune_operator.api.base import LABEL_JOB, LABEL_STEP
+from finetune_operator.api.finetunejob import PLURAL
+from finetune_testbed import faults, outcomes
 from finetune_testbed.apiserver import MERGE
+from finetune_testbed.faults import Fault
 from finetune_testbed.outcomes import PodOutcome
+from finetune_testbed.proxy import Proxy
 from finetune_trainer.contract import FailureClass, TerminationMessage
 from tests.cluster import operator_process
-from tests.cluster.finetunejobs import Place
+from tests.cluster.finetunejobs import Object, Place
 from tests.cluster.job_watch import JobWatch
 from tests.cluster.operator_process import OperatorProcess, until
 
@@ -76,6 +80,89 @@ def test_nothing_starts_again_after_failure(operator: OperatorProcess, here: Pla
             quiet()
         assert len(watch.created) == created
     assert len(here.status("failed")["history"]) == 1
+
+
+def both_ends(here: Place) -> dict[str, Object]:
+    """One run that succeeded and one that failed; their statuses."""
+    rejected = PodOutcome(exit_code=65, termination_message=words("MalformedRow"))
+    labels = {LABEL_STEP: "prepare", LABEL_JOB: "failed"}
+    with outcomes.played(here.bed, labels, rejected, name=here.namespace, namespace=here.namespace):
+        here.apply("failed")
+        here.apply("done")
+        assert {name: here.wait_ended(name) for name in ("done", "failed")} == {"done": "Succeeded", "failed": "Failed"}
+    return {name: here.status(name) for name in ("done", "failed")}
+
+
+def lists_of_our_kind(proxy: Proxy) -> int:
+    """How often the operator has listed it, refused lists included."""
+    return len([call for call in proxy.calls if (call.verb, call.resource) == ("list", PLURAL)])
+
+
+@pytest.mark.timeout(180)
+def test_nothing_starts_again_when_the_jobs_time_to_live_is_over(operator: OperatorProcess, here: Place) -> None:
+    before = both_ends(here)
+    with JobWatch(here.bed, here.namespace) as watch:
+        jobs = here.jobs()
+        until(lambda: len(watch.created) == len(jobs))
+        for job in jobs:
+            assert job["spec"]["ttlSecondsAfterFinished"] == 3600, "the operator leaves them to the controller that removes them"
+            here.server.request("PATCH", here.batch_path(job["metadata"]["name"]), {"spec": {"ttlSecondsAfterFinished": 1}}, MERGE)
+        until(lambda: not here.jobs() and not here.pods(), 60)
+        until(lambda: operator.metric('finetune_cache_objects{resource="jobs"}') == 0)
+        quiet()
+        assert len(watch.created) == len(jobs)
+    assert {name: here.status(name) for name in before} == before
+
+
+@pytest.mark.timeout(180)
+def test_nothing_starts_again_when_everything_has_to_be_listed_again(here: Place, tmp_path: Path) -> None:
+    with Proxy(here.bed) as proxy:
+        kubeconfig = proxy.write_kubeconfig(tmp_path / "proxied.kubeconfig")
+        with operator_process.running(kubeconfig, tmp_path, ("--namespace", here.namespace)) as operator:
+            before = both_ends(here)
+            with JobWatch(here.bed, here.namespace) as watch:
+                known = len(here.jobs())
+                until(lambda: len(watch.created) == known)
+                proxy.freeze_watches()
+                for name in before:
+                    delete_children(here, name)
+                until(lambda: not here.pods())
+                proxy.expire_watches()
+                proxy.thaw_watches()
+                until(lambda: operator.metric('finetune_cache_objects{resource="jobs"}') == 0)
+                until(lambda: operator.metric('finetune_cache_objects{resource="pods"}') == 0)
+                for resource in (PLURAL, "jobs", "pods"):
+                    assert operator.metric(f'finetune_watch_restarts_total{{reason="expired",resource="{resource}"}}') == 1
+                quiet()
+                assert len(watch.created) == known
+            assert {name: here.status(name) for name in before} == before
+            here.apply("next")
+            assert here.wait_ended("next") == "Succeeded"
+
+
+@pytest.mark.timeout(180)
+def test_nothing_starts_again_when_watch_and_list_are_refused_as_too_old(here: Place, tmp_path: Path) -> None:
+    """The other form of a 410: as the answer to the request, first to the watch of our own kind and then to the list after it."""
+    with Proxy(here.bed) as proxy:
+        kubeconfig = proxy.write_kubeconfig(tmp_path / "proxied.kubeconfig")
+        with operator_process.running(kubeconfig, tmp_path, ("--namespace", here.namespace)) as operator:
+            before = both_ends(here)
+            with JobWatch(here.bed, here.namespace) as watch:
+                known, lists = len(here.jobs()), lists_of_our_kind(proxy)
+                until(lambda: len(watch.created) == known)
+                refusals = [
+                    faults.at({1: Fault.GONE}, among=lambda call, verb=verb: (call.verb, call.resource) == (verb, PLURAL))
+                    for verb in ("watch", "list")
+                ]
+                proxy.set_rule(faults.first_of(*refusals))
+                proxy.cut_watches()
+                until(lambda: lists_of_our_kind(proxy) >= lists + 2)
+                quiet()
+                assert len(watch.created) == known
+            assert {name: here.status(name) for name in before} == before
+            assert operator.running
+            here.apply("next")
+            assert here.wait_ended("next") == "Succeeded"
 
 
 @pytest.mark.timeout(180)
