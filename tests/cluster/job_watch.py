@@ -20,6 +20,7 @@ class JobWatch:
     namespace: str
     overlaps: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
+    error: Exception | None = None
 
     def __enter__(self) -> Self:
         context = ssl.create_default_context(cafile=self.bed.pki / "ca.crt")
@@ -34,14 +35,24 @@ class JobWatch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._connection.sock is not None:
             self._connection.sock.shutdown(2)
-        self._thread.join(5)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
         self._connection.close()
+        if self.error is not None and error is None:
+            raise AssertionError("the watch broke off, so that nothing is proven") from self.error
 
     def _follow(self) -> None:
+        try:
+            self._read()
+        except (OSError, ValueError, LookupError, AssertionError, http.client.HTTPException) as error:
+            self.error = error
+
+    def _read(self) -> None:
         active: dict[str, set[str]] = {}
         while line := self._response.readline():
             event = json.loads(line)
             job = event["object"]
+            assert event["type"] in {"ADDED", "MODIFIED", "DELETED"}, event
             name, run = job["metadata"]["name"], job["metadata"]["labels"][LABEL_RUN]
             if event["type"] == "ADDED":
                 self.created.append(name)

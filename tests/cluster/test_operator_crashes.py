@@ -89,6 +89,7 @@ def test_a_run_ends_the_same_whichever_write_was_the_operators_last(place: Place
     assert not struck
     assert watch.overlaps == []
     jobs = created(watch, f"calm-{tag}")
+    assert jobs == 3, "prepare, train and publish, one attempt each"
     after = 1
     while True:
         name = f"struck-{tag}{after}"

@@ -9,18 +9,17 @@ from finetune_testbed.bed import Testbed
 from finetune_testbed.outcomes import PodOutcome
 from finetune_trainer.contract import FailureClass, TerminationMessage
 from tests.cluster import finetunejobs, operator_process
+from tests.cluster.evidence import assert_prompt, first_evidence
 from tests.cluster.finetunejobs import Place
 from tests.cluster.operator_process import OperatorProcess, until
 
-EVIDENCE = 10.0
-"""Seconds from the first evidence to the condition; pods of the testbed show it at once."""
 
-
-def wait_condition(here: Place, name: str, reason: str, *mentions: str) -> str:
-    message = str(here.wait_reason(name, reason, seconds=EVIDENCE)["message"])
+def wait_condition(here: Place, name: str, reason: str, *mentions: str) -> None:
+    """Wait for what its owner must be told; that it comes soon after the evidence is part of it."""
+    message = str(here.wait_reason(name, reason, seconds=60)["message"])
+    assert_prompt(first_evidence(here.get(name), here.pods(name)))
     for text in mentions:
         assert text in message
-    return message
 
 
 def assert_calm(here: Place, operator: OperatorProcess, name: str, seconds: float = 3.0) -> None:

@@ -76,7 +76,10 @@ def test_nothing_starts_again_after_failure(operator: OperatorProcess, here: Pla
         delete_children(here, "failed")
         quiet(1.0)
         operator.stop()
-        with operator_process.running(here.bed.kubeconfig, tmp_path, ("--namespace", here.namespace)):
+        upgraded = ("--namespace", here.namespace, "--trainer-image", "registry.invalid/new:2")
+        with operator_process.running(here.bed.kubeconfig, tmp_path, upgraded):
+            quiet()
+            here.patch("failed", {"runPolicy": {"failedRunsHistoryLimit": 3}, "resources": {"limits": {"memory": "9Gi"}}})
             quiet()
         assert len(watch.created) == created
     assert len(here.status("failed")["history"]) == 1
@@ -189,13 +192,19 @@ def test_rerun_starts_exactly_one_run_and_a_revert_none(operator: OperatorProces
 @pytest.mark.timeout(400)
 def test_an_upgrade_under_fifty_finished_and_five_running_jobs_starts_nothing(here: Place, tmp_path: Path) -> None:
     arguments = ("--namespace", here.namespace)
-    finished = [f"finished-{number:02d}" for number in range(50)]
+    succeeded = [f"succeeded-{number:02d}" for number in range(40)]
+    failed = [f"failed-{number}" for number in range(10)]
+    finished = [*succeeded, *failed]
     running = [f"running-{number}" for number in range(5)]
     with operator_process.running(here.bed.kubeconfig, tmp_path, arguments):
-        for name in finished:
+        rejected = PodOutcome(exit_code=65, termination_message=words("MalformedRow"))
+        with outcomes.played(here.bed, {LABEL_STEP: "prepare"}, rejected, name=here.namespace, namespace=here.namespace):
+            for name in failed:
+                here.apply(name)
+            assert {here.wait_ended(name, 180) for name in failed} == {"Failed"}
+        for name in succeeded:
             here.apply(name)
-        for name in finished:
-            assert here.wait_ended(name, 180) == "Succeeded"
+        assert {here.wait_ended(name, 180) for name in succeeded} == {"Succeeded"}
         holding = PodOutcome(hold=True)
         with outcomes.played(here.bed, {"finetune.dev/step": "train"}, holding, name=here.namespace, namespace=here.namespace):
             for name in running:

@@ -184,7 +184,7 @@ class KubeApi:
         async with self._open("GET", resource.path(selection.namespace), query=query, accept=accept, window=window) as response:
             self._observe("watch", resource.plural, response.status, 0.0)
             if response.status != 200:
-                raise error_from_response(response.status, await response.read(), dict(response.headers), request=request)
+                raise error_from_response(response.status, await _refusal(response, request), dict(response.headers), request=request)
             async for line in _lines(response, request):
                 document = orjson.loads(line)
                 if document["type"] == "ERROR":
@@ -295,6 +295,14 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if len(body) > limit:
             raise Invalid(f"the answer is larger than {limit} bytes")
     return body
+
+
+async def _refusal(response: aiohttp.ClientResponse, request: str) -> bytes:
+    """The body of an answer that is no stream; raises `Unavailable` if it breaks off."""
+    try:
+        return await response.read()
+    except _BROKEN as error:
+        raise Unavailable(f"{type(error).__name__}: {error}", request=request) from error
 
 
 async def _lines(response: aiohttp.ClientResponse, request: str) -> AsyncIterator[bytes]:

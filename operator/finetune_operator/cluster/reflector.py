@@ -22,6 +22,9 @@ RETRY_BASE = 0.05
 RETRY_CAP = 1.5
 """Seconds. After an outage of the API server a new object is seen within about 3 s; a cap of 5 s made it 4 to 11."""
 
+CREDENTIALS_PATIENCE = 60.0
+"""Seconds of 401 after which the process had better start again and read its credentials anew: a kubeconfig's tokens are not renewed."""
+
 
 class Source(Protocol):
     """The part of `KubeApi` that a reflector needs."""
@@ -64,7 +67,7 @@ class Reflector:
         self.selection = selection
         self.synced = asyncio.Event()
         self.last_activity = self.last_attempt = clock()
-        self.last_list = 0.0
+        self.last_list: float | None = None
         self._source = source
         self._sink = sink
         self._silence = silence
@@ -73,6 +76,7 @@ class Reflector:
         self._on_restart = on_restart or (lambda _reason: None)
         self._backoff = Backoff(RETRY_BASE, RETRY_CAP)
         self._version = ""
+        self._unknown_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -87,8 +91,15 @@ class Reflector:
         """Seconds since the watch last brought anything, bookmarks included."""
         return self._clock() - self.last_activity
 
+    def list_age(self) -> float:
+        """Seconds since the last complete list; -1 before the first."""
+        return -1.0 if self.last_list is None else self._clock() - self.last_list
+
     async def run(self) -> None:
-        """List once, then watch from there for ever; list again only when the API server has forgotten our version."""
+        """List once, then watch from there for ever; list again only when the API server has forgotten our version.
+
+        Raises `ApiError` when the API server has not known us for a minute.
+        """
         while True:
             self.last_attempt = self._clock()
             try:
@@ -113,12 +124,14 @@ class Reflector:
             await asyncio.sleep(0)  # a long list must not hold up the loop
         self._sink.replace(seen, version, self.selection.namespace)
         self.last_list = self._clock()
+        self._unknown_since = None
         return version
 
     async def _watch(self) -> None:
         opened = self._clock()
         async for event in self._source.watch(self.resource, self.selection, self._version, silence=self._silence):
             self.last_activity = self._clock()
+            self._unknown_since = None
             self._backoff.reset()
             version = event.object["metadata"]["resourceVersion"]
             if event.type == "BOOKMARK":
@@ -145,4 +158,12 @@ class Reflector:
         else:
             log.warning("cannot watch %s: %s", self.resource.plural, error)
             self._on_restart("refused")
+            self._give_up_on_old_credentials(error)
         await self._sleep(max(self._backoff.next(), min(error.retry_after or 0.0, 30.0)))
+
+    def _give_up_on_old_credentials(self, error: ApiError) -> None:
+        if error.status != 401:
+            return
+        self._unknown_since = self._clock() if self._unknown_since is None else self._unknown_since
+        if self._clock() - self._unknown_since >= CREDENTIALS_PATIENCE:
+            raise error

@@ -18,6 +18,15 @@ class Measures(Protocol):
     def first_step(self, namespace: str, seconds: float) -> None:
         """A run has made its first training step, ``seconds`` after its start."""
 
+    def admitted(self, namespace: str, seconds: float) -> None:
+        """The train step of a run was admitted, ``seconds`` after the run's start."""
+
+    def occupied(self, namespace: str, queue: str, seconds: float) -> None:
+        """A train attempt has ended that held accelerators; ``seconds`` times how many."""
+
+    def artifact(self, namespace: str, name: str, size: int) -> None:
+        """The artifact of a job that exists now, in bytes."""
+
     def gate_decided(self, namespace: str, verdict: str) -> None:
         """An evaluation has a verdict."""
 

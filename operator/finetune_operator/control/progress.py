@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from finetune_operator.api.base import LABEL_STEP
@@ -23,6 +23,8 @@ TICK: Final = 1.0
 FIRST: Final = 2.0
 """Seconds between questions until the first training step is seen; afterwards the interval of the settings."""
 CONCURRENT: Final = 16
+TRUSTED_INTERVALS: Final = 4
+"""How long an answer counts, in intervals: a pod that has fallen silent must not keep promising the same time of arrival."""
 
 
 class ProgressPoller:
@@ -63,11 +65,20 @@ class ProgressPoller:
         for uid in [uid for uid in self._due if uid not in training]:
             del self._due[uid]
             self.answers.pop(uid, None)
+        self._drop_old_answers(training)
         moment = self._clock()
         due = [pod for uid, pod in training.items() if self._due.get(uid, 0.0) <= moment]
         async with asyncio.TaskGroup() as group:
             for pod in due:
                 group.create_task(self._ask(pod))
+
+    def _drop_old_answers(self, training: dict[str, Manifest]) -> None:
+        oldest = self._now() - timedelta(seconds=TRUSTED_INTERVALS * max(self._interval, FIRST))
+        for uid in [uid for uid, answer in self.answers.items() if answer.read_at < oldest]:
+            del self.answers[uid]
+            key = self._cache.key_of(training[uid]) if uid in training else None
+            if key is not None:
+                self._notify(key)
 
     async def _ask(self, pod: Manifest) -> None:
         uid = pod["metadata"]["uid"]

@@ -18,6 +18,8 @@ K = TypeVar("K")
 
 BASE_DELAY: Final = 0.005
 MAX_DELAY: Final = 60.0
+STALE_ALLOWED: Final = 64
+"""Superseded wishes, beyond one for each key, that may wait in the heap before it is tidied."""
 
 
 class Priority(IntEnum):
@@ -98,6 +100,8 @@ class WorkQueue(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._later, (due, next(self._sequence), key))
+        if len(self._later) > STALE_ALLOWED + 2 * len(self._due):
+            self._drop_superseded()
         if self._later[0][2] == key:
             self._set_alarm()
 
@@ -172,6 +176,11 @@ class WorkQueue(Generic[K]):
                     self._metrics.waited(self._clock() - known[1])
                 return key
         return None
+
+    def _drop_superseded(self) -> None:
+        """An earlier wish leaves the later one where it is; a run with a deadline of days would leave one at every look."""
+        self._later = [entry for entry in self._later if self._due.get(entry[2]) == entry[0]]
+        heapq.heapify(self._later)
 
     def _wake(self) -> None:
         while self._waiters:

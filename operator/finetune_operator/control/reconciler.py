@@ -244,13 +244,16 @@ class Reconciler:
         self._cache.parents.put(answer)
         before, after = resource.get("status") or {}, answer.get("status") or {}
         _log_transition(key, metadata.get("generation"), before, after)
-        measure(self._measures, key.namespace, key.name, before, after)
+        measure(self._measures, key, before, after, answer.get("spec") or {})
         return True
 
     def _version(self, key: Key, resource: Manifest) -> str:
-        """The version a status must meet: a live check may have learned of one that differs in nothing we decided upon."""
+        """The version a status must meet: a live check may have learned of one that differs in nothing we decided upon.
+
+        A status that somebody else wrote meanwhile, such as a former leader whose write was under way, is something we decided upon.
+        """
         current = self._cache.parents.get(key)
-        if current is not None and all(current["metadata"].get(f) == resource["metadata"].get(f) for f in ("uid", "generation")):
+        if current is not None and _same_basis(current, resource):
             return str(current["metadata"]["resourceVersion"])
         return str(resource["metadata"]["resourceVersion"])
 
@@ -260,6 +263,14 @@ class Reconciler:
             self._cache.parents.put(await self._api.get(FINETUNE_JOBS, key.namespace, key.name))
         except NotFound:
             self._cache.parents.remove(key, uid=uid)
+
+
+def _same_basis(current: Manifest, decided_upon: Manifest) -> bool:
+    """Whether a decision about the one holds for the other: same object, same spec, same status."""
+    metadata = (current["metadata"], decided_upon["metadata"])
+    return all(metadata[0].get(field) == metadata[1].get(field) for field in ("uid", "generation")) and (current.get("status") or {}) == (
+        decided_upon.get("status") or {}
+    )
 
 
 def _differs(wanted: Any, present: Any) -> bool:

@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
+from finetune_operator.api.status import Retries
+from finetune_operator.cluster.cache import Key
 from finetune_operator.control.measures import Measures
 
 Status = Mapping[str, Any]
-_CAUSES = ("infrastructure", "outOfMemory", "hostOutOfMemory", "storage", "preemptions")
+_CAUSES = tuple(to_camel(name) for name in Retries.model_fields if name != "idle_preemptions")
+"""Every budget of a run; idle preemptions are counted as preemptions already."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ def condition_changes(before: Status, after: Status) -> Iterator[ConditionChange
             yield ConditionChange(kind, status, reason, condition.get("message") or "")
 
 
-def measure(measures: Measures, namespace: str, name: str, before: Status, after: Status) -> None:
-    """Count what happened between two statuses that were both written."""
+def measure(measures: Measures, key: Key, before: Status, after: Status, spec: Status) -> None:
+    """Count what happened between two statuses that were both written; ``spec`` is the object's, for what its pods occupy."""
+    namespace = key.namespace
     known = {entry.get("number") for entry in before.get("history") or []}
     for entry in after.get("history") or []:
         if entry.get("number") not in known:
@@ -40,9 +46,19 @@ def measure(measures: Measures, namespace: str, name: str, before: Status, after
     if verdict and after.get("evaluation") != before.get("evaluation"):
         measures.gate_decided(namespace, verdict)
     _measure_run(measures, namespace, before.get("currentRun") or {}, after.get("currentRun") or {})
-    at = last_success(after)
-    if at is not None and at != last_success(before):
-        measures.succeeded(namespace, name, at)
+    _measure_admission(measures, namespace, before, after)
+    _measure_accelerators(measures, namespace, before.get("currentRun") or {}, after.get("currentRun") or {}, spec)
+    remember(measures, key, after)
+
+
+def remember(measures: Measures, key: Key, status: Status) -> None:
+    """What the gauges of a job that exists now say: its last success and the size of its artifact."""
+    at = last_success(status)
+    if at is not None:
+        measures.succeeded(*key, at)
+    size = (status.get("artifact") or {}).get("bytes")
+    if size is not None:
+        measures.artifact(*key, size)
 
 
 def last_success(status: Status) -> float | None:
@@ -61,6 +77,26 @@ def _measure_run(measures: Measures, namespace: str, before: Status, after: Stat
     started, updated = after.get("startedAt"), after.get("updatedAt")
     if after.get("step") and not before.get("step") and started and updated:
         measures.first_step(namespace, _between(started, updated))
+
+
+def _measure_admission(measures: Measures, namespace: str, before: Status, after: Status) -> None:
+    """From a run's start to the moment its train step was admitted, by the cluster or by a queue."""
+    run = after.get("currentRun") or {}
+    admitted = next((change for change in condition_changes(before, after) if change.type == "Admitted" and change.status == "True"), None)
+    if admitted is None or not run.get("startedAt") or run.get("number") != (before.get("currentRun") or {}).get("number"):
+        return
+    moments = [c.get("lastTransitionTime") for c in after.get("conditions") or [] if c.get("type") == "Admitted"]
+    if moments and moments[0]:
+        measures.admitted(namespace, _between(run["startedAt"], moments[0]))
+
+
+def _measure_accelerators(measures: Measures, namespace: str, before: Status, after: Status, spec: Status) -> None:
+    """Accelerators times seconds of a train attempt that has ended."""
+    resources = spec.get("resources") or {}
+    count = (resources.get("gpusPerNode") or 0) * (resources.get("nodes") or 1)
+    ended = (after.get("runningSeconds") or 0) - (before.get("runningSeconds") or 0)
+    if count and ended > 0 and before.get("activeStep") == "train" and before.get("number") == after.get("number"):
+        measures.occupied(namespace, spec.get("queueName") or "", count * ended)
 
 
 def _seconds(entry: Status) -> float | None:

@@ -59,12 +59,26 @@ class Metrics:
             buckets=_START,
             registry=at,
         )
+        self._admission_seconds = Histogram(
+            "finetune_run_time_to_admission_seconds",
+            "From the start of a run to the admission of its train step.",
+            ["namespace"],
+            buckets=_START,
+            registry=at,
+        )
+        self._gpu_seconds = Counter(
+            "finetune_gpu_seconds_total", "Accelerators times seconds of ended train attempts.", ["namespace", "queue"], registry=at
+        )
         self._retries = Counter(
             "finetune_run_retries_total", "Attempts repeated, by step and cause.", ["namespace", "step", "cause"], registry=at
         )
         self._verdicts = Counter("finetune_gate_verdicts_total", "Verdicts of evaluations.", ["namespace", "verdict"], registry=at)
-        self._success = LastSuccess()
+        self._success = JobGauge(
+            "finetune_last_success_timestamp_seconds", "Unix time at which the newest successful run of the job ended."
+        )
+        self._artifact = JobGauge("finetune_artifact_bytes", "Size of the artifact that the job points at.")
         at.register(self._success)
+        at.register(self._artifact)
 
     # Of the control loop.
 
@@ -105,14 +119,24 @@ class Metrics:
     def first_step(self, namespace: str, seconds: float) -> None:
         self._first_step_seconds.labels(namespace).observe(seconds)
 
+    def admitted(self, namespace: str, seconds: float) -> None:
+        self._admission_seconds.labels(namespace).observe(seconds)
+
+    def occupied(self, namespace: str, queue: str, seconds: float) -> None:
+        self._gpu_seconds.labels(namespace, queue).inc(seconds)
+
     def gate_decided(self, namespace: str, verdict: str) -> None:
         self._verdicts.labels(namespace, verdict).inc()
 
     def succeeded(self, namespace: str, name: str, at: float) -> None:
         self._success.remember(namespace, name, at)
 
+    def artifact(self, namespace: str, name: str, size: int) -> None:
+        self._artifact.remember(namespace, name, size)
+
     def forgotten(self, namespace: str, name: str) -> None:
         self._success.forget(namespace, name)
+        self._artifact.forget(namespace, name)
 
     # Of the process.
 
@@ -129,24 +153,22 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class LastSuccess(Collector):
-    """Seconds since the last success of each FineTuneJob that exists; what an alert on overdue retraining needs."""
+class JobGauge(Collector):
+    """A gauge with one series for each FineTuneJob that exists, such as what an alert on overdue retraining needs."""
 
-    def __init__(self) -> None:
-        self._at: dict[tuple[str, str], float] = {}
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._values: dict[tuple[str, str], float] = {}
 
-    def remember(self, namespace: str, name: str, at: float) -> None:
-        self._at[namespace, name] = at
+    def remember(self, namespace: str, name: str, value: float) -> None:
+        self._values[namespace, name] = value
 
     def forget(self, namespace: str, name: str) -> None:
-        self._at.pop((namespace, name), None)
+        self._values.pop((namespace, name), None)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "finetune_last_success_timestamp_seconds",
-            "When the newest successful run of the job ended, as Unix time.",
-            labels=["namespace", "name"],
-        )
-        for labels, at in self._at.items():
-            family.add_metric(labels, at)
+        family = GaugeMetricFamily(self._name, self._documentation, labels=["namespace", "name"])
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
         yield family

@@ -26,7 +26,7 @@ from finetune_operator.control.queue import WorkQueue
 from finetune_operator.control.reconciler import Reconciler
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import RESYNC_ACTIVE, RESYNC_ALL, Sweep, resync
-from finetune_operator.control.transitions import last_success
+from finetune_operator.control.transitions import remember
 from finetune_operator.control.worker import work
 from finetune_operator.domain.decide import decide
 from finetune_operator.domain.observed import DomainSettings
@@ -165,9 +165,7 @@ class Process:
 
     def _make_reflectors(self) -> list[Reflector]:
         cache, metrics = self._cache, self._metrics
-        intake = Intake(
-            cache.parents, self._queue, on_put=self._remember_success, on_gone=lambda key: metrics.forgotten(key.namespace, key.name)
-        )
+        intake = Intake(cache.parents, self._queue, on_put=self._remember, on_gone=lambda key: metrics.forgotten(key.namespace, key.name))
         kinds = (
             (FINETUNE_JOBS, intake, "", ""),
             (JOBS, cache.jobs, OURS, ""),
@@ -193,10 +191,8 @@ class Process:
     def _not_ready(self) -> list[str]:
         return [f"{reflector.name} not in sync" for reflector in self._reflectors if not reflector.synced.is_set()]
 
-    def _remember_success(self, key: Key, manifest: dict[str, Any]) -> None:
-        at = last_success(manifest.get("status") or {})
-        if at is not None:
-            self._metrics.succeeded(key.namespace, key.name, at)
+    def _remember(self, key: Key, manifest: dict[str, Any]) -> None:
+        remember(self._metrics, key, manifest.get("status") or {})
 
     def _expose(self) -> None:
         gauge, queue, cache = self._metrics.gauge, self._queue, self._cache
@@ -210,14 +206,30 @@ class Process:
         gauge("finetune_cache_objects", help_text, lambda: len(cache.jobs), resource="jobs")
         gauge("finetune_cache_objects", help_text, lambda: len(cache.pods), resource="pods")
         gauge("finetune_cache_objects", help_text, lambda: len(cache.events), resource="events")
-        silent = "Seconds since the watch last brought anything, bookmarks included."
-        for reflector in self._reflectors[:4]:
-            gauge(
+        self._expose_watches()
+
+    def _expose_watches(self) -> None:
+        """One series for each kind: with several namespaces, of the watch that has been silent for longest."""
+        by_kind: dict[str, list[Reflector]] = {}
+        for reflector in self._reflectors:
+            by_kind.setdefault(reflector.resource.plural, []).append(reflector)
+        for plural, watches in by_kind.items():
+            self._metrics.gauge(
                 "finetune_watch_last_activity_seconds",
-                silent,
-                reflector.silent_for,
-                resource=reflector.resource.plural,
+                "Seconds since the watch last brought anything, bookmarks included.",
+                partial(_longest, [watch.silent_for for watch in watches]),
+                resource=plural,
             )
+            self._metrics.gauge(
+                "finetune_list_age_seconds",
+                "Seconds since the last complete list; -1 before the first.",
+                partial(_longest, [watch.list_age for watch in watches]),
+                resource=plural,
+            )
+
+
+def _longest(readings: list[Callable[[], float]]) -> float:
+    return max(read() for read in readings)
 
 
 def domain_settings(settings: Settings) -> DomainSettings:

@@ -23,6 +23,9 @@ JOB = manifest(
     artifact={"uri": "pvc://adapters/life-cycle"},
 )
 
+PASSING = {"WaitingForVolume", "WaitingForImage"}
+"""A node under load may take longer than the operator's patience to mount or to pull: then it says so, and it clears by itself."""
+
 Row = dict[str, str]
 
 
@@ -102,8 +105,8 @@ def test_a_finished_job_prints_its_end(story: Story) -> None:
 def test_the_reasons_come_in_the_order_of_the_steps(story: Story) -> None:
     order = ["RunPending", "Preparing", "Starting", "WaitingForNode", "Training", "Publishing", "RunSucceeded"]
     seen = [row["REASON"] for row in story.rows if row["REASON"]]
-    told = [reason for reason in dict.fromkeys(seen) if reason != "WaitingForNode"]
-    assert set(seen) <= set(order)
+    told = [reason for reason in dict.fromkeys(seen) if reason != "WaitingForNode" and reason not in PASSING]
+    assert set(seen) - PASSING <= set(order)
     assert told == [reason for reason in order if reason in told]
 
 
@@ -145,7 +148,7 @@ def seconds_of(job: Job) -> int:
 def test_describe_shows_few_events_and_none_of_them_twice(story: Story, tenant: Tenant) -> None:
     events = tenant.events(NAME)
     assert 2 <= len(events) <= EVENTS_OF_A_RUN
-    assert {event["type"] for event in events} == {"Normal"}
+    assert {event["type"] for event in events if event["reason"] not in PASSING} == {"Normal"}
     reasons = [event["reason"] for event in events]
     assert len(reasons) == len(set(reasons))
     described = tenant.kubectl.run("describe", "ftj", NAME, "-n", NAMESPACE)

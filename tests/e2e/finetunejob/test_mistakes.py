@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from demo.kubectl import Kubectl, conditions
+from tests.cluster.evidence import assert_prompt, first_evidence, moment
 from tests.e2e.finetunejob.tenant import NAMESPACE, Job, Tenant, manifest
 
 GPU = "nvidia.com/gpu"
@@ -98,6 +99,8 @@ def test_a_mistake_ends_with_field_reason_and_next_action(mistake: str, applied:
     assert ready["status"] == "False"
     assert [text for text in expected.mentions if text not in ready["message"]] == [], ready["message"]
     assert "Traceback" not in ready["message"]
+    if finished := job["status"]["currentRun"].get("finishedAt"):
+        assert_prompt(first_evidence(job, tenant.pods(name)), moment(finished))
     tried = [made.rsplit("-", 2) for made in tenant.batch_jobs(name)]
     assert {step: sum(1 for made in tried if made[1] == step) for step in {made[1] for made in tried}} == expected.attempts
     logs = [tenant.log(pod["metadata"]["name"]) for pod in tenant.pods(name) if pod["status"]["phase"] == "Failed"]

@@ -1,13 +1,13 @@
 """Training pods are asked at a bounded rate, with their run's token, and forgotten when they end."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.progress import NoProgress, PodAddress
-from finetune_operator.control.progress import FIRST, ProgressPoller
+from finetune_operator.control.progress import FIRST, TRUSTED_INTERVALS, ProgressPoller
 from finetune_operator.manifests.labels import owner_references, step_labels
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.tokens import progress_token
@@ -89,7 +89,7 @@ class Rig:
             notify=self.notified.append,
             measures=Metrics(),
             clock=self.clock,
-            now=lambda: datetime(2026, 11, 22, tzinfo=UTC),
+            now=lambda: datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=self.clock.now),
         )
 
     async def pass_seconds(self, seconds: float) -> None:
@@ -128,6 +128,17 @@ async def test_an_answer_that_says_nothing_new_asks_for_no_decision(rig: Rig) ->
     for _ in range(3):
         rig.clock.now += INTERVAL
         await rig.poller.poll()
+    assert rig.notified == [KEY]
+
+
+async def test_the_last_answer_of_a_pod_that_fell_silent_does_not_count_for_ever(rig: Rig) -> None:
+    await rig.pass_seconds(30)
+    rig.trainer.deaf = True
+    await rig.pass_seconds((TRUSTED_INTERVALS - 1) * INTERVAL - 1)
+    assert rig.poller.answers, "a few missed answers are daily bread"
+    rig.notified.clear()
+    await rig.pass_seconds(2 * INTERVAL)
+    assert rig.poller.answers == {}
     assert rig.notified == [KEY]
 
 

@@ -106,6 +106,16 @@ async def test_of_two_delays_for_a_key_the_earlier_counts_and_it_comes_once() ->
     assert (len(queue), queue.delayed) == (0, 0)
 
 
+async def test_superseded_delays_do_not_pile_up() -> None:
+    clock = iter(float(number) for number in range(1_000_000))
+    queue = WorkQueue[str](clock=lambda: next(clock))
+    for number in range(10_000):
+        queue.add_after("a", 900_000.0 - 2.0 * number)
+    assert queue.delayed == 1
+    assert len(queue._later) < 100
+    queue.close()
+
+
 async def test_failures_wait_longer_each_time_up_to_a_cap_and_success_starts_over() -> None:
     queue = WorkQueue[str](rng=random.Random(7))
     delays = [queue.retry("a") for _ in range(20)]

@@ -299,6 +299,21 @@ async def test_a_conflict_fetches_the_object_so_that_the_next_pass_succeeds() ->
     assert (await rig.once()).outcome == "ok"
 
 
+async def test_a_status_somebody_else_wrote_since_the_decision_is_never_overwritten() -> None:
+    rig: Rig
+
+    def decide(_observed: Observed) -> Plan:
+        theirs = resource(version=11, status={"phase": "Training"})
+        rig.server.keep(theirs)
+        rig.cache.parents.put(theirs)
+        return Plan(status=STATUS)
+
+    rig = Rig(decide, Plan())
+    with pytest.raises(Conflict):
+        await rig.once()
+    assert rig.server.objects["FineTuneJob", "router"]["status"] == {"phase": "Training"}
+
+
 async def test_a_job_the_cache_missed_is_no_deleted_job() -> None:
     rig = Rig(Plan(live_checks=LiveChecks(absent=(reference(job()),)), status={"phase": "lost"}), Plan())
     rig.server.keep(job())

@@ -107,16 +107,17 @@ async def test_an_api_server_that_is_away_ends_nothing() -> None:
 
 
 async def test_the_resync_asks_for_every_key_within_its_period_and_never_in_a_burst() -> None:
-    queue, pauses = WorkQueue[Key](), list[float]()
+    queue, pauses, whole = WorkQueue[Key](), list[float](), asyncio.Event()
     keys = [Key("ns", f"j{number}") for number in range(10)]
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == len(keys):
+        if len(pauses) > len(keys):
+            whole.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(resync(lambda: list(keys), queue, 600.0, sleep=sleep))
-    await asyncio.sleep(0.05)
-    assert await taken(queue) == {key.name for key in keys[:-1]} or len(pauses) == 10
+    await asyncio.wait_for(whole.wait(), 10)
+    assert await taken(queue) == {key.name for key in keys}
     assert all(30.0 <= pause <= 90.0 for pause in pauses)
     task.cancel()

@@ -89,10 +89,16 @@ async def test_a_server_that_asks_for_patience_gets_it() -> None:
 
 
 async def test_a_failure_after_something_was_written_waits_as_short_as_a_first_one() -> None:
-    reconciler = Scripted(*[Unavailable("u") for _ in range(30)])
+    reconciler, queue = Scripted(*[Unavailable("u") for _ in range(1000)]), WorkQueue[Key]()
     reconciler.advanced.add(KEY)
-    _, seen = await drive(reconciler)
-    assert len(seen) > 20, "a growing wait would allow six of them"
+    queue.add(KEY)
+    worker = asyncio.create_task(work(queue, reconciler, Results()))  # type: ignore[arg-type]
+    async with asyncio.timeout(30):
+        while reconciler.calls[KEY] < 12:  # noqa: ASYNC110  a worker announces nothing
+            await asyncio.sleep(0.005)
+    assert queue.failures(KEY) <= 1, "each of them was a first one"
+    queue.close()
+    await worker
 
 
 async def test_a_defect_is_logged_with_its_traceback_and_counted(caplog: pytest.LogCaptureFixture) -> None:

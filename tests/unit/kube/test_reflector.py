@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from finetune_operator.cluster.cache import Store, version_of
+from finetune_operator.cluster.errors import Forbidden
 from finetune_operator.cluster.kube import Selection
-from finetune_operator.cluster.reflector import Reflector
+from finetune_operator.cluster.reflector import CREDENTIALS_PATIENCE, Reflector
 from finetune_operator.cluster.resources import CONFIG_MAPS
 from tests.unit.kube.fake_api import FakeApi, serving
 
@@ -186,6 +187,21 @@ async def test_a_refusal_is_retried_and_never_ends_the_reflector() -> None:
         assert not reflector.synced.is_set()
         api.refuse = None
         await eventually(lambda: matches(copy, api))
+
+
+async def test_credentials_that_are_refused_for_a_minute_end_the_process_so_that_they_are_read_anew() -> None:
+    api, moment = FakeApi(), [0.0]
+    api.refuse = 401
+
+    async def sleep(_seconds: float) -> None:
+        moment[0] += CREDENTIALS_PATIENCE / 4
+        await asyncio.sleep(0)
+
+    async with serving(api) as kube:
+        reflector = Reflector(kube, Copy().store, CONFIG_MAPS, SELECTION, sleep=sleep, clock=lambda: moment[0])
+        with pytest.raises(Forbidden, match="refused by the test"):
+            await asyncio.wait_for(reflector.run(), 10)
+    assert moment[0] >= CREDENTIALS_PATIENCE
 
 
 async def test_our_own_write_is_seen_at_once_and_survives_a_list_that_is_older() -> None:

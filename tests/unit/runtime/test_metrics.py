@@ -1,13 +1,19 @@
 """The exposition keeps Prometheus' conventions, and finished runs add no series."""
 
+import re
 import shutil
 import subprocess
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from finetune_operator.cluster.cache import Key
 from finetune_operator.control.transitions import measure
 from finetune_operator.runtime.metrics import Metrics
+
+KEY = Key("ns", "a")
 
 
 def status(number: int, outcome: str = "Succeeded", verdict: str = "Pass") -> dict[str, object]:
@@ -28,10 +34,14 @@ def everything() -> Metrics:
     metrics.progress_read("ok")
     metrics.run_retried("ns", "train", "preemptions")
     metrics.first_step("ns", 20.0)
+    metrics.admitted("ns", 3.0)
+    metrics.occupied("ns", "gpu-a100", 120.0)
+    metrics.artifact("ns", "a", 4096)
+    metrics.gauge("finetune_list_age_seconds", "Seconds since the last complete list; -1 before the first.", lambda: 3.0, resource="jobs")
     metrics.gauge("finetune_leader", "1 while this process may write.", lambda: 1.0)
     metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 3, resource="jobs")
     metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 5, resource="pods")
-    measure(metrics, "ns", "a", {}, status(1))
+    measure(metrics, KEY, {}, status(1), {})
     return metrics
 
 
@@ -51,10 +61,10 @@ def test_every_name_has_the_prefix_a_unit_and_a_help_text() -> None:
 def test_finished_runs_add_no_series() -> None:
     metrics = everything()
     for number in range(2, 4):
-        measure(metrics, "ns", "a", status(number - 1), status(number))
+        measure(metrics, KEY, status(number - 1), status(number), {})
     before = series(metrics)
     for number in range(4, 500):
-        measure(metrics, "ns", "a", status(number - 1), status(number))
+        measure(metrics, KEY, status(number - 1), status(number), {})
     assert series(metrics) == before
     assert metrics.registry.get_sample_value(
         "finetune_runs_total", {"namespace": "ns", "outcome": "Succeeded", "reason": "RunSucceeded"}
@@ -73,9 +83,47 @@ def test_a_retry_is_counted_by_its_cause() -> None:
     run = {"key": "k", "number": 1, "activeStep": "train"}
     before = {"currentRun": {**run, "retries": {"preemptions": 1}}}
     after = {"currentRun": {**run, "retries": {"preemptions": 2, "outOfMemory": 1}}}
-    measure(metrics, "ns", "a", before, after)
+    measure(metrics, KEY, before, after, {})
     for cause in ("preemptions", "outOfMemory"):
         assert metrics.registry.get_sample_value("finetune_run_retries_total", {"namespace": "ns", "step": "train", "cause": cause}) == 1
+
+
+def test_every_metric_of_the_operator_is_in_the_reference() -> None:
+    root = Path(__file__).resolve().parents[3]
+    documented = set(re.findall(r"`(finetune_[a-z_]+)`", (root / "docs/reference/metrics.md").read_text(encoding="utf-8")))
+    sources = (root / "operator/finetune_operator/runtime").glob("*.py")
+    named = {name for path in sources for name in re.findall(r'"(finetune_[a-z_]+)"', path.read_text(encoding="utf-8"))}
+    assert {name for name in named - documented if name != "finetune_operator"} == set()
+    assert {name for name in documented - named if not name.startswith("finetune_trainer_")} == set()
+
+
+def test_every_budget_of_a_run_is_counted() -> None:
+    metrics = Metrics()
+    run = {"key": "k", "number": 1, "activeStep": "publish"}
+    causes = {"infrastructure", "outOfMemory", "hostOutOfMemory", "storage", "internal", "lostMessages", "preemptions"}
+    measure(metrics, KEY, {"currentRun": run}, {"currentRun": {**run, "retries": dict.fromkeys(causes, 1)}}, {})
+    for cause in causes:
+        assert metrics.registry.get_sample_value("finetune_run_retries_total", {"namespace": "ns", "step": "publish", "cause": cause}) == 1
+
+
+def test_admission_and_accelerator_time_are_told_once() -> None:
+    metrics, spec = Metrics(), {"resources": {"gpusPerNode": 4}, "queueName": "gpu-a100"}
+    run = {"key": "k", "number": 1, "activeStep": "train", "startedAt": "2026-11-22T10:00:00Z"}
+    admitted = {"type": "Admitted", "status": "True", "reason": "Admitted", "lastTransitionTime": "2026-11-22T10:00:40Z"}
+    statuses = [
+        {"currentRun": run},
+        {"currentRun": run, "conditions": [admitted]},
+        {"currentRun": {**run, "runningSeconds": 50}, "conditions": [admitted]},
+        {"currentRun": {**run, "activeStep": "publish", "runningSeconds": 80}, "conditions": [admitted]},
+        {"currentRun": {**run, "activeStep": "publish", "runningSeconds": 90}, "conditions": [admitted], "artifact": {"bytes": 4096}},
+    ]
+    for before, after in pairwise(statuses):
+        measure(metrics, KEY, before, after, spec)
+    value = metrics.registry.get_sample_value
+    assert value("finetune_run_time_to_admission_seconds_sum", {"namespace": "ns"}) == 40
+    assert value("finetune_run_time_to_admission_seconds_count", {"namespace": "ns"}) == 1
+    assert value("finetune_gpu_seconds_total", {"namespace": "ns", "queue": "gpu-a100"}) == 4 * 80
+    assert value("finetune_artifact_bytes", {"namespace": "ns", "name": "a"}) == 4096
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not installed")
