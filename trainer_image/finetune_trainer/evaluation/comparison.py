@@ -25,14 +25,17 @@ ONE_SIDED = 0.90
 
 _MAXIMAL_NATS = 60.0
 """An item's mean loss beyond this counts as this: e^60 says "hopeless" well enough, and infinity has no place in a report."""
+FEW_ITEMS = 30
+"""Below this a bootstrap interval is too narrow to be believed alone: an exact sign test must agree that there is a gain."""
 
 
 @dataclass(frozen=True)
 class Gain:
     """How much better tuned is than base, higher being better: a difference of shares, or for Perplexity the relative reduction.
 
-    ``bounds`` are one-sided 95 % bounds; ``p_no_gain`` is the exact one-sided p of "no gain" for binary metrics; ``disagreement`` is the
-    share of items on which base and tuned differ, or for graded metrics the variance of the paired differences.
+    ``bounds`` are one-sided 95 % bounds; ``p_no_gain`` is the exact one-sided p of "no gain": McNemar's for binary metrics, the sign test
+    for graded ones on few items, None for graded ones on many. ``disagreement`` is the share of items on which base and tuned differ, or
+    for graded metrics the variance of the paired differences.
     """
 
     value: float
@@ -108,16 +111,32 @@ def _compare_graded(metric: Metric, base: Floats, tuned: Floats, seed: int) -> C
     differences = tuned - base
     delta = float(differences.mean())
     two_sided, one_sided = (_mean_interval(differences, seed, confidence) for confidence in (TWO_SIDED, ONE_SIDED))
+    p_no_gain = _sign_test(differences)
     return Comparison(
         metric=metric,
         items=len(differences),
         base=float(base.mean()),
         tuned=float(tuned.mean()),
         interval=two_sided,
-        gain=Gain(delta, one_sided, None, max(float(differences.var()), 1 / len(differences))),
+        gain=Gain(delta, one_sided, p_no_gain, max(float(differences.var()), 1 / len(differences))),
         method="paired bootstrap over items, BCa, 10,000 resamples",
-        details={"seed": seed},
+        details={"seed": seed, **_told(p_no_gain)},
     )
+
+
+def _sign_test(gains: Floats) -> float | None:
+    """One-sided p of "an item is as likely to get worse as to get better"; None where there are items enough for the bootstrap.
+
+    Items that do not change count for neither side: it is the exact McNemar test of the signs.
+    """
+    if len(gains) >= FEW_ITEMS:
+        return None
+    gained, lost = int(np.sum(gains > 0)), int(np.sum(gains < 0))
+    return mcnemar_gain(PairedCounts(both=0, gained=gained, lost=lost, neither=len(gains) - gained - lost))
+
+
+def _told(p_no_gain: float | None) -> dict[str, float | list[float]]:
+    return {} if p_no_gain is None else {"signTestP": p_no_gain}
 
 
 def _mean_interval(differences: Floats, seed: int, confidence: float) -> Interval:
@@ -130,27 +149,37 @@ def _mean_interval(differences: Floats, seed: int, confidence: float) -> Interva
 
 def _compare_perplexity(base_nats: Floats, tuned_nats: Floats, tokens: Floats, seed: int) -> Comparison:
     base_nats, tuned_nats = (np.minimum(np.nan_to_num(nats, nan=np.inf), _MAXIMAL_NATS * tokens) for nats in (base_nats, tuned_nats))
-    columns = np.stack([base_nats, tuned_nats, tokens], axis=1)
-    base, tuned = (_perplexity(nats.sum() / tokens.sum()) for nats in (base_nats, tuned_nats))
-    value = 1 - float(tuned) / float(base)
+    base, tuned = (float(_perplexity(nats.sum() / tokens.sum())) for nats in (base_nats, tuned_nats))
     per_token = (tuned_nats - base_nats) / tokens
+    p_no_gain = _sign_test(-per_token)
+    if np.ptp(base_nats / tokens) == 0 == np.ptp(tuned_nats / tokens):
+        interval, bounds = _perplexity_without_spread(base, tuned, len(tokens))
+    else:
+        columns = np.stack([base_nats, tuned_nats, tokens], axis=1)
+        interval = bootstrap(columns, lambda s: _perplexity(s[..., 1] / s[..., 2]) - _perplexity(s[..., 0] / s[..., 2]), seed)
+        bounds = bootstrap(columns, lambda s: 1 - _perplexity((s[..., 1] - s[..., 0]) / s[..., 2]), seed, confidence=ONE_SIDED)
+    value = 1 - tuned / base
     return Comparison(
         metric=Metric.PERPLEXITY,
         items=len(tokens),
-        base=float(base),
-        tuned=float(tuned),
-        interval=bootstrap(columns, lambda s: _perplexity(s[..., 1] / s[..., 2]) - _perplexity(s[..., 0] / s[..., 2]), seed),
-        gain=Gain(
-            value,
-            bootstrap(
-                columns, lambda s: 1 - _perplexity(s[..., 1] / s[..., 2]) / _perplexity(s[..., 0] / s[..., 2]), seed, confidence=ONE_SIDED
-            ),
-            None,
-            max(float(per_token.var()), 1 / len(tokens)),
-        ),
+        base=base,
+        tuned=tuned,
+        interval=interval,
+        gain=Gain(value, bounds, p_no_gain, max(float(per_token.var()), 1 / len(tokens))),
         method="paired bootstrap over items, BCa, 10,000 resamples",
-        details={"seed": seed, "referenceTokens": float(tokens.sum()), "relativeReduction": value},
+        details={"seed": seed, "referenceTokens": float(tokens.sum()), "relativeReduction": value, **_told(p_no_gain)},
     )
+
+
+def _perplexity_without_spread(base: float, tuned: float, items: int) -> tuple[Interval, Interval]:
+    """Of the difference and of the relative reduction, when all items say the same; one item always does.
+
+    Items that the sample never met may lose their perplexity altogether or see it doubled, or multiplied as much as the ones it met.
+    """
+    value = 1 - tuned / base
+    extent = Interval(min(-1.0, value), 1.0)
+    reduction, bounds = (no_spread(value, items, extent, confidence) for confidence in (TWO_SIDED, ONE_SIDED))
+    return Interval(-base * reduction.high, -base * reduction.low), bounds
 
 
 def _perplexity(nats_per_token: Floats) -> Floats:

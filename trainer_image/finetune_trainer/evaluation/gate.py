@@ -1,8 +1,9 @@
 """Whether the tuned model is better enough: three answers, because a small sample often cannot tell.
 
-Pass: the measured gain reaches ``minDelta`` and chance alone is an unlikely reason for it (one-sided 95 % lower bound above zero, and for
-binary metrics the exact McNemar test agrees). Fail: even the one-sided 95 % upper bound misses ``minDelta``, or the model got worse beyond
-chance. Everything else is Inconclusive, with the number of items that would probably settle it (80 % power; M. Miller, arXiv 2411.00640).
+Pass: the measured gain reaches ``minDelta`` and chance alone is an unlikely reason for it (one-sided 95 % lower bound above zero, and an
+exact test agrees: McNemar's for binary metrics, the sign test for graded ones on few items; so four items can never pass). Fail: even the
+one-sided 95 % upper bound misses ``minDelta``, or the model got worse beyond chance. Everything else is Inconclusive, with the number of
+items that would probably settle it (80 % power; M. Miller, arXiv 2411.00640).
 """
 
 import math
@@ -14,7 +15,8 @@ from finetune_trainer.evaluation.comparison import Comparison, Gain, decimal
 _ALPHA = 0.05
 _POWER_FACTOR = 6.2
 """(z_0.95 + z_0.80)², for 80 % power at a one-sided level of 5 %."""
-_MOST_ITEMS = 1_000_000
+_FEWEST_ITEMS, _MOST_ITEMS = 5, 1_000_000
+"""Four items that all got better still have a chance of 1 in 16 to do so by themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def _items_to_decide(gain: Gain, wanted: float, items: int) -> int | None:
     distance = abs(gain.value) if gain.value >= wanted else wanted - gain.value
     if distance <= 0:
         return None
-    return min(_MOST_ITEMS, max(items + 1, math.ceil(_POWER_FACTOR * gain.disagreement / distance**2)))
+    return min(_MOST_ITEMS, max(items + 1, _FEWEST_ITEMS, math.ceil(_POWER_FACTOR * gain.disagreement / distance**2)))
 
 
 def _numbers(comparison: Comparison, wanted: float) -> str:

@@ -1,6 +1,7 @@
 """The gate as a specification, and how often it errs in simulated worlds whose truth is known."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -57,6 +58,78 @@ def test_four_of_four_gained_is_not_yet_evidence() -> None:
     comparison = counted(0, 4, 0, 0)
     assert comparison.gain.bounds.low > 0
     assert gate(comparison).verdict is Verdict.INCONCLUSIVE
+
+
+def perplexities(pairs: list[tuple[float, float]]) -> Comparison:
+    """Ten tokens an item, at so many nats per token for base and tuned."""
+    items = [
+        ItemOutcome(row, Answered({}, nats=10 * base, tokens=10), Answered({}, nats=10 * tuned, tokens=10))
+        for row, (base, tuned) in enumerate(pairs)
+    ]
+    return compare(Metric.PERPLEXITY, items, seed=1)
+
+
+def completeness(pairs: list[tuple[float, float]]) -> Comparison:
+    return compare(Metric.FIELD_COMPLETENESS, outcomes(pairs, Metric.FIELD_COMPLETENESS), seed=1)
+
+
+GRADED = pytest.mark.parametrize(
+    ("measured", "pairs"),
+    [
+        (perplexities, [(3.0 + row / 10, 1.0) for row in range(6)]),
+        (perplexities, [(3.0, 1.0)] * 6),
+        (completeness, [(row / 20, 1.0) for row in range(6)]),
+        (completeness, [(0.0, 1.0)] * 6),
+    ],
+    ids=["perplexity", "perplexity, all alike", "completeness", "completeness, all alike"],
+)
+
+
+@GRADED
+@pytest.mark.parametrize(
+    ("items", "verdict"),
+    [
+        (1, Verdict.INCONCLUSIVE),
+        (2, Verdict.INCONCLUSIVE),
+        (3, Verdict.INCONCLUSIVE),
+        (4, Verdict.INCONCLUSIVE),
+        (5, Verdict.PASS),
+        (6, Verdict.PASS),
+    ],
+)
+def test_fewer_than_five_items_never_pass(
+    measured: Callable[[list[tuple[float, float]]], Comparison], pairs: list[tuple[float, float]], items: int, verdict: Verdict
+) -> None:
+    comparison = measured(pairs[:items])
+    assert comparison.gain.p_no_gain == 2**-items
+    decision = gate(comparison)
+    assert decision.verdict is verdict
+    assert len(decision.message) <= 256
+    if verdict is Verdict.INCONCLUSIVE:
+        assert decision.items_to_decide is not None
+        assert decision.items_to_decide >= 5
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "unchanged", "p"), [(5, 1, 9, 7 / 64), (6, 0, 20, 1 / 64), (0, 0, 8, 1.0), (1, 6, 0, 127 / 128)]
+)
+def test_the_sign_test_counts_only_items_that_change(gained: int, lost: int, unchanged: int, p: float) -> None:
+    better, worse, same = (0.2, 0.9), (0.9, 0.5), (0.5, 0.5)
+    comparison = completeness([better] * gained + [worse] * lost + [same] * unchanged)
+    assert comparison.gain.p_no_gain == p
+    assert comparison.details["signTestP"] == p
+
+
+def test_many_items_need_no_sign_test() -> None:
+    comparison = completeness([(0.2, 0.9)] * 30)
+    assert comparison.gain.p_no_gain is None
+    assert "signTestP" not in comparison.details
+
+
+def test_one_item_leaves_perplexity_a_wide_interval() -> None:
+    comparison = perplexities([(3.0, 1.0)])
+    assert comparison.interval.low < comparison.delta < 0 < comparison.interval.high
+    assert comparison.gain.bounds.low < 0
 
 
 def test_no_items_decide_nothing() -> None:
