@@ -6,8 +6,11 @@ from contextlib import contextmanager
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
+from finetune_trainer.evaluation.batches import BatchSize
 from finetune_trainer.evaluation.prompts import stop_tokens
 from finetune_trainer.pod.errors import Stopped
+
+_HINT = "Lower spec.evaluation.maxNewTokens, or raise spec.resources.limits.memory (on an accelerator: take a larger one)."
 
 
 def answer(
@@ -20,23 +23,29 @@ def answer(
     stop: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> list[str]:
-    """Answers in the order of ``prompts``; ``progress`` gets the number of items just finished. Raises ``Stopped``."""
+    """Answers in the order of ``prompts``; ``progress`` gets the number of items just finished.
+
+    ``batch_size`` prompts at once, or fewer where memory does not suffice. Raises ``Stopped``, ``OutOfMemoryError``.
+    """
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     config = _greedy(model, tokenizer, pad, max_new_tokens)
+
+    def read(batch: list[int]) -> list[str]:
+        ids, mask = _left_padded([prompts[index] for index in batch], pad, model.device)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([_stop_criterion(stop)]),
+        )
+        raise_if_stopped(stop)
+        texts: list[str] = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
+        return texts
+
     with _own_generation_config(model, config), torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            ids, mask = _left_padded([prompts[index] for index in batch], pad, model.device)
-            output = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=config,
-                stopping_criteria=StoppingCriteriaList([_stop_criterion(stop)]),
-            )
-            raise_if_stopped(stop)
-            texts = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
+        for batch, texts in BatchSize(batch_size, _HINT).parts(order, read):
             for index, text in zip(batch, texts, strict=True):
                 answers[index] = text
             progress(len(batch))

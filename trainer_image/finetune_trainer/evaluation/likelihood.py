@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from transformers import PreTrainedModel
 
+from finetune_trainer.evaluation.batches import BatchSize
 from finetune_trainer.evaluation.decoding import raise_if_stopped
 from finetune_trainer.evaluation.prompts import TokenizedItem
 
 _LOGITS = 1 << 26
 """Logits computed at once: 256 MiB in float32. Long references of a large vocabulary would need gigabytes otherwise."""
+_HINT = "Leave the longest items out of the evaluation, or raise spec.resources.limits.memory (on an accelerator: take a larger one)."
 
 
 def reference_nats(
@@ -20,18 +22,21 @@ def reference_nats(
     stop: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> list[tuple[float, int]]:
-    """``(sum of nats, tokens)`` per item, in the order of ``items``. Raises ``Stopped``.
+    """``(sum of nats, tokens)`` per item, in the order of ``items``. Raises ``Stopped``, ``OutOfMemoryError``.
 
-    A reference without any prompt before it loses its first token: nothing predicts it.
+    ``batch_size`` items at once, or fewer where memory does not suffice. A reference without any prompt before it loses its first
+    token: nothing predicts it.
     """
     found: list[tuple[float, int]] = [(0.0, 0)] * len(items)
     order = sorted(range(len(items)), key=lambda index: len(items[index].prompt) + len(items[index].reference))
+    size = BatchSize(batch_size, _HINT)
     with torch.inference_mode():
         for batch in _batches(order, items, batch_size, _LOGITS // model.get_input_embeddings().num_embeddings):
             raise_if_stopped(stop)
-            for index, value in zip(batch, _batch_nats(model, [items[index] for index in batch]), strict=True):
-                found[index] = value
-            progress(len(batch))
+            for part, values in size.parts(batch, lambda part: _batch_nats(model, [items[index] for index in part])):
+                for index, value in zip(part, values, strict=True):
+                    found[index] = value
+                progress(len(part))
     return found
 
 

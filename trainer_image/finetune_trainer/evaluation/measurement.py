@@ -19,6 +19,7 @@ from finetune_trainer.evaluation.prompts import TokenizedItem, tokenize
 from finetune_trainer.evaluation.report import ITEMS_FILE, write_examples, write_report
 
 BATCH_SIZE = 16
+"""Items at once, to begin with: memory may allow fewer."""
 
 
 def evaluate(
@@ -34,8 +35,9 @@ def evaluate(
 ) -> EvaluationSummary:
     """Evaluate base and tuned on the sealed items and write outcomes, report and examples into ``report_folder``.
 
-    ``progress(done, total)`` counts passes over items, both models together. Raises ``Stopped`` within one token of a stop request,
-    ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for damaged items.
+    ``progress(done, total)`` counts passes over items, both models together; ``batch_size`` changes nothing but speed and memory. Raises
+    ``Stopped`` within one token of a stop request, ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for
+    damaged items, ``OutOfMemoryError`` if memory does not suffice for a single item.
     """
     metrics = metrics_for(spec)
     scorer = AnswerScorer(metrics, read_output_schema(spec.task.output_schema_path))

@@ -44,6 +44,11 @@ def step_error(error: BaseException, volume: Path) -> StepError:
     )
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether exhausted memory of host or device is behind this exception."""
+    return any(_memory(cause) is not None for cause in _chain(error))
+
+
 def place_of(error: BaseException) -> str:
     """``file:line in function`` of the innermost frame of ours, or of the innermost frame at all."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from finetune_trainer.evaluation.decoding import answer
 from finetune_trainer.evaluation.items import EvaluationItem
 from finetune_trainer.evaluation.likelihood import _batches, reference_nats
 from finetune_trainer.evaluation.prompts import TokenizedItem, tokenize
-from finetune_trainer.pod.errors import DataError, Stopped
+from finetune_trainer.pod.errors import DataError, OutOfMemoryError, Stopped
 from tests.unit.trainer.conftest import ticket_rows
 
 SpecMaker = Callable[..., RunSpec]
@@ -116,6 +117,58 @@ def test_batches_and_padding_do_not_change_answers_or_likelihood(adapted: tuple[
     assert alone == together == [item.reference for item in items()]
     assert [nats for nats, _ in one] == pytest.approx([nats for nats, _ in three], abs=1e-3)
     assert [count for _, count in one] == [len(item.reference) for item in tokens]
+
+
+@contextmanager
+def memory_for(items: int, model: PeftModel, sizes: list[int]) -> Iterator[None]:
+    """Memory suffices for so many items at once; ``sizes`` gets how many were tried."""
+
+    def allocate(_module: object, _arguments: object, inputs: dict[str, Any]) -> None:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > items:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
+    hook = model.get_base_model().register_forward_pre_hook(allocate, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("metric", ["ExactMatch", "Perplexity"])
+def test_exhausted_memory_halves_the_batch_and_changes_nothing_in_the_result(bench: Bench, run_spec: SpecMaker, metric: str) -> None:
+    spec = run_spec(evaluation={"metrics": [metric], "max_new_tokens": 60})
+    one_by_one = bench.run(spec, batch_size=1)
+    written = {path.name: path.read_bytes() for path in bench.report.iterdir()}
+    sizes: list[int] = []
+    seen: list[tuple[int, int]] = []
+    with memory_for(1, bench.candidate._model, sizes):
+        assert bench.run(spec, progress=lambda done, total: seen.append((done, total))) == one_by_one
+    assert {path.name: path.read_bytes() for path in bench.report.iterdir()} == written
+    assert [size for size in sizes if size > 1] == [3, 3]  # once for each model, and not again for each batch
+    assert [done for done, _ in seen] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("metric", "remedy"), [("ExactMatch", "spec.evaluation.maxNewTokens"), ("Perplexity", "longest items")])
+def test_an_item_that_memory_cannot_take_alone_ends_with_what_to_change(
+    bench: Bench, run_spec: SpecMaker, metric: str, remedy: str
+) -> None:
+    with memory_for(0, bench.candidate._model, []), pytest.raises(OutOfMemoryError, match="not even one at a time") as ended:
+        bench.run(run_spec(evaluation={"metrics": [metric], "max_new_tokens": 60}))
+    assert remedy in ended.value.hint
+    assert "spec.resources.limits.memory" in ended.value.hint
+
+
+def test_another_error_of_the_library_is_not_taken_for_exhausted_memory(bench: Bench, run_spec: SpecMaker) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    hook = bench.candidate._model.get_base_model().register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="shapes"):
+            bench.run(run_spec(evaluation={"metrics": ["Perplexity"]}))
+    finally:
+        hook.remove()
 
 
 def test_long_references_of_a_large_vocabulary_are_taken_a_few_at_a_time() -> None:
