@@ -1,6 +1,7 @@
 """The course of a training in one process: resuming, looking at held-out rows, stopping early, recomputing, packing."""
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from finetune_trainer.contract import RunSpec
-from finetune_trainer.pod.errors import ConfigurationError, Stopped
+from finetune_trainer.pod.errors import ConfigurationError, DivergedError, Stopped
 from finetune_trainer.pod.workspace import Workspace
+from finetune_trainer.stages.model import load_for_training
 from finetune_trainer.stages.totals import read_totals
 from finetune_trainer.stages.training import train
 
@@ -86,6 +88,33 @@ def test_early_stopping_ends_with_the_best_weights(run_spec: Callable[..., RunSp
     assert totals.best_loss == min(recorder.looks)
     best = made.checkpoints.root / f"best-{totals.best_step}"
     assert weights(made.checkpoints.trained().path) == weights(best)
+
+
+@pytest.mark.parametrize(("held_out", "evidence"), [(True, "the loss on the held-out rows is nan"), (False, "its weights are not finite")])
+def test_a_last_step_that_ruins_the_weights_ends_as_diverged(
+    held_out: bool,
+    evidence: str,
+    run_spec: Callable[..., RunSpec],
+    training: Callable[..., Any],
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loss is taken before the step, so the last one of a run looks healthy."""
+
+    def with_a_gradient_that_is_no_number(*arguments: Any, **options: Any) -> Any:
+        model = load_for_training(*arguments, **options)
+        next(weight for weight in model.parameters() if weight.requires_grad).register_hook(lambda gradient: gradient * math.nan)
+        return model
+
+    monkeypatch.setattr("finetune_trainer.stages.training.load_for_training", with_a_gradient_that_is_no_number)
+    made = training(run_spec(tuner=LORA, training={**SHORT, "maxSteps": 1}))
+    if not held_out:
+        made.workspace.validation_rows.unlink()
+    with pytest.raises(DivergedError, match=f"diverged at step 1: {evidence}"):
+        train(made, None)
+    assert math.isfinite(recorder.losses[-1])
+    assert math.isnan(recorder.norms[-1])
+    assert made.checkpoints.trained() is None
 
 
 def test_recomputing_activations_changes_nothing_but_memory(

@@ -5,10 +5,12 @@ standard error. Events carry numbers, names and digests, never the text of a row
 """
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 Scalar = str | int | float | bool | None
 Value = Scalar | Sequence[Scalar] | Mapping[str, Scalar] | Sequence[Mapping[str, Scalar]]
@@ -39,16 +41,29 @@ class EventLog:
         return self._descriptor
 
     def emit(self, event: str, **fields: Value) -> None:
-        """Write one event; ``event`` is snake_case. A reader that went away is no reason to stop training."""
+        """Write one event; ``event`` is snake_case; a float that is no number becomes null, because JSON has no word for it.
+
+        A reader that went away is no reason to stop training.
+        """
         with self._lock:
             self._sequence += 1
             timestamp = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
             head = {"v": 1, "ts": timestamp, "attempt": self._attempt, "seq": self._sequence, "event": event}
-            line = json.dumps({**head, **fields}, ensure_ascii=False, separators=(",", ":"), default=str) + "\n"
+            line = json.dumps({**head, **_finite(fields)}, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False) + "\n"
             try:
                 os.write(self._descriptor, line.encode("utf-8", "replace"))
             except BrokenPipeError:
                 self._descriptor = os.open(os.devnull, os.O_WRONLY)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(entry) for entry in value]
+    return value
 
 
 def keep_stdout_for_events() -> int:

@@ -6,6 +6,7 @@ hash is in the run spec: who may read pods of a namespace may not read losses of
 
 import hashlib
 import hmac
+import math
 import os
 import threading
 import time
@@ -31,6 +32,7 @@ _PROXIED = "X-Finetune-Authorization"
 """The API server's pod proxy drops ``Authorization``; an operator outside the cluster sends the same in this header."""
 _TIMEOUT_SECONDS = 10
 PREFIX = "finetune_trainer"
+_LARGEST = 1e308
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,10 @@ class ProgressState:
 
 
 def decimal(value: float) -> str:
-    """A number as the contract spells it: six significant digits, never a float."""
-    return f"{value:.6g}"
+    """A number as the contract spells it: six significant digits, never a float. What is no number counts as the largest one."""
+    if not math.isfinite(value):
+        value = -_LARGEST if value == -math.inf else _LARGEST
+    return f"{value:.6g}".replace("e+", "e")
 
 
 def start_progress_server(state: ProgressState, token_digest: str | None, port: int | None = None) -> ThreadingHTTPServer:

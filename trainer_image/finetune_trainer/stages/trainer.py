@@ -109,6 +109,10 @@ class SealingTrainer(SFTTrainer):  # type: ignore[misc]  # the library is untype
         """Put the weights of a verified checkpoint into the model."""
         self._load_from_checkpoint(str(folder))
 
+    def learned_finite_weights(self) -> bool:
+        """Whether every weight that is trained is a number."""
+        return all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters() if weight.requires_grad)
+
     def bare_model(self) -> PreTrainedModel | PeftModel:
         """The trained model as a reload computes it: without the mixed precision that the library wraps around it while it trains."""
         return self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

@@ -27,7 +27,7 @@ from finetune_trainer.stages.totals import FILE as TOTALS_FILE
 from finetune_trainer.stages.totals import Totals, read_totals
 from finetune_trainer.stages.trainer import SealingTrainer
 from finetune_trainer.stages.validation import validation_loss
-from finetune_trainer.stages.watch import Observer, Watch
+from finetune_trainer.stages.watch import Observer, Watch, diverged
 
 
 class Listener(Observer, Protocol):
@@ -145,12 +145,17 @@ def _take_steps(training: Training, trainer: SealingTrainer, watch: Watch, resum
 
 
 def _finish(training: Training, trainer: SealingTrainer, watch: Watch) -> None:
-    """Seal the weights that count, with what they answer: the best ones where early stopping chose, else the last ones."""
+    """Seal the weights that count, with what they answer: the best ones where early stopping chose, else the last ones.
+
+    Raises ``DivergedError`` for weights that are no numbers: the last step may have made them so, and no loss was taken after it.
+    """
     folder = training.checkpoints
     draft = folder.begin(TRAINED)
     best = watch.totals.best_step
     if watch.patience is not None and best is not None and best != watch.totals.step:
         trainer.load_weights(folder.root / f"best-{best}")
+    if not trainer.learned_finite_weights():
+        raise diverged(watch.totals.step, "its weights are not finite any more")
     trainer.write_weights(draft)
     take_probe(trainer.bare_model(), trainer.processing_class).write(draft)
     watch.totals.write(draft)

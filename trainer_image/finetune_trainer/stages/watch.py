@@ -7,6 +7,7 @@ the save. Several processes agree on every decision, because a signal reaches th
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -80,11 +81,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         step, loss, norm = state.global_step, float(logs["loss"]), _number(logs.get("grad_norm"))
         verdict = observe(self.totals.divergence, step, loss, norm, self.vocabulary)
         if isinstance(verdict, Diverged):
-            raise DivergedError(
-                "Diverged",
-                f"training diverged at step {verdict.step}: {verdict.evidence}",
-                "Lower spec.training.learningRate (a tenth is a good first try) or raise warmupFraction.",
-            )
+            raise diverged(verdict.step, verdict.evidence)
         seconds = self.clock() - self._stepped_at
         self._stepped_at += seconds
         totals = self.totals.after_step(step, float(state.epoch or 0.0), loss, verdict)
@@ -104,6 +101,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         return self.look is not None and self.totals.evaluated_at != step and (at_end or (every is not None and step % every == 0))
 
     def _look(self, step: int) -> None:
+        """Look at the held-out rows. Raises ``DivergedError``: after the last step nothing else would notice."""
         assert self.look is not None
         began = self.clock()
         loss = self.look()
@@ -111,6 +109,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if loss is None:
             self.stopped = True
             return
+        if not isfinite(loss):
+            raise diverged(step, f"the loss on the held-out rows is {loss}")
         self.totals = self.totals.after_look(step, loss)
         if self.patience is not None and self.totals.best_step == step and self.keep_best is not None:
             self.keep_best(step)
@@ -133,6 +133,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         votes = torch.tensor([stop, save, fed], dtype=torch.int64, device=device)
         distributed.all_reduce(votes)
         return int(votes[0]), int(votes[1]), int(votes[2])
+
+
+def diverged(step: int, evidence: str) -> DivergedError:
+    """The error that ends a run which ran away at ``step``."""
+    return DivergedError(
+        "Diverged",
+        f"training diverged at step {step}: {evidence}",
+        "Lower spec.training.learningRate (a tenth is a good first try) or raise warmupFraction.",
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import TypeAdapter
 
 from finetune_trainer.contract import ProgressReport
-from finetune_trainer.pod.progress import ENOUGH, ProgressState, start_progress_server
+from finetune_trainer.contract.base import Decimal
+from finetune_trainer.pod.progress import ENOUGH, ProgressState, decimal, start_progress_server
 
 TOKEN = "4f" * 32
 DIGEST = "sha256:" + hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -111,6 +114,15 @@ def test_progress_is_a_report_of_the_contract(port: int, state: ProgressState, c
     assert (report.phase, report.step, report.total_steps, report.checkpoint_step) == ("Training", 7, 10, 5)
     assert (report.loss, report.learning_rate, report.evaluation_loss) == ("2", "0.0001", "1.23457")
     assert json.loads(body)["updatedAt"] == "2030-01-02T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234567.0, "1.23457e06"), (1e-9, "1e-09"), (2.0, "2"), (math.nan, "1e308"), (math.inf, "1e308"), (-math.inf, "-1e308")],
+)
+def test_every_float_has_a_spelling_that_the_contract_takes(value: float, text: str) -> None:
+    assert decimal(value) == text
+    assert TypeAdapter(Decimal).validate_python(text) == text
 
 
 def test_a_run_without_a_token_is_open(state: ProgressState) -> None:
