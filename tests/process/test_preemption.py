@@ -6,10 +6,16 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from finetune_trainer.cli.run import execute
 from finetune_trainer.contract import FailureClass, TrainSummary
+from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
+from finetune_trainer.pod.errors import Stopped
+from finetune_trainer.pod.events import EventLog, Value
+from finetune_trainer.pod.signals import StopFlag
 from tests.process.conftest import Run
 
 POINTS = 5
@@ -146,6 +152,39 @@ def test_a_stop_during_the_evaluation_does_not_train_again(new_run: Callable[...
     # the process that reloaded and compared is not the one that trained
     assert float(summary.train.reload_difference or "nan") <= LOGIT_TOLERANCE
     assert json.loads((run.workspace.out_meta / "logit-probe.json").read_text())["difference"] <= LOGIT_TOLERANCE
+
+
+class StopsAtTheEnd(EventLog):
+    """Asks for a stop, as TERM would, at the moment the trained model is sealed: the process still holds it back then."""
+
+    def __init__(self, descriptor: int, stop: StopFlag) -> None:
+        super().__init__(1, descriptor)
+        self._stop = stop
+
+    def emit(self, event: str, **fields: Value) -> None:
+        super().emit(event, **fields)
+        if event == "checkpoint" and fields["name"] == "trained":
+            self._stop.request()
+
+
+@pytest.mark.parametrize("metrics", [["Perplexity"], []], ids=["with metrics", "without"])
+def test_a_stop_while_the_trained_model_is_sealed_ends_before_the_model_is_loaded_again(
+    metrics: list[str], new_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_PROGRESS_PORT", "0")
+    short = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 2}, "evaluation": {"metrics": metrics}}
+    run, stop = new_run("sealing", **short), StopFlag()
+    with (tmp_path / "events").open("wb") as file:
+        events = StopsAtTheEnd(file.fileno(), stop)
+        context = StepContext(run.spec, run.workspace, 1, StepOptions(), events, stop, Evidence(), tmp_path / "run.json")
+        with pytest.raises(Stopped, match="step 2, is sealed"):
+            execute(context)
+    assert context.evidence.checkpoint is not None
+    assert context.evidence.checkpoint.step == 2
+    assert not run.workspace.out.exists()
+    following = run.start()
+    assert following.wait() == 0, following.errors()
+    assert not following.events("training")
 
 
 def test_a_sealed_result_is_answered_without_training_again(new_run: Callable[..., Run]) -> None:

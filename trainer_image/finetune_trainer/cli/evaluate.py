@@ -36,10 +36,11 @@ def execute(context: StepContext) -> None:
     probe = read_probe(workspace.out_meta)
     candidate = load_artifact(context)
     compare(context, candidate, probe)
+    tokenizer = load_tokenizer(workspace.base_model(spec))
     with context.stop.deferred():
         summary = evaluate(
             candidate,
-            load_tokenizer(workspace.base_model(spec)),
+            tokenizer,
             spec,
             items_path=workspace.evaluation_items,
             report_folder=context.options.out or workspace.out_meta,

@@ -23,7 +23,7 @@ from finetune_trainer.contract import (
 )
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import verified_data
-from finetune_trainer.pod.errors import DataError
+from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
 from finetune_trainer.pod.progress import ProgressState, decimal, start_progress_server
 from finetune_trainer.pod.sealing import seal_result, sealed_result
@@ -74,6 +74,7 @@ def execute(context: StepContext) -> StepResult | None:
     trained = trained or checkpoints.trained()
     assert trained is not None
     context.evidence.checkpoint, context.evidence.last_step = trained.sealed, trained.step
+    _leave_if_asked_to(context, trained)
     return _evaluate_and_seal(context, progress, prepared, trained, resumed)
 
 
@@ -151,6 +152,16 @@ def _train(
     del training
     gc.collect()  # model and optimizer make way for the evaluation
     return found.newest.step if found.newest else None
+
+
+def _leave_if_asked_to(context: StepContext, trained: Checkpoint) -> None:
+    """Raise ``Stopped`` for a stop that was only noted while the trained model was sealed; from here on a stop ends the process at once."""
+    if context.stop.requested:
+        raise Stopped(
+            "Stopped",
+            f"asked to stop; the model trained to its end, step {trained.step}, is sealed",
+            "Resume, or let the operator start the next attempt: it evaluates without training again.",
+        )
 
 
 def _evaluate_and_seal(

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetune_trainer.contract import EvaluationSummary, Metric, RunSpec
 from finetune_trainer.evaluation.candidates import Candidate
 from finetune_trainer.evaluation.comparison import compare
-from finetune_trainer.evaluation.decoding import answer
+from finetune_trainer.evaluation.decoding import answer, raise_if_stopped
 from finetune_trainer.evaluation.gate import summarize
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
 from finetune_trainer.evaluation.likelihood import reference_nats
@@ -56,6 +56,7 @@ def evaluate(
         base, base_answers = reading.take(model)
     with candidate.as_tuned() as model:
         tuned, tuned_answers = reading.take(model)
+    raise_if_stopped(stop)  # also where there is no metric, and so nothing that could have looked before
     outcomes = [ItemOutcome(item.row, before, after) for item, before, after in zip(items, base, tuned, strict=True)]
     comparisons = [compare(metric, on, spec.training.seed) for metric in metrics if (on := _measured(outcomes, metric))]
     summary = summarize(comparisons, spec.evaluation.improvement, len(items))

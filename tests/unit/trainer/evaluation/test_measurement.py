@@ -226,6 +226,12 @@ def test_a_stop_ends_the_evaluation_within_one_token(bench: Bench, run_spec: Spe
     assert not bench.report.exists()
 
 
+def test_a_stop_is_heard_where_there_is_no_metric_to_measure(bench: Bench, run_spec: SpecMaker) -> None:
+    with pytest.raises(Stopped):
+        bench.run(run_spec(evaluation={"metrics": []}), stop=lambda: True)
+    assert not bench.report.exists()
+
+
 def test_progress_counts_both_models_and_ends_at_the_total(bench: Bench, run_spec: SpecMaker) -> None:
     seen: list[tuple[int, int]] = []
     spec = run_spec(evaluation={"metrics": ["ExactMatch", "Perplexity"], "max_new_tokens": 4})
