@@ -68,6 +68,7 @@ def _processor_seconds(pid: int) -> float:
 
 def _prepare(folder: Path, base: Path) -> Path:
     from finetune_trainer.contract import DataSummary, Estimate, PrepareSummary, RunSpec, Step, Summary
+    from finetune_trainer.pod.basefiles import file_set_digest
     from finetune_trainer.pod.datamanifest import seal_data
     from finetune_trainer.pod.sealing import seal_result
     from finetune_trainer.pod.workspace import Workspace
@@ -84,7 +85,7 @@ def _prepare(folder: Path, base: Path) -> Path:
     prepared = PrepareSummary(
         dataset=data,
         estimate=Estimate(memory_bytes=1, disk_bytes=1, seconds=1, confidence="Fitted"),
-        base_digest="sha256:" + "b" * 64,
+        base_digest=file_set_digest(base),
         total_steps=1000,
         micro_batch_size=16,
     )

@@ -24,6 +24,7 @@ from finetune_trainer.contract import (
     TerminationMessage,
     TrainSummary,
 )
+from finetune_trainer.pod.basefiles import file_set_digest
 from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.sealing import seal_result
 from finetune_trainer.pod.workspace import Workspace
@@ -199,7 +200,7 @@ def new_run(forge: Forge, tmp_path: Path, run_spec: Callable[..., RunSpec]) -> I
         prepared = PrepareSummary(
             dataset=data,
             estimate=estimate,
-            base_digest="sha256:" + "b" * 64,
+            base_digest=file_set_digest(Path(str(spec.base_model.path))),
             total_steps=1,
             micro_batch_size=spec.training.micro_batch_size or 1,
         )

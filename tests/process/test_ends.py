@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from finetune_trainer.cli.run import execute
 from finetune_trainer.contract import FailureClass, Step
+from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
+from finetune_trainer.pod.errors import ModelError
+from finetune_trainer.pod.events import EventLog, Value
+from finetune_trainer.pod.signals import StopFlag
 from tests.process.conftest import Run
 
 SECTIONS: dict[str, Any] = {
@@ -83,24 +88,72 @@ def test_without_the_prepare_step_nothing_is_trained(new_run: Callable[..., Run]
     assert attempt.message().reason == "NotPrepared"
 
 
-def test_an_artifact_that_answers_otherwise_than_the_trained_model_is_refused(new_run: Callable[..., Run], tiny_base: Path) -> None:
-    """The base model changes under the run: every file of the artifact is whole, and the model is another one."""
-    base = tiny_base.with_name("changing-base")
-    shutil.copytree(tiny_base, base)
-    short = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 4}}
-    run = new_run("changed", base_model={"uri": "pvc://models/tiny", "path": str(base)}, **short)
-    attempt = run.start()
-    attempt.wait_for("artifact_assembled")
-    attempt.signal(signal.SIGKILL)
-    assert attempt.wait() == -signal.SIGKILL
+@pytest.fixture
+def own_base(tiny_base: Path, tmp_path: Path) -> Path:
+    """A base model that a test may change."""
+    return Path(shutil.copytree(tiny_base, tmp_path / "changing-base"))
+
+
+def change(base: Path) -> None:
+    """Other weights in files of the same names and sizes."""
     weights = base / "model.safetensors"
     save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+
+
+SHORT = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 4}}
+
+
+def test_a_base_model_that_changed_since_the_prepare_step_is_not_trained_on(new_run: Callable[..., Run], own_base: Path) -> None:
+    run = new_run("waited", base_model={"uri": "pvc://models/tiny", "path": str(own_base)}, **SHORT)
+    change(own_base)
+    attempt = run.start()
+    assert attempt.wait() == 66, attempt.errors()
+    message = attempt.message()
+    assert (message.outcome, message.reason) == (FailureClass.MODEL, "BaseModelChanged")
+    assert message.message.startswith("baseModel: ")
+    assert "spec.rerun" in message.hint
+    assert not attempt.events("training")
+
+
+def test_a_run_does_not_go_on_with_another_base_model(new_run: Callable[..., Run], own_base: Path) -> None:
+    long = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 5000}}
+    run = new_run("resumed", base_model={"uri": "pvc://models/tiny", "path": str(own_base)}, **long)
+    attempt = run.start()
+    attempt.wait_for("progress")
+    attempt.signal(signal.SIGTERM)
+    assert attempt.wait() == 75
+    (own_base / "tokenizer_config.json").unlink()
     following = run.start()
     assert following.wait() == 66, following.errors()
-    message = following.message()
-    assert (message.outcome, message.reason) == (FailureClass.MODEL, "ReloadDiffers")
-    assert "a logit differs by" in message.message
+    assert following.message().reason == "BaseModelChanged"
     assert not following.events("training")
+
+
+class ChangesTheBase(EventLog):
+    """Changes the base model after it was verified and trained on, right before the artifact is loaded again."""
+
+    def __init__(self, descriptor: int, base: Path) -> None:
+        super().__init__(1, descriptor)
+        self._base = base
+
+    def emit(self, event: str, **fields: Value) -> None:
+        super().emit(event, **fields)
+        if event == "artifact_assembled":
+            change(self._base)
+
+
+def test_an_artifact_that_answers_otherwise_than_the_trained_model_is_refused(
+    new_run: Callable[..., Run], own_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base model changes under the run: every file of the artifact is whole, and the model is another one."""
+    monkeypatch.setenv("FINETUNE_PROGRESS_PORT", "0")
+    run = new_run("changed", base_model={"uri": "pvc://models/tiny", "path": str(own_base)}, **SHORT)
+    with (tmp_path / "events").open("wb") as file:
+        events = ChangesTheBase(file.fileno(), own_base)
+        context = StepContext(run.spec, run.workspace, 1, StepOptions(), events, StopFlag(), Evidence(), tmp_path / "run.json")
+        with pytest.raises(ModelError, match="a logit differs by") as refused:
+            execute(context)
+    assert refused.value.reason == "ReloadDiffers"
     assert not run.workspace.result(Step.TRAIN).exists()
 
 

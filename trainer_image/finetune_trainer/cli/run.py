@@ -21,6 +21,7 @@ from finetune_trainer.contract import (
     TrainSummary,
     Verdict,
 )
+from finetune_trainer.pod.basefiles import verify_base_model
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import verified_data
 from finetune_trainer.pod.errors import DataError, Stopped
@@ -56,6 +57,9 @@ def execute(context: StepContext) -> StepResult | None:
     prepared = _prepared(context)
     data = verified_data(context.workspace)
     context.events.emit("data_verified", digest=data.content_digest())
+    if process.first:  # one reader is enough: the others wait for the first one before they train
+        verify_base_model(context.workspace.base_model(context.spec), prepared.base_digest)
+        context.events.emit("base_model_verified", digest=prepared.base_digest)
     checkpoints = CheckpointFolder(
         context.workspace.checkpoints,
         fingerprint(

@@ -12,9 +12,9 @@ import yaml
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from finetune_trainer.contract import RunSpec, canonical_json, digest_of
+from finetune_trainer.contract import RunSpec
+from finetune_trainer.pod.basefiles import file_set_digest
 from finetune_trainer.pod.errors import ModelError
-from finetune_trainer.pod.sealing import file_digest
 from finetune_trainer.pod.weights import read_headers, weight_files
 
 _LICENCE_WORDS = {"Apache License": "Apache-2.0", "MIT License": "MIT", "GNU GENERAL PUBLIC LICENSE": "GPL", "LLAMA": "Llama"}
@@ -60,12 +60,6 @@ def check_base_model(spec: RunSpec, folder: Path) -> BaseModel:
         positions=_integer(text_config, "max_position_embeddings"),
         vocabulary=_integer(text_config, "vocab_size"),
     )
-
-
-def file_set_digest(folder: Path) -> str:
-    """Digest of names and contents of all files below ``folder`` that are not hidden."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder)]
-    return digest_of(canonical_json({str(path.relative_to(folder)): file_digest(path) for path in files}).encode())
 
 
 def read_licence(folder: Path) -> str | None:
@@ -150,10 +144,6 @@ def _json(path: Path) -> dict[str, Any] | None:
 def _integer(config: Any, name: str) -> int | None:
     value = config.get(name) if isinstance(config, dict) else None
     return value if isinstance(value, int) and value > 0 else None
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _error(reason: str, message: str, hint: str) -> ModelError:
