@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 
 from finetune_trainer.contract import RunSpec
-from finetune_trainer.pod.errors import ConfigurationError, DivergedError, Stopped
+from finetune_trainer.pod.errors import ConfigurationError, DivergedError, Stopped, StorageError
 from finetune_trainer.pod.workspace import Workspace
 from finetune_trainer.stages.model import load_for_training
-from finetune_trainer.stages.totals import read_totals
+from finetune_trainer.stages.totals import Totals, read_totals
 from finetune_trainer.stages.training import train
 
 LORA = {"type": "LoRA", "lora": {"rank": 4, "alpha": 8, "dropout": "0.1"}}
@@ -88,6 +89,33 @@ def test_early_stopping_ends_with_the_best_weights(run_spec: Callable[..., RunSp
     assert totals.best_loss == min(recorder.looks)
     best = made.checkpoints.root / f"best-{totals.best_step}"
     assert weights(made.checkpoints.trained().path) == weights(best)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda best: (best / "MANIFEST.json").unlink(), "was not written to its end"),
+        (lambda best: os.truncate(best / "adapter_model.safetensors", 1000), "adapter_model.safetensors has 1000 bytes instead of"),
+        (shutil.rmtree, "was not written to its end"),
+    ],
+    ids=["unfinished", "cut", "gone"],
+)
+def test_a_damaged_best_model_is_not_published(
+    damage: Callable[[Path], object], reason: str, run_spec: Callable[..., RunSpec], training: Callable[..., Any], recorder: Any
+) -> None:
+    hot = {**TRAINING, "maxSteps": 60, "learningRate": "0.3", "evaluateEverySteps": 2, "earlyStoppingPatience": 1}
+    made = training(run_spec(tuner=LORA, training=hot))
+
+    def looked(totals: Totals) -> None:
+        if totals.looks_without_gain:
+            damage(made.checkpoints.root / f"best-{totals.best_step}")
+
+    recorder.looked = looked
+    with pytest.raises(StorageError, match=reason) as ended:
+        train(made, None)
+    assert ended.value.reason == "BestModelDamaged"
+    assert "spec.rerun" in ended.value.hint
+    assert made.checkpoints.trained() is None
 
 
 @pytest.mark.parametrize(("held_out", "evidence"), [(True, "the loss on the held-out rows is nan"), (False, "its weights are not finite")])

@@ -80,7 +80,7 @@ class CheckpointFolder:
         write_sealed(draft / MANIFEST, manifest)
         target = self._root / name
         if target.exists():
-            shutil.rmtree(target)
+            _remove(target)
         draft.replace(target)
         sync_folder(self._root)
         return Checkpoint(target, step, digest_of(manifest.encode()))
@@ -103,7 +103,9 @@ class CheckpointFolder:
             files, step, fingerprint = manifest["files"], int(manifest["step"]), dict(manifest["fingerprint"])
         except FileNotFoundError:
             return f"no {MANIFEST}: it was not written to its end"
-        except (ValueError, KeyError, TypeError):
+        except NotADirectoryError:
+            return "it is no folder"
+        except (IsADirectoryError, ValueError, KeyError, TypeError):
             return f"{MANIFEST} is unreadable"
         return _foreign(fingerprint, self._fingerprint) or _torn(path, files, content) or Checkpoint(path, step, digest_of(text.encode()))
 
@@ -118,12 +120,12 @@ class CheckpointFolder:
         kept = usable[: self._keep]
         for _, path in self._steps():
             if path not in kept:
-                shutil.rmtree(path)
+                _remove(path)
         wanted = {best, *(best_of(path) for path in kept)}
         for path in self._root.iterdir():
             match = _BEST_NAME.match(path.name)
             if (match and int(match[1]) not in wanted) or path.name.endswith(".draft"):
-                shutil.rmtree(path)
+                _remove(path)
 
     def _steps(self) -> list[tuple[int, Path]]:
         if not self._root.is_dir():
@@ -153,6 +155,13 @@ def _torn(folder: Path, files: Mapping[str, Any], content: bool) -> str | None:
         if content and file_digest(path) != expected["sha256"]:
             return f"{name} has other content than its manifest says"
     return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import distributed
 from transformers import set_seed
 
 from finetune_trainer.contract import RunSpec
-from finetune_trainer.pod.errors import OutOfMemoryError, Stopped
+from finetune_trainer.pod.errors import OutOfMemoryError, Stopped, StorageError
 from finetune_trainer.pod.termination import step_error
 from finetune_trainer.pod.workspace import Workspace
 from finetune_trainer.stages.arguments import training_arguments
@@ -57,8 +57,8 @@ class Training:
 def train(training: Training, resume: Checkpoint | None) -> None:
     """Train to the end and seal the result as ``checkpoints.trained()``.
 
-    Raises ``Stopped`` with a sealed checkpoint, ``DivergedError``, ``OutOfMemoryError`` with what would fit; ``ConfigurationError``,
-    ``DataError`` and ``ModelError`` before the first step.
+    Raises ``Stopped`` with a sealed checkpoint, ``DivergedError``, ``OutOfMemoryError`` with what would fit, ``StorageError``;
+    ``ConfigurationError``, ``DataError`` and ``ModelError`` before the first step.
     """
     spec, device = training.spec, device_of(training.spec)
     rows = load_rows(training.workspace.train_rows)
@@ -148,18 +148,31 @@ def _finish(training: Training, trainer: SealingTrainer, watch: Watch) -> None:
     """Seal the weights that count, with what they answer: the best ones where early stopping chose, else the last ones.
 
     Raises ``DivergedError`` for weights that are no numbers: the last step may have made them so, and no loss was taken after it.
+    ``StorageError`` when the best ones are not what was sealed.
     """
     folder = training.checkpoints
     draft = folder.begin(TRAINED)
     best = watch.totals.best_step
     if watch.patience is not None and best is not None and best != watch.totals.step:
-        trainer.load_weights(folder.root / f"best-{best}")
+        trainer.load_weights(_best_model(folder, best).path)
     if not trainer.learned_finite_weights():
         raise diverged(watch.totals.step, "its weights are not finite any more")
     trainer.write_weights(draft)
     take_probe(trainer.bare_model(), trainer.processing_class).write(draft)
     watch.totals.write(draft)
     training.listener.sealed(folder.seal(draft, TRAINED, watch.totals.step))
+
+
+def _best_model(folder: CheckpointFolder, step: int) -> Checkpoint:
+    """The weights of the best look, verified. Raises ``StorageError``."""
+    found = folder.verify(folder.root / f"best-{step}")
+    if isinstance(found, Checkpoint):
+        return found
+    raise StorageError(
+        "BestModelDamaged",
+        f"the weights of step {step}, the best on the held-out rows, cannot be used: best-{step}: {found}",
+        "Look at the work folder's volume, then set spec.rerun to a new value: training starts again from the base model.",
+    )
 
 
 def _sealed(training: Training, checkpoint: Checkpoint, best: int | None) -> None:

@@ -1,6 +1,7 @@
 """Which checkpoints count."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,13 @@ def test_nothing_is_found_in_a_folder_that_does_not_exist(folder: CheckpointFold
         (lambda path: (path / MANIFEST).unlink(), "no MANIFEST.json"),
         (lambda path: (path / MANIFEST).write_text("{"), "MANIFEST.json is unreadable"),
         (lambda path: (path / MANIFEST).write_text("[]"), "MANIFEST.json is unreadable"),
+        (lambda path: ((path / MANIFEST).unlink(), (path / MANIFEST).mkdir()), "MANIFEST.json is unreadable"),
+        (lambda path: (shutil.rmtree(path), path.write_text("")), "it is no folder"),
         (lambda path: (path / "weights").unlink(), "weights is missing"),
         (lambda path: (path / "weights").write_bytes(b"short"), "weights has 5 bytes instead of 100"),
         (lambda path: (path / "weights").write_bytes(b"x" * 100), "weights has other content"),
     ],
-    ids=["unfinished", "torn manifest", "other json", "file gone", "file cut", "file changed"],
+    ids=["unfinished", "torn manifest", "other json", "manifest a folder", "plain file", "file gone", "file cut", "file changed"],
 )
 def test_a_damaged_one_is_skipped_with_the_reason(damage: object, reason: str, folder: CheckpointFolder) -> None:
     good = sealed(folder, 3)
@@ -87,6 +90,16 @@ def test_rotation_never_deletes_the_only_one_that_is_whole(folder: CheckpointFol
         (sealed(folder, step).path / MANIFEST).unlink()
     folder.prune(best_of, None)
     assert folder.newest().newest == good
+
+
+def test_rotation_removes_plain_files_with_a_name_of_ours(folder: CheckpointFolder) -> None:
+    good = sealed(folder, 1)
+    for name in ("checkpoint-2", "best-2", ".checkpoint-3.draft"):
+        (folder.root / name).write_text("not ours")
+    folder.prune(best_of, None)
+    assert [path.name for path in folder.root.iterdir()] == [good.path.name]
+    (folder.root / "checkpoint-4").write_text("not ours")
+    assert sealed(folder, 4) == folder.newest().newest
 
 
 def test_the_best_models_that_checkpoints_refer_to_stay(folder: CheckpointFolder) -> None:
