@@ -179,6 +179,14 @@ def test_a_stop_before_anything_is_sealed_ends_at_once(number: int, trainer: Tra
     assert (word.outcome, word.step, word.run_key) == (FailureClass.STOPPED, "prepare", "b" * 64)
 
 
+def test_ranks_share_the_threads_of_the_container(trainer: Trainer, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_PROCESSES", str(len(os.sched_getaffinity(0))))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    done = trainer.step("run", spec)
+    told = [event["threads"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "environment"]
+    assert set(told) == {1}  # the launcher's, and what the first rank got
+
+
 def test_standard_output_carries_events_only(trainer: Trainer, spec: RunSpec) -> None:
     done = trainer.step("prepare", spec)
     events = [json.loads(line) for line in done.stdout.splitlines()]

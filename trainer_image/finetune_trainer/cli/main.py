@@ -22,6 +22,7 @@ from finetune_trainer.pod.allocator import return_freed_blocks
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
 from finetune_trainer.pod.events import EventLog, keep_stdout_for_events
+from finetune_trainer.pod.launcher import processes_of
 from finetune_trainer.pod.leftovers import remove_spent_folders
 from finetune_trainer.pod.sealing import sealed_result
 from finetune_trainer.pod.signals import StopFlag
@@ -143,7 +144,8 @@ def _answer(invocation: Invocation, context: StepContext) -> StepResult | None:
         remove_spent_folders(context.workspace, step)
         return result
     fetches = invocation.command == "prepare" and context.spec.base_model.path is None
-    threads = set_library_environment(online=fetches)
+    processes = processes_of(context.spec) if invocation.command == "run" else 1
+    threads = set_library_environment(online=fetches, processes=processes)
     context.events.emit("environment", threads=threads)
     if invocation.command in ("run", "evaluate") and context.spec.resources.gpus == 0:
         return_freed_blocks(sum(file.stat().st_size for file in context.workspace.base_model(context.spec).glob("*.safetensors")))

@@ -62,6 +62,18 @@ def test_threads_follow_the_limit_unless_a_person_set_them(tmp_path: Path) -> No
     assert chosen["HF_HUB_OFFLINE"] == "0"
 
 
+@pytest.mark.parametrize(("cpus", "processes", "threads"), [(8, 1, 8), (8, 2, 4), (7, 2, 3), (2, 4, 1)])
+def test_the_processes_of_a_step_share_its_threads(cpus: int, processes: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune_trainer.pod.threads.cpu_count", lambda _: cpus)
+    environment: dict[str, str] = {}
+    assert set_library_environment(online=False, environ=environment, processes=processes) == threads
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+    assert [environment[name] for name in names] == [str(threads)] * 3
+    chosen = {"OMP_NUM_THREADS": "6", "RAYON_NUM_THREADS": "2"}
+    assert set_library_environment(online=False, environ=chosen, processes=processes) == 6
+    assert (chosen["MKL_NUM_THREADS"], chosen["RAYON_NUM_THREADS"]) == ("6", "2")
+
+
 def test_threads_sleep_while_they_wait_unless_a_person_wants_them_to_spin(tmp_path: Path) -> None:
     environment: dict[str, str] = {}
     set_library_environment(online=False, environ=environment, cgroup=tmp_path)
