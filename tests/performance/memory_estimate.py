@@ -53,6 +53,7 @@ class Case:
     rank: int = 16
     dropout: str = "0"
     padded: bool = False
+    """Rows of different lengths, as supervised tuning has them; else equal ones, as packed raw text has them."""
 
     @property
     def name(self) -> str:
@@ -98,7 +99,13 @@ def run_spec(case: Case, base: Path) -> Any:
                 "type": case.tuner,
                 **({} if case.tuner == "Full" else {"lora": {"rank": case.rank, "alpha": 2 * case.rank, "dropout": case.dropout}}),
             },
-            "training": {"gradient_checkpointing": case.checkpointing, "batch_size": case.rows, "micro_batch_size": case.rows},
+            "stage": "SFT" if case.padded else "ContinuedPretraining",
+            "training": {
+                "gradient_checkpointing": case.checkpointing,
+                "batch_size": case.rows,
+                "micro_batch_size": case.rows,
+                "packing": not case.padded,
+            },
             "artifact": {"uri": "pvc://adapters/none", "path": "/nonexistent"},
         }
     )
@@ -189,14 +196,13 @@ def anonymous_memory() -> int:
 
 
 def predict(case: Case, base: Path) -> int:
-    from finetune_trainer.contract import Lora, TunerType
-    from finetune_trainer.estimate.memory import Method, Workload, peak_memory
+    """As the prepare step tells it: through the same mapping from run spec and row lengths, so that what is calibrated is what is told."""
+    from finetune_trainer.estimate.plan import Lengths, plan_run
     from finetune_trainer.estimate.shape import read_shape
 
-    method = Method(TunerType(case.tuner), Lora(rank=case.rank, dropout=case.dropout))
-    return peak_memory(
-        read_shape(base), method, Workload(case.rows, case.length, case.checkpointing, padded=case.padded, maps_weights=True)
-    ).total
+    plan = plan_run(run_spec(case, base), read_shape(base), Lengths(case.length, case.length), steps=1, threads=1)
+    assert plan.micro_batch_size == case.rows
+    return plan.peak.total
 
 
 def measured_in_a_fresh_process(case: Case, base: Path) -> dict[str, int]:
