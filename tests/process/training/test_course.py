@@ -1,6 +1,7 @@
 """The course of a training in one process: resuming, looking at held-out rows, stopping early, recomputing, packing."""
 
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from finetune_trainer.contract import RunSpec
+from finetune_trainer.contract import Lora, RunSpec
 from finetune_trainer.pod.errors import ConfigurationError, DivergedError, Stopped, StorageError
+from finetune_trainer.pod.resolved import RESOLVED_FILE, read_resolved
 from finetune_trainer.pod.workspace import Workspace
 from finetune_trainer.stages.model import load_for_training
 from finetune_trainer.stages.totals import Totals, read_totals
@@ -78,6 +80,28 @@ def test_a_stop_while_looking_at_held_out_rows_looks_again_after_the_resume(
     assert (len(recorder.losses), recorder.looks) == (3, [])
     train(made, made.checkpoints.newest().newest)
     assert len(recorder.looks) == 4
+
+
+def test_what_was_trained_with_is_sealed_beside_the_weights(
+    run_spec: Callable[..., RunSpec], training: Callable[..., Any], recorder: Any
+) -> None:
+    silent = {"maxSteps": None, "epochs": "0.5", "batchSize": 8, "microBatchSize": 2, "extraArguments": {"adam_beta2": 0.98}}
+    made = training(run_spec(tuner={"type": "LoRA", "lora": None}, training=silent))
+    train(made, None)
+    trained = made.checkpoints.trained()
+    assert trained is not None
+    resolved = read_resolved(trained.path)
+    assert resolved is not None
+    found = resolved.training
+    assert (found.learning_rate, found.scheduler, found.warmup_steps, found.adam_beta2) == ("0.0002", "cosine", 1, "0.98")
+    assert (found.total_steps, found.steps_per_epoch, found.epochs) == (3, 6, "0.5")
+    assert (found.batch_size, found.micro_batch_size, found.accumulation, found.processes) == (8, 2, 4, 1)
+    assert (found.device, found.precision, found.optimizer) == ("cpu", "FP32", "adamw_torch")
+    assert (resolved.tuner.lora, resolved.tuner.quantization) == (Lora(), None)
+    assert resolved.fingerprint == made.checkpoints.fingerprint
+    assert resolved.versions["torch"] in resolved.fingerprint["versions"]
+    assert resolved.spec == made.spec
+    assert RESOLVED_FILE in json.loads((trained.path / "MANIFEST.json").read_text())["files"]
 
 
 def test_early_stopping_ends_with_the_best_weights(run_spec: Callable[..., RunSpec], training: Callable[..., Any], recorder: Any) -> None:

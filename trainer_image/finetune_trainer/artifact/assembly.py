@@ -21,6 +21,7 @@ from finetune_trainer.artifact.contents import (
 )
 from finetune_trainer.artifact.facts import artifact_facts
 from finetune_trainer.contract import Digest, RunSpec
+from finetune_trainer.pod.resolved import RESOLVED_FILE
 from finetune_trainer.pod.sealing import sync_folder, write_sealed
 from finetune_trainer.pod.workspace import Workspace
 
@@ -39,7 +40,8 @@ _PACKAGES = ("finetune-operator", "torch", "transformers", "trl", "peft", "accel
 def assemble(workspace: Workspace, spec: RunSpec, *, saved: Path, tokenizer: "PreTrainedTokenizerBase", base_digest: Digest) -> Artifact:
     """Build ``workspace.out`` from the folder where ``save_pretrained`` wrote the adapter or the model.
 
-    A fresh folder takes the place of ``out`` in one rename. The data report and the library versions go to ``workspace.out_meta``.
+    A fresh folder takes the place of ``out`` in one rename. Data report, resolved settings and library versions go to
+    ``workspace.out_meta``.
     Raises ``ModelError`` for pickles, damaged weights or a path of this pod; ``OSError`` when the volume refuses.
     """
     refuse_pickles(saved)
@@ -58,7 +60,7 @@ def assemble(workspace: Workspace, spec: RunSpec, *, saved: Path, tokenizer: "Pr
     write_sealed(fresh / CONTRACT_FILE, _pretty(json.loads(facts.to_json())))
     refuse_container_paths(fresh, also=base)
     _replace(workspace.out, fresh)
-    _describe(workspace)
+    _describe(workspace, saved)
     return inspect(workspace.out)
 
 
@@ -84,8 +86,10 @@ def _take_configs(saved: Path, fresh: Path, spec: RunSpec, *, adapter: bool) -> 
         write_sealed(fresh / name, _pretty(config))
 
 
-def _describe(workspace: Workspace) -> None:
-    """Keep what later steps cannot see any more: the data report, and the versions that trained."""
+def _describe(workspace: Workspace, saved: Path) -> None:
+    """Keep what later steps cannot see any more: the data report, what it was trained with, and the versions that trained."""
+    if (saved / RESOLVED_FILE).exists():
+        write_sealed(workspace.out_meta / RESOLVED_FILE, _pretty(json.loads((saved / RESOLVED_FILE).read_text(encoding="utf-8"))))
     if workspace.data_report.exists():
         write_sealed(workspace.out_meta / DATA_REPORT, workspace.data_report.read_text(encoding="utf-8"))
     write_sealed(workspace.out_meta / VERSIONS, _pretty(_versions()))

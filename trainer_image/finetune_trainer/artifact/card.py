@@ -4,7 +4,8 @@ import json
 import textwrap
 
 from finetune_trainer.artifact.contents import Artifact
-from finetune_trainer.contract import EvaluationSummary, Metric, PrepareSummary, RunSpec, TrainSummary, TunerType
+from finetune_trainer.contract import EvaluationSummary, Metric, PrepareSummary, RunSpec, TrainSummary, Tuner, TunerType
+from finetune_trainer.pod.resolved import ResolvedRun, ResolvedTraining
 
 _LOAD_ADAPTER = """
     from peft import PeftModel
@@ -22,20 +23,29 @@ _LOAD_MODEL = """
 """
 _BESIDE = (
     "Beside this card: `evaluation.json` and `evaluation-items.jsonl` (every statistic and what it was computed from), "
-    "`data-report.json`, `run.json` (the whole specification), `record.json` (digests, versions, origin), `logit-probe.json` (what the "
+    "`data-report.json`, `run.json` (the specification), `resolved.json` (what it was trained "
+    "with, every default filled in), `record.json` (digests, versions, origin), `logit-probe.json` (what the "
     "trained model answered to fixed tokens: what you load must answer the same). "
     "`examples.json`, where present, holds five held-out items with the answers of both models."
 )
 
 
-def model_card(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, train: TrainSummary, *, promotable: bool) -> str:
+def model_card(
+    spec: RunSpec,
+    artifact: Artifact,
+    prepared: PrepareSummary | None,
+    train: TrainSummary,
+    resolved: ResolvedRun | None,
+    *,
+    promotable: bool,
+) -> str:
     """The card as Markdown; it holds no text of any row."""
     names = {file.name for file in artifact.files}
     adapter = "adapter_config.json" in names
     sections = [
         _front_matter(spec, prepared, adapter=adapter),
         _title(spec, adapter=adapter),
-        _facts(spec, artifact, prepared, train),
+        _facts(spec, artifact, prepared, train, resolved),
         _evaluation(train.evaluation, promotable=promotable),
         "## Use\n\n```python\n" + textwrap.dedent(_LOAD_ADAPTER if adapter else _LOAD_MODEL).strip() + "\n```",
         "Serve it behind the tokenizer, chat template and stop tokens whose hashes `finetune.json` holds; with others it answers worse.",
@@ -61,13 +71,14 @@ def _title(spec: RunSpec, *, adapter: bool) -> str:
     return f"# {spec.run.job_name}: a {spec.tuner.type.value} {kind}\n\nRun {spec.run.number} of `{job}`."
 
 
-def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, train: TrainSummary) -> str:
+def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, train: TrainSummary, resolved: ResolvedRun | None) -> str:
     rows = [
         ("Artifact", f"`{artifact.digest}`, {artifact.bytes:,} bytes"),
         ("Base model", f"`{spec.base_model.uri}`"),
         ("Stage", spec.stage.value),
-        ("Tuner", _tuner(spec)),
+        ("Tuner", _tuner(resolved.tuner if resolved else spec.tuner)),
         ("Training", f"{train.steps:,} steps, {train.epoch} epochs, {train.tokens:,} tokens, last loss {train.loss}, {train.seconds:,} s"),
+        *([("Settings", _settings(resolved.training))] if resolved else []),
         ("Dataset", f"`{spec.dataset.uri}`"),
     ]
     if train.reload_difference is not None:
@@ -86,11 +97,20 @@ def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, t
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _tuner(spec: RunSpec) -> str:
-    lora = spec.tuner.lora
-    if spec.tuner.type is TunerType.FULL or lora is None:
-        return spec.tuner.type.value
-    return f"{spec.tuner.type.value}, rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout}"
+def _tuner(tuner: Tuner) -> str:
+    lora = tuner.lora
+    if tuner.type is TunerType.FULL or lora is None:
+        return tuner.type.value
+    return f"{tuner.type.value}, rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout}"
+
+
+def _settings(training: ResolvedTraining) -> str:
+    batch = f"{training.batch_size} = {training.micro_batch_size} * {training.accumulation} * {training.processes}"
+    return (
+        f"learning rate {training.learning_rate}, {training.scheduler} after {training.warmup_steps:,} steps of warm-up, "
+        f"{training.total_steps:,} steps planned; batch {batch} (at once * accumulated * processes); {training.optimizer}, "
+        f"{training.precision.value} on {training.device}, seed {training.seed}"
+    )
 
 
 def _evaluation(evaluation: EvaluationSummary, *, promotable: bool) -> str:

@@ -15,6 +15,7 @@ from finetune_trainer.artifact.contents import PICKLE_SUFFIXES, Artifact, inspec
 from finetune_trainer.artifact.record import RECORD_FILE, Record, read_record
 from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, TrainSummary, Verdict
 from finetune_trainer.pod.errors import StorageError
+from finetune_trainer.pod.resolved import read_resolved
 from finetune_trainer.pod.sealing import sealed_result, sync_folder, write_sealed
 from finetune_trainer.pod.workspace import Workspace
 
@@ -134,7 +135,7 @@ def _write_meta(meta: Path, workspace: Workspace, spec: RunSpec, artifact: Artif
         if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in PICKLE_SUFFIXES:
             _copy(path, fresh / path.name)
     write_sealed(fresh / RUN_FILE, json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    write_sealed(fresh / CARD_FILE, model_card(spec, artifact, prepared, train, promotable=promotable))
+    write_sealed(fresh / CARD_FILE, model_card(spec, artifact, prepared, train, read_resolved(fresh), promotable=promotable))
     write_sealed(fresh / PROMOTABLE_FILE, f"{str(promotable).lower()}\n")
     record = Record.of(spec, artifact, prepared, train, fresh, promotable=promotable)
     write_sealed(fresh / RECORD_FILE, json.dumps(json.loads(record.to_json()), indent=2, sort_keys=True, ensure_ascii=False) + "\n")

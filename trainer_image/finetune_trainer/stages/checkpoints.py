@@ -59,6 +59,11 @@ class CheckpointFolder:
     def root(self) -> Path:
         return self._root
 
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What a checkpoint must share with this run."""
+        return self._fingerprint
+
     def draft(self, name: str) -> Path:
         """Where the checkpoint ``name`` is written before it is sealed."""
         return self._root / f".{name}.draft"

@@ -25,10 +25,15 @@ def fingerprint(spec: RunSpec, *, data_digest: str, base_digest: str, device: De
         "settings": digest_of(canonical_json(settings).encode()),
         "data": data_digest,
         "base": base_digest,
-        "versions": " ".join(f"{name}={_version(name)}" for name in _PACKAGES),
+        "versions": " ".join(f"{name}={number}" for name, number in versions().items()),
         "device": device,
         "processes": str(processes),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of every package that has a say in the weights."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(package: str) -> str:

@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from finetune_trainer.contract import RunSpec
 from finetune_trainer.pod.errors import OutOfMemoryError, Stopped, StorageError
+from finetune_trainer.pod.resolved import ResolvedRun
 from finetune_trainer.pod.termination import step_error
 from finetune_trainer.pod.workspace import Workspace
 from finetune_trainer.stages.arguments import training_arguments
@@ -20,6 +21,7 @@ from finetune_trainer.stages.defaults import Device, device_of
 from finetune_trainer.stages.model import load_for_training, load_tokenizer, resolve_precision
 from finetune_trainer.stages.probe import take_probe
 from finetune_trainer.stages.processes import Process, check_world
+from finetune_trainer.stages.resolution import resolve
 from finetune_trainer.stages.rows import load_rows
 from finetune_trainer.stages.schedule import Schedule, plan_schedule
 from finetune_trainer.stages.stage import StageMethod
@@ -145,7 +147,7 @@ def _take_steps(training: Training, trainer: SealingTrainer, watch: Watch, resum
 
 
 def _finish(training: Training, trainer: SealingTrainer, watch: Watch) -> None:
-    """Seal the weights that count, with what they answer: the best ones where early stopping chose, else the last ones.
+    """Seal the weights that count, the best ones where early stopping chose, else the last ones; with what they answer and came from.
 
     Raises ``DivergedError`` for weights that are no numbers: the last step may have made them so, and no loss was taken after it.
     ``StorageError`` when the best ones are not what was sealed.
@@ -160,7 +162,14 @@ def _finish(training: Training, trainer: SealingTrainer, watch: Watch) -> None:
     trainer.write_weights(draft)
     take_probe(trainer.bare_model(), trainer.processing_class).write(draft)
     watch.totals.write(draft)
+    _resolved(training, trainer, watch.schedule).write(draft)
     training.listener.sealed(folder.seal(draft, TRAINED, watch.totals.step))
+
+
+def _resolved(training: Training, trainer: SealingTrainer, schedule: Schedule) -> ResolvedRun:
+    spec, device = training.spec, device_of(training.spec)
+    precision = resolve_precision(spec, device)
+    return resolve(spec, schedule, trainer.args, fingerprint=training.checkpoints.fingerprint, device=device, precision=precision)
 
 
 def _best_model(folder: CheckpointFolder, step: int) -> Checkpoint:

@@ -16,6 +16,7 @@ from finetune_trainer.contract import (
     DataSummary,
     Estimate,
     EvaluationSummary,
+    Precision,
     PrepareSummary,
     RunSpec,
     Step,
@@ -23,6 +24,7 @@ from finetune_trainer.contract import (
     TrainSummary,
     Verdict,
 )
+from finetune_trainer.pod.resolved import ResolvedRun, ResolvedTraining
 from finetune_trainer.pod.sealing import seal_result
 from finetune_trainer.pod.workspace import Workspace
 
@@ -81,6 +83,7 @@ def trained(workspace: Workspace, run_spec: Callable[..., RunSpec], saved_adapte
 
     def make(verdict: Verdict = Verdict.PASS, **sections: Any) -> Trained:
         spec = run_spec(**sections)
+        resolved_run(spec).write(saved_adapter)
         artifact = assemble(workspace, spec, saved=saved_adapter, tokenizer=tokenizer, base_digest=BASE_DIGEST)
         (workspace.out_meta / "evaluation-items.jsonl").write_text('{"row":1,"base":{},"tuned":{}}\n')
         data = DataSummary(
@@ -95,6 +98,32 @@ def trained(workspace: Workspace, run_spec: Callable[..., RunSpec], saved_adapte
         return Trained(workspace, spec, artifact, Path(spec.artifact.path))
 
     return make
+
+
+def resolved_run(spec: RunSpec) -> ResolvedRun:
+    """What the train step seals beside the weights."""
+    training = ResolvedTraining(
+        learning_rate="0.0002",
+        scheduler="cosine",
+        warmup_steps=1,
+        total_steps=4,
+        steps_per_epoch=8,
+        epochs="0.5",
+        batch_size=4,
+        micro_batch_size=2,
+        accumulation=2,
+        processes=1,
+        device="cpu",
+        precision=Precision.FP32,
+        optimizer="adamw_torch",
+        adam_beta1="0.9",
+        adam_beta2="0.999",
+        adam_epsilon="1e-08",
+        weight_decay="0",
+        max_gradient_norm="1",
+        seed=42,
+    )
+    return ResolvedRun(training=training, tuner=spec.tuner, fingerprint={"data": "d"}, versions={"torch": "1"}, spec=spec)
 
 
 def seal_train(workspace: Workspace, spec: RunSpec, digest: str, verdict: Verdict) -> None:

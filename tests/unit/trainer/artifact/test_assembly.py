@@ -13,8 +13,9 @@ from finetune_trainer.artifact import Artifact, assemble, inspect
 from finetune_trainer.artifact.contents import PICKLE_SUFFIXES
 from finetune_trainer.contract import RunSpec
 from finetune_trainer.pod.errors import ModelError
+from finetune_trainer.pod.resolved import read_resolved
 from finetune_trainer.pod.workspace import Workspace
-from tests.unit.trainer.artifact.conftest import BASE_DIGEST, copy_folder
+from tests.unit.trainer.artifact.conftest import BASE_DIGEST, copy_folder, resolved_run
 
 SpecMaker = Callable[..., RunSpec]
 
@@ -159,6 +160,15 @@ def test_data_report_and_versions_stay_beside_the_artifact(
     build(workspace, spec, saved_adapter, tokenizer)
     assert json.loads((workspace.out_meta / "data-report.json").read_text()) == {"rows": 40}
     assert {"torch", "transformers", "peft"} <= set(json.loads((workspace.out_meta / "versions.json").read_text()))
+
+
+def test_what_it_was_trained_with_has_no_say_in_the_digest(
+    workspace: Workspace, spec: RunSpec, saved_adapter: Path, tokenizer: Any
+) -> None:
+    silent = build(workspace, spec, saved_adapter, tokenizer)
+    resolved_run(spec).write(saved_adapter)
+    assert build(workspace, spec, saved_adapter, tokenizer) == silent
+    assert read_resolved(workspace.out_meta) == resolved_run(spec)
 
 
 def test_a_full_model_keeps_its_config_and_loses_its_path(

@@ -13,9 +13,10 @@ from finetune_trainer.cli.publish import execute
 from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, Verdict
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.errors import ModelError, StorageError
+from finetune_trainer.pod.resolved import read_resolved
 from finetune_trainer.pod.sealing import sealed_result
 from finetune_trainer.pod.termination import step_error
-from tests.unit.trainer.artifact.conftest import Trained, seal_train
+from tests.unit.trainer.artifact.conftest import Trained, resolved_run, seal_train
 
 MakeTrained = Callable[..., Trained]
 
@@ -38,6 +39,7 @@ def test_the_artifact_lies_under_its_digest_and_what_describes_it_beside(trained
         "evaluation-items.jsonl",
         "promotable",
         "record.json",
+        "resolved.json",
         "run.json",
         "versions.json",
     ]
@@ -178,6 +180,17 @@ def test_the_card_says_how_close_the_artifact_came_to_the_trained_model(trained:
     run(it)
     card = (it.destination / f"{it.artifact.hex}.meta" / "README.md").read_text()
     assert "| Loaded again | largest difference of a logit from the trained model: 2.5e-07 |" in card
+
+
+def test_what_it_was_trained_with_is_published_beside_it_and_told_in_the_card(trained: MakeTrained) -> None:
+    it = trained()
+    run(it)
+    meta = it.destination / f"{it.artifact.hex}.meta"
+    assert read_resolved(meta) == resolved_run(it.spec)
+    settings = (
+        "learning rate 0.0002, cosine after 1 steps of warm-up, 4 steps planned; batch 4 = 2 * 2 * 1 (at once * accumulated * processes)"
+    )
+    assert f"| Settings | {settings}; adamw_torch, FP32 on cpu, seed 42 |" in (meta / "README.md").read_text()
 
 
 def test_the_step_seals_where_the_artifact_lies(trained: MakeTrained, step_context: Callable[..., StepContext], tmp_path: Path) -> None:
