@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ class Forge:
         )
         assert self._read() == {"ready": True}
 
-    def start(self, arguments: list[str], log: Path, environment: dict[str, str], more_memory: int | None) -> int:
-        pid = int(self._ask({"start": arguments, "log": str(log), "env": environment, "more_memory": more_memory})["pid"])
+    def start(self, arguments: list[str], **rest: Any) -> int:
+        pid = int(self._ask({"start": arguments, **rest})["pid"])
         self._running.add(pid)
         return pid
 
@@ -87,6 +87,19 @@ class Forge:
         return dict(json.loads(line))
 
 
+@dataclass(frozen=True)
+class Interruption:
+    """A signal at a step: at ``share`` of the steps that an attempt still has to take, ``delay`` seconds after it.
+
+    With ``sealed`` not before there is a checkpoint to go on from.
+    """
+
+    signal: signal.Signals
+    share: float
+    delay: float
+    sealed: bool = False
+
+
 @dataclass
 class Attempt:
     """One process of a run."""
@@ -96,6 +109,7 @@ class Attempt:
     log: Path
     last_words: Path
     skipped: int
+    asked: Path
     started: float = field(default_factory=time.monotonic)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
@@ -121,6 +135,10 @@ class Attempt:
     def wait(self) -> int:
         return self.forge.wait(self.pid)
 
+    def seconds_since_interruption(self) -> float:
+        """The monotonic clock is one for all processes of a machine."""
+        return time.monotonic() - float(self.asked.read_text())
+
     def message(self) -> TerminationMessage:
         return TerminationMessage.from_json(self.last_words.read_bytes())
 
@@ -144,14 +162,22 @@ class Run:
     def workspace(self) -> Workspace:
         return Workspace(self.folder / "work")
 
-    def start(self, *flags: str) -> Attempt:
+    def start(self, *flags: str, interruption: Interruption | None = None) -> Attempt:
         self.attempts += 1
         log, words, spec = self.folder / "events.jsonl", self.folder / f"last-words-{self.attempts}.json", self.folder / "run.json"
         spec.write_text(self.spec.to_json())
         before = len(log.read_text().splitlines()) if log.exists() else 0
         arguments = ["run", "--spec", str(spec), "--workspace", str(self.workspace.root), "--attempt", str(self.attempts), *flags]
         environment = {**ENVIRONMENT, **self.environment, "FINETUNE_TERMINATION_LOG": str(words)}
-        return Attempt(self.forge, self.forge.start(arguments, log, environment, self.more_memory), log, words, before)
+        asked = self.folder / f"asked-{self.attempts}"
+        pid = self.forge.start(
+            arguments,
+            log=str(log),
+            env=environment,
+            more_memory=self.more_memory,
+            interruption=None if interruption is None else {**asdict(interruption), "asked": str(asked)},
+        )
+        return Attempt(self.forge, pid, log, words, before, asked)
 
     def finish(self, *flags: str) -> TrainSummary:
         """Run to the end and return what was sealed."""

@@ -1,19 +1,24 @@
 """A warm parent that forks trainer processes, because importing the libraries takes ten times as long as a small training.
 
-Reads one JSON command a line on standard input: ``{"start": [argv], "log": path, "env": {…}, "more_memory": bytes}`` answers
-``{"pid": n}``; ``{"wait": pid}`` answers ``{"status": exit code or minus the signal}``. Each child is a process of its own that runs
-the trainer's real entry point and can be killed like one.
+Reads one JSON command a line on standard input: ``{"start": [argv], "log": path, "env": {…}, "more_memory": bytes, "interruption": {…}}``
+answers ``{"pid": n}``; ``{"wait": pid}`` answers ``{"status": exit code or minus the signal}``. Each child is a process of its own that
+runs the trainer's real entry point and can be killed like one. With an ``interruption`` it gets the signal from a thread of its own, at a
+step: a watcher outside would come too late on a machine that is busy, after the run's end at worst.
 """
 
 import json
 import os
 import resource
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
+
+import finetune_trainer.cli.run
 
 
 def serve() -> None:
-    import finetune_trainer.cli.run
     import finetune_trainer.evaluation.measurement
     import finetune_trainer.stages.sft
     import finetune_trainer.stages.training  # noqa: F401
@@ -22,7 +27,7 @@ def serve() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "start" in command:
-            print(json.dumps({"pid": _fork(command["start"], command["log"], command["env"], command["more_memory"])}), flush=True)
+            print(json.dumps({"pid": _fork(command)}), flush=True)
         else:
             _, status = os.waitpid(command["wait"], 0)
             print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
@@ -34,23 +39,51 @@ def _limit_growth(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
 
 
-def _fork(arguments: list[str], log: str, environment: dict[str, str], more_memory: int | None) -> int:
+def _interrupt(signal: int, share: float, delay: float, sealed: bool, asked: str) -> None:
+    """Send ``signal`` to this process ``delay`` seconds after a step, and write the clock's time then to ``asked``.
+
+    It is the step at ``share`` of those that this attempt still has to take; with ``sealed`` not before there is a checkpoint.
+    """
+    from finetune_trainer.pod.progress import ProgressState
+
+    def send() -> None:
+        Path(asked).write_text(str(time.monotonic()))
+        os.kill(os.getpid(), signal)
+
+    class Interrupted(ProgressState):
+        target: int | None = None
+        sent = False
+
+        def step(self, step: int, **numbers: Any) -> None:
+            super().step(step, **numbers)
+            if self.target is None:
+                self.target = step + int(share * (self.report.total_steps - step))
+            if not self.sent and step >= self.target and (not sealed or self.report.checkpoint_step is not None):
+                self.sent = True
+                threading.Timer(delay, send).start()
+
+    finetune_trainer.cli.run.ProgressState = Interrupted
+
+
+def _fork(command: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
     os.setsid()
-    os.environ.update(environment)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    errors = os.open(log + ".err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.environ.update(command["env"])
+    descriptor = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    errors = os.open(command["log"] + ".err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for target, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, descriptor), (2, errors)):
         os.dup2(source, target)
-    if more_memory is not None:
-        _limit_growth(more_memory)
+    if command["more_memory"] is not None:
+        _limit_growth(command["more_memory"])
+    if command["interruption"] is not None:
+        _interrupt(**command["interruption"])
     from finetune_trainer.cli.main import main
 
     code = 1
     try:
-        code = main(arguments)
+        code = main(command["start"])
     except SystemExit as end:
         code = int(end.code or 0)
     finally:

@@ -16,7 +16,7 @@ from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.errors import Stopped
 from finetune_trainer.pod.events import EventLog, Value
 from finetune_trainer.pod.signals import StopFlag
-from tests.process.conftest import Run
+from tests.process.conftest import Interruption, Run
 
 POINTS = 5
 LOGIT_TOLERANCE = 1e-4
@@ -51,19 +51,18 @@ def test_five_random_interruptions_change_nothing_in_the_result(
     number: signal.Signals, new_run: Callable[..., Run], straight: list[TrainSummary]
 ) -> None:
     expected = undisturbed(new_run, straight)
-    run, rng, resumed = new_run("disturbed", longest=96, **SECTIONS), random.Random(int(number)), []
+    run, seed, resumed = new_run("disturbed", longest=96, **SECTIONS), int(number), []
+    print(f"random seed {seed}")
+    rng = random.Random(seed)
     for point in range(POINTS):
-        attempt = run.start()
-        resumed.append(attempt.wait_for("training")["from_step"])
-        if point == 0:
-            attempt.wait_for("checkpoint")  # so that there is something to go on from
-        time.sleep(rng.uniform(0.02, expected.seconds / (POINTS + 2)))  # the random moment under test
-        asked = time.monotonic()
-        attempt.signal(number)
+        # at a step, since seconds mean something else on a busy machine, and early enough to leave steps to the following ones
+        share, delay = rng.random() / (POINTS + 1 - point), rng.uniform(0, 0.05)
+        attempt = run.start(interruption=Interruption(number, share, delay, sealed=point == 0))
         code = attempt.wait()
+        resumed.append(attempt.events("training")[0]["from_step"])
         if number == signal.SIGTERM:
             assert code == 75, attempt.errors()
-            assert time.monotonic() - asked < 5 + 1
+            assert attempt.seconds_since_interruption() < 5 + 1
             message = attempt.message()
             assert message.outcome is FailureClass.STOPPED
             assert message.checkpoint is not None
