@@ -57,7 +57,7 @@ def check_base_model(spec: RunSpec, folder: Path) -> BaseModel:
         licence=spec.base_model.licence or read_licence(folder),
         tokenizer=tokenizer,
         stops=_stops(folder, config, tokenizer),
-        positions=_integer(text_config, "max_position_embeddings"),
+        positions=_integer(text_config, "max_position_embeddings") or _integer(text_config, "n_positions"),
         vocabulary=_integer(text_config, "vocab_size"),
     )
 

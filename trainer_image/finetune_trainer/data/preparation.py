@@ -8,15 +8,15 @@ from pathlib import Path
 
 from finetune_trainer.contract import DataSummary, Finding, LossOn, RunSpec, Severity, Stage
 from finetune_trainer.data.base_model import BaseModel
-from finetune_trainer.data.duplicates import exact_duplicates, near_duplicates, without_overlap
+from finetune_trainer.data.duplicates import exact_duplicates, near_duplicates
 from finetune_trainer.data.examples import Dropped, DropReason, Example
-from finetune_trainer.data.items import evaluation_items
+from finetune_trainer.data.items import ChosenItems, ItemChooser
 from finetune_trainer.data.loading import LoadedSource, check_dropped, load_source
 from finetune_trainer.data.packing import chunked, wrapped
 from finetune_trainer.data.rendering import Rendered, Renderer
 from finetune_trainer.data.report import DataReport, collect_findings, count_labels, describe_lengths, summarise_dropped
 from finetune_trainer.data.rows import Lengths, write_rows
-from finetune_trainer.data.split import hold_out, sample
+from finetune_trainer.data.split import hold_out
 from finetune_trainer.data.targets import read_schema
 from finetune_trainer.data.tokenization import TokenizedRow, tokenize
 from finetune_trainer.pod.datamanifest import seal_data
@@ -43,6 +43,7 @@ class _Tokenizing:
 
     def __init__(self, spec: RunSpec, base: BaseModel) -> None:
         self.length = min(spec.training.max_sequence_length, base.positions or spec.training.max_sequence_length)
+        self.positions = base.positions
         self.lowered = self.length < spec.training.max_sequence_length
         self.stop_learned = False
         self._spec = spec
@@ -115,14 +116,18 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
     if not train.tokens:
         raise DataError("EmptyDataset", "dataset: no row is left to learn from", "Add rows, or hold out fewer.")
     work.check_stop(train.truncated, len(train.tokens))
-    validation = _write_validation(workspace, work, held_out, by_role.get("validation", dataset))
+    validated = by_role.get("validation", dataset)
+    validation = _write_validation(workspace, work, held_out, validated)
+    check_dropped(validated, limit)
+    _check_early_stopping(spec, validation)
 
-    candidates = by_role["evaluation"].examples if "evaluation" in by_role else held_out
-    distinct, overlap = without_overlap(candidates, split.train)
-    items = evaluation_items(sample(distinct, spec.evaluation.max_items), base, work.length)
-    _write_items(workspace.evaluation_items, items)
+    asked = by_role.get("evaluation", validated)
+    candidates = asked.examples if asked.role == "evaluation" else held_out
+    chosen = ItemChooser(spec, base, work.renderer, work.length).choose(candidates, split.train, asked.dropped)
+    check_dropped(asked, limit)
+    _write_items(workspace.evaluation_items, chosen.items)
 
-    report = _report(spec, sources, split.train, train=train, validation=validation, items=len(items), overlap=overlap, work=work)
+    report = _report(spec, sources, split.train, train=train, validation=validation, chosen=chosen, work=work)
     write_sealed(workspace.data_report, report.to_json())
     names = [path.name for path in (workspace.train_rows, workspace.validation_rows, workspace.evaluation_items) if path.exists()]
     manifest = seal_data(workspace, names, [loaded.manifest_entry() for loaded in sources], _settings(spec, base, work.length))
@@ -131,7 +136,7 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
         digest=manifest.content_digest(),
         examples=len(train.tokens),
         validation_examples=len(validation.tokens) if validation else 0,
-        evaluation_items=len(items),
+        evaluation_items=len(chosen.items),
         tokens=sum(train.tokens),
         format=dataset.recognition.format.value,
         dropped=summarise_dropped(report.sources),
@@ -150,6 +155,13 @@ def _write_validation(workspace: Workspace, work: _Tokenizing, held_out: Sequenc
     return lengths
 
 
+def _check_early_stopping(spec: RunSpec, validation: Lengths | None) -> None:
+    """A training that shall stop when the validation loss tells so must have one."""
+    if validation is None and spec.training.early_stopping_patience is not None:
+        message = "dataset.validation: no held-out row is left, and training.earlyStopping would have nothing to look at"
+        raise DataError("NothingHeldOut", message, "Hold out more rows, correct them, or remove training.earlyStopping.")
+
+
 def _write_items(path: Path, items: Sequence[dict[str, object]]) -> None:
     if items:
         write_sealed(path, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items))
@@ -162,8 +174,7 @@ def _report(
     *,
     train: Lengths,
     validation: Lengths | None,
-    items: int,
-    overlap: int,
+    chosen: ChosenItems,
     work: _Tokenizing,
 ) -> DataReport:
     lengths = describe_lengths(train)
@@ -174,6 +185,14 @@ def _report(
     if work.lowered:
         message = f"rows are cut at {work.length} tokens, the longest input the base model knows, instead of maxSequenceLength"
         notes.append(Finding(rule="SequenceLengthLowered", severity=Severity.INFO, message=message))
+    if validation is None and (spec.validation.percent is not None or spec.validation.source is not None):
+        message = "no held-out row is left: the validation loss is not measured"
+        notes.append(Finding(rule="NothingHeldOut", severity=Severity.WARNING, message=message))
+    if chosen.too_long:
+        message = (
+            f"{chosen.too_long} evaluation items leave no room for an answer in the {work.positions} tokens of the base model: taken out"
+        )
+        notes.append(Finding(rule="EvaluationItemsTooLong", severity=Severity.WARNING, message=message))
     findings = collect_findings(
         spec.task.type,
         lengths,
@@ -181,7 +200,7 @@ def _report(
         labels=labels,
         exact=exact,
         near=near,
-        overlap=overlap,
+        overlap=chosen.overlap,
         invalid=invalid,
         notes=notes,
     )
@@ -189,8 +208,8 @@ def _report(
         sources=[loaded.report() for loaded in sources],
         train=lengths,
         validation=describe_lengths(validation) if validation else None,
-        evaluation_items=items,
-        overlapping_items_removed=overlap,
+        evaluation_items=len(chosen.items),
+        overlapping_items_removed=chosen.overlap,
         exact_duplicates=exact,
         near_duplicates=near,
         label_counts=sorted(labels.values(), reverse=True),

@@ -16,6 +16,7 @@ from finetune_trainer.contract import LossOn
 from finetune_trainer.data.examples import Conversation, Document, Dropped, DropReason, Example, row_hash
 from finetune_trainer.pod.errors import ModelError
 
+_REFUSALS = (TemplateError, TypeError, ValueError)
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 Span = tuple[int, int]
 
@@ -29,6 +30,14 @@ class Rendered:
     spans: tuple[Span, ...]
     special_tokens: bool = False
     """Whether the tokenizer adds its own special tokens (raw text) or the template wrote them (chats)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """``text`` is what a server would give to the tokenizer before the answer begins."""
+
+    row: int
+    text: str
 
 
 class Renderer:
@@ -51,6 +60,23 @@ class Renderer:
         chats = iter(self._conversations(conversations))
         return [next(chats) if isinstance(example, Conversation) else self._document(example) for example in examples]
 
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Prompt | Dropped]:
+        """The questions as a server would ask them, in order. Those that the template refuses are dropped with their number.
+
+        Raises ``ModelError`` for a conversation that a base model without a chat template cannot be asked.
+        """
+        if self._template is None:
+            return [Prompt(conversation.row, _single_question(conversation)) for conversation in conversations]
+        if not conversations:
+            return []
+        try:
+            texts = self._apply([conversation.prompt for conversation in conversations], for_answer=True)
+        except _REFUSALS:
+            if len(conversations) == 1:
+                return [_refused(conversations[0])]
+            return [self.prompts([conversation])[0] for conversation in conversations]
+        return [Prompt(conversation.row, text) for conversation, text in zip(conversations, texts, strict=True)]
+
     def _document(self, document: Document) -> Rendered:
         end = self._tokenizer.eos_token or ""
         text = document.text + end
@@ -63,10 +89,9 @@ class Renderer:
             return [self._without_template(conversation) for conversation in conversations]
         try:
             return self._batch(conversations)
-        except (TemplateError, TypeError, ValueError):
+        except _REFUSALS:
             if len(conversations) == 1:
-                conversation = conversations[0]
-                return [Dropped(conversation.row, DropReason.TEMPLATE_REFUSED, "messages", row_hash(conversation.messages))]
+                return [_refused(conversations[0])]
             return [self._conversations([conversation])[0] for conversation in conversations]
 
     def _batch(self, conversations: Sequence[Conversation]) -> list[Rendered | Dropped]:
@@ -122,10 +147,18 @@ class Renderer:
 
     def _without_template(self, conversation: Conversation) -> Rendered:
         """Base models without a chat template see prompt and answer as plain text, closed by the end-of-text token."""
-        if [message["role"] for message in conversation.messages] != ["user", "assistant"]:
-            message = "baseModel: its tokenizer has no chat template, which rows with several messages or a system prompt need"
-            raise ModelError("ChatTemplateMissing", message, "Use an instruction-tuned base model, or prompt and completion fields.")
-        head = conversation.messages[0]["content"]
+        head = _single_question(conversation)
         text = head + conversation.target + (self._tokenizer.eos_token or "")
         start = 0 if self._loss_on is LossOn.ALL else len(head)
         return Rendered(conversation.row, text, ((start, len(text)),), special_tokens=True)
+
+
+def _single_question(conversation: Conversation) -> str:
+    if [message["role"] for message in conversation.messages] != ["user", "assistant"]:
+        message = "baseModel: its tokenizer has no chat template, which rows with several messages or a system prompt need"
+        raise ModelError("ChatTemplateMissing", message, "Use an instruction-tuned base model, or prompt and completion fields.")
+    return conversation.messages[0]["content"]
+
+
+def _refused(conversation: Conversation) -> Dropped:
+    return Dropped(conversation.row, DropReason.TEMPLATE_REFUSED, "messages", row_hash(conversation.messages))

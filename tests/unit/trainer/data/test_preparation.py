@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
+from transformers import AutoTokenizer
 
 from finetune_trainer.contract import RunSpec
 from finetune_trainer.data.base_model import check_base_model
 from finetune_trainer.data.preparation import PreparedData, prepare_data
+from finetune_trainer.evaluation.items import EvaluationItem, read_items
+from finetune_trainer.evaluation.prompts import tokenize
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import verified_data
-from finetune_trainer.pod.errors import DataError, ModelError, StepError
+from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError, StepError
 from finetune_trainer.pod.workspace import Workspace
-from tests.unit.trainer.conftest import TICKET_SCHEMA, ticket_rows, write_rows
+from tests.unit.trainer.conftest import CHATML, TICKET_SCHEMA, ticket_rows, write_rows
 
 Prepare = Callable[..., tuple[PreparedData, Workspace]]
 
@@ -97,6 +100,104 @@ class TestEvaluationItems:
         data, _ = prepare(evaluation=evaluation, validation={"percent": None})
         assert data.summary.evaluation_items == 5
         assert "EvaluationOverlap" in {finding.rule for finding in data.summary.findings}
+
+
+WITHOUT_SYSTEM = "{%- if messages[0]['role'] == 'system' %}{{- raise_exception('no system role') }}{%- endif %}" + CHATML
+
+
+def without_system(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"messages": row["messages"][1:]} for row in rows]
+
+
+class TestItemsAndTheBaseModel:
+    """What would end the evaluation after the training ends the run before it."""
+
+    @pytest.fixture
+    def strict(self, tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
+        """A base model whose chat template knows no system role."""
+        return broken_base(tiny_base, tmp_path, lambda folder: (folder / "chat_template.jinja").write_text(WITHOUT_SYSTEM))
+
+    @pytest.fixture
+    def plain(self, tiny_base: Path, tmp_path: Path) -> dict[str, Any]:
+        """A base model without a chat template."""
+        return broken_base(tiny_base, tmp_path, lambda folder: (folder / "chat_template.jinja").unlink())
+
+    def source(self, folder: Path, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"source": {"uri": f"pvc://data/{name}.jsonl", "path": str(write_rows(folder / f"{name}.jsonl", rows))}}
+
+    @pytest.mark.parametrize("role", ["validation", "evaluation"])
+    def test_rows_that_the_template_refuses_whole_end_the_run(
+        self, role: str, prepare: Prepare, strict: dict[str, Any], tmp_path: Path
+    ) -> None:
+        held_out = self.source(tmp_path, role, ticket_rows(5, seed=3))
+        with pytest.raises(DataError, match=f"{role}.*: 5 of 5 rows cannot be used .*5 TemplateRefused, first row 1") as caught:
+            prepare(
+                rows=without_system(ticket_rows(40)), **strict, **{role: held_out | ({"percent": None} if role == "validation" else {})}
+            )
+        assert caught.value.reason == "TooManyRowsDropped"
+
+    def test_a_few_refused_items_are_left_out_and_counted(self, prepare: Prepare, strict: dict[str, Any], tmp_path: Path) -> None:
+        items = [*ticket_rows(1, seed=4), *without_system(ticket_rows(19, seed=3))]
+        held_out = {**self.source(tmp_path, "evaluation", items), "maxItems": 50}
+        data, workspace = prepare(rows=without_system(ticket_rows(40)), **strict, evaluation=held_out)
+        assert data.summary.evaluation_items == 19
+        assert {count.reason: count.count for count in data.summary.dropped} == {"TemplateRefused": 1}
+        tokenizer = AutoTokenizer.from_pretrained(strict["base_model"]["path"])
+        assert all(tokenize(item, tokenizer).prompt for item in read_items(workspace.evaluation_items, 50))
+
+    def test_held_out_rows_that_are_dropped_count_against_the_limit(self, prepare: Prepare, strict: dict[str, Any]) -> None:
+        rows = [*without_system(ticket_rows(20)), *ticket_rows(20, seed=1)]
+        with pytest.raises(DataError, match="20 of 40 rows cannot be used"):
+            prepare(rows=rows, **strict, validation={"percent": 50}, thresholds={"maxDroppedPercent": 45})
+
+    def test_without_a_template_longer_conversations_are_refused_as_items_too(
+        self, prepare: Prepare, plain: dict[str, Any], tmp_path: Path
+    ) -> None:
+        held_out = self.source(tmp_path, "evaluation", ticket_rows(5, seed=3))
+        with pytest.raises(ModelError, match="ChatTemplateMissing"):
+            prepare(rows=without_system(ticket_rows(40)), **plain, evaluation=held_out)
+
+    def test_without_a_template_a_single_question_is_asked_as_plain_text(self, prepare: Prepare, plain: dict[str, Any]) -> None:
+        rows = without_system(ticket_rows(40))
+        _, workspace = prepare(rows=rows, **plain)
+        questions = {row["messages"][0]["content"] for row in rows}
+        items = read_items(workspace.evaluation_items, 50)
+        assert items
+        assert all(item.prompt in questions for item in items)
+
+    @pytest.mark.parametrize(("more", "kept"), [(0, 1), (1, 0)])
+    @pytest.mark.parametrize("metric", ["ExactMatch", "Perplexity"])
+    def test_question_and_answer_fit_into_the_longest_input_of_the_base_model(
+        self, metric: str, more: int, kept: int, prepare: Prepare, tiny_base: Path, tmp_path: Path
+    ) -> None:
+        """The room that is left is filled to its last token, by the tokens to generate or by the wanted answer, and then by one more."""
+        long, short = ticket_rows(2, seed=3)
+        tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+        taken = tokenize(EvaluationItem(1, long["messages"][:2], ""), tokenizer)
+        room = 1024 - len(taken.prompt) + more
+        long["messages"][-1]["content"] = "~" * room
+        assert len(tokenize(EvaluationItem(1, "", "~" * room), tokenizer).reference) == room
+        del short["messages"][0]  # without the system prompt it is shorter than the other one in any case
+        held_out = self.source(tmp_path, "evaluation", [short, long])
+        new_tokens = room if metric == "ExactMatch" else 1
+        data, _ = prepare(evaluation={**held_out, "metrics": [metric], "maxNewTokens": new_tokens})
+        assert data.summary.evaluation_items == 1 + kept
+        found = [finding.message for finding in data.summary.findings if finding.rule == "EvaluationItemsTooLong"]
+        assert len(found) == more
+        assert all(message.startswith("1 evaluation items") for message in found)
+
+    def test_an_answer_limit_that_leaves_no_room_at_all_is_refused(self, prepare: Prepare) -> None:
+        with pytest.raises(ConfigurationError, match=r"evaluation\.maxNewTokens: not one of 8 evaluation items") as caught:
+            prepare(evaluation={"maxNewTokens": 1024})
+        assert "Lower evaluation.maxNewTokens" in caught.value.hint
+
+    def test_early_stopping_needs_a_held_out_row(self, prepare: Prepare) -> None:
+        same = ticket_rows(1) * 5
+        with pytest.raises(DataError, match=r"dataset\.validation: no held-out row is left") as caught:
+            prepare(rows=same, training={"earlyStoppingPatience": 3})
+        assert caught.value.reason == "NothingHeldOut"
+        data, _ = prepare(rows=same)
+        assert "NothingHeldOut" in {finding.rule for finding in data.summary.findings}
 
 
 class TestContinuedPretraining:
