@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,13 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     port: int = 0
     broken: bool = False
+    answers: int | None = None
+    """So many requests are answered before the hub breaks."""
+    torn: bool = False
+    """Connections end in the middle of a file's bytes."""
+    short: bool = False
+    """Files come with fewer bytes than were announced."""
+    commit: str = COMMIT
 
     @property
     def endpoint(self) -> str:
@@ -41,18 +49,20 @@ class Hub:
         self.requests.append(request.path)
         if self.broken:
             return web.Response(status=503)
+        if self.answers is not None and len(self.requests) > self.answers:
+            return web.Response(status=501)  # unlike 503 none that the client waits out
         name, revision = request.match_info["name"], request.match_info["revision"]
         if name == "gated" and request.headers.get("Authorization") != "Bearer hf_secret":
             return web.Response(status=401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
         if name not in ("tiny", "gated"):
             return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound"})
-        if revision not in ("main", COMMIT):
+        if revision not in ("main", self.commit):
             return web.Response(status=404, headers={"X-Error-Code": "RevisionNotFound"})
         return None
 
     async def _model(self, request: web.Request) -> web.Response:
         files = [{"rfilename": path.name} for path in sorted(self.folder.iterdir())]
-        return self._refusal(request) or web.json_response({"id": "org/tiny", "modelId": "org/tiny", "sha": COMMIT, "siblings": files})
+        return self._refusal(request) or web.json_response({"id": "org/tiny", "modelId": "org/tiny", "sha": self.commit, "siblings": files})
 
     async def _tree(self, request: web.Request) -> web.Response:
         entries = [
@@ -66,9 +76,22 @@ class Hub:
         if refusal is not None:
             return refusal
         if not path.is_file():
-            return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-        headers = {"ETag": f'"{_etag(path)}"', "X-Repo-Commit": COMMIT}
+            return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.commit})
+        headers = {"ETag": f'"{_etag(path)}"', "X-Repo-Commit": self.commit}
+        if request.method == "GET" and path.suffix == ".safetensors" and (self.torn or self.short):
+            return await self._half(request, path.read_bytes(), headers)
         return web.FileResponse(path, headers=headers)
+
+    async def _half(self, request: web.Request, content: bytes, headers: dict[str, str]) -> web.StreamResponse:
+        half = content[: len(content) // 2]
+        if self.short:
+            return web.Response(body=half, headers=headers)
+        response = web.StreamResponse(headers={**headers, "Content-Length": str(len(content))})
+        await response.prepare(request)
+        await response.write(half)
+        assert request.transport is not None
+        request.transport.close()
+        return response
 
 
 def _etag(path: Path) -> str:
@@ -168,3 +191,73 @@ def test_what_cannot_be_fetched_says_why(uri: str, words: str, hub: Hub, tmp_pat
 def test_a_hub_out_of_order_is_worth_another_try(hub: Hub, tmp_path: Path) -> None:
     hub.broken = True
     assert fetch(hub, "hf://org/tiny@main", tmp_path / "base").startswith("74 HubUnreachable")
+
+
+@pytest.fixture
+def partial(hub: Hub, tmp_path: Path) -> Path:
+    """A folder that holds a small file and not the weights."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((hub.folder / "config.json").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def interrupted(hub: Hub, tmp_path: Path) -> Path:
+    """A folder in which a fetch ended in the middle of the weights."""
+    hub.torn = True
+    assert fetch(hub, "hf://org/tiny@main", tmp_path / "base").startswith("74 HubUnreachable")
+    hub.torn = False
+    assert (tmp_path / "base" / "config.json").is_file()
+    assert not (tmp_path / "base" / "model.safetensors").exists()
+    return tmp_path / "base"
+
+
+def test_a_connection_that_ends_in_the_middle_of_a_file_is_worth_another_try(interrupted: Path, hub: Hub) -> None:
+    assert fetch(hub, "hf://org/tiny@main", interrupted) == ""
+    assert (interrupted / "model.safetensors").read_bytes() == (hub.folder / "model.safetensors").read_bytes()
+
+
+def test_a_file_of_another_size_than_announced_is_worth_another_try(hub: Hub, tmp_path: Path) -> None:
+    hub.short = True
+    assert fetch(hub, "hf://org/tiny@main", tmp_path / "base").startswith("74 HubUnreachable")
+    assert not (tmp_path / "base" / ".fetched").exists()
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2, 3])
+def test_half_a_fetch_is_never_taken_for_a_whole_one_when_the_hub_fails(answers: int, partial: Path, hub: Hub) -> None:
+    """The hub breaks at each of the requests for commit and list of files."""
+    hub.answers = len(hub.requests) + answers
+    assert fetch(hub, "hf://org/tiny@main", partial).startswith(("74 HubUnreachable", "74 FetchIncomplete"))
+    hub.answers = None
+    assert fetch(hub, "hf://org/tiny@main", partial) == ""
+    assert (partial / "model.safetensors").is_file()
+
+
+def test_half_a_fetch_is_never_taken_for_a_whole_one_when_no_hub_answers(partial: Path, hub: Hub) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
+        hub.port, served = nobody.getsockname()[1], hub.port
+        assert fetch(hub, "hf://org/tiny@main", partial).startswith("74 HubUnreachable")
+    hub.port = served
+    assert fetch(hub, "hf://org/tiny@main", partial) == ""
+    assert (partial / "model.safetensors").is_file()
+
+
+def test_a_file_that_a_lost_node_cut_short_is_fetched_again(interrupted: Path, hub: Hub) -> None:
+    (interrupted / "tokenizer.json").write_bytes(b"")
+    for _ in range(2):
+        words = fetch(hub, "hf://org/tiny@main", interrupted)
+        if not words:
+            break
+        assert words.startswith("74 FetchIncomplete")
+    assert (interrupted / ".fetched").is_file()
+    assert (interrupted / "tokenizer.json").read_bytes() == (hub.folder / "tokenizer.json").read_bytes()
+
+
+def test_what_is_left_of_another_commit_is_not_mixed_in(interrupted: Path, hub: Hub) -> None:
+    hub.commit = "beef" + "0" * 36
+    (hub.folder / "README.md").unlink()
+    assert fetch(hub, "hf://org/tiny@main", interrupted) == ""
+    assert (interrupted / "model.safetensors").is_file()
+    assert not (interrupted / "README.md").exists()

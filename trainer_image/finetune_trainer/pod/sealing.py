@@ -30,7 +30,16 @@ def write_sealed(path: Path, text: str) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make renames within ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    _sync(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Make durable what a library wrote."""
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
