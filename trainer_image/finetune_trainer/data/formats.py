@@ -12,6 +12,16 @@ PROMPT_FIELDS = (("prompt", "completion"), ("prompt", "response"), ("prompt", "a
 CHAT_FIELDS = ("messages", "conversations", "conversation")
 ALPACA_ANSWERS = ("output", "response")
 _PREFERENCE = ("chosen", "rejected")
+_VOCABULARY = {
+    *CHAT_FIELDS,
+    *ALPACA_ANSWERS,
+    *_PREFERENCE,
+    "instruction",
+    "system",
+    "text",
+    *(field for pair in PROMPT_FIELDS for field in pair),
+}
+"""Field names that may be told. Any other name is data: a CSV without a header line has the words of its first row for names."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,17 @@ def _fields(record: Record) -> str:
         return f"row {record.number} is {type(record.value).__name__}, not an object"
     if all(field in record.value for field in _PREFERENCE):
         return f"row {record.number} has chosen and rejected answers: a preference dataset"
-    names = ", ".join(sorted(str(name)[:32] for name in record.value)[:8])
-    return f"row {record.number} has the fields {names or '(none)'}"
+    known = sorted(name for name in record.value if name in _VOCABULARY)
+    others = len(record.value) - len(known)
+    if not known:
+        return f"row {record.number} has {others} fields, none of them with a name we know"
+    return f"row {record.number} has the fields {', '.join(known)}" + (f" and {others} others" if others else "")
 
 
 def _expected(stage: Stage) -> str:
     if stage is Stage.CONTINUED_PRETRAINING:
-        return "Rows of a field text are needed."
+        return "Rows of a field text are needed; a CSV file needs a header line."
     return (
         "Known are messages (role, content), conversations (from, value), instruction/input/output, prompt/completion "
-        "(also prompt/response, question/answer, input/output) and text."
+        "(also prompt/response, question/answer, input/output) and text; a CSV file needs a header line."
     )

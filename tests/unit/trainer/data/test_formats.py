@@ -82,6 +82,26 @@ def test_an_unknown_format_names_the_fields_and_lists_what_is_known(row: Any) ->
     assert "messages" in caught.value.hint
 
 
+SECRET = "the patient has"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({SECRET: "a", "42": "b"}, "row 1 has 2 fields, none of them with a name we know"),
+        ({"prompt": "x", SECRET: "a", "idea": "b"}, "row 1 has the fields prompt and 2 others"),
+        ({"prompt": "x", "system": "y"}, "row 1 has the fields prompt, system"),
+        ({}, "row 1 has 0 fields"),
+    ],
+)
+def test_names_that_may_be_the_first_row_of_a_csv_without_header_are_never_told(row: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=told) as caught:
+        recognise([Record(1, row)], DataFormat.AUTO, Stage.SFT)
+    assert SECRET not in str(caught.value)
+    assert "idea" not in caught.value.message
+    assert "header line" in caught.value.hint
+
+
 def test_continued_pretraining_refuses_conversations() -> None:
     with pytest.raises(DataError, match="learns from raw text"):
         recognise([Record(1, {"messages": ASKED})], DataFormat.AUTO, Stage.CONTINUED_PRETRAINING)

@@ -337,7 +337,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no such file": ({"data": Path("/nonexistent/tickets.jsonl")}, "DatasetMissing", "/nonexistent/tickets.jsonl"),
     "empty file": ({"rows": []}, "EmptyDataset", "dataset"),
     "wrong format": ({"dataset": {"format": "Alpaca"}}, "WrongFormat", "looks like Messages"),
-    "unknown fields": ({"rows": [{"a": 1}]}, "UnknownFormat", "row 1 has the fields a"),
+    "unknown fields": ({"rows": [{"a": 1}]}, "UnknownFormat", "row 1 has 1 fields, none of them with a name we know"),
     "too many unknown roles": (
         {"rows": bad(20, role="router")},
         "TooManyRowsDropped",
