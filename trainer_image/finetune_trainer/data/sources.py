@@ -166,17 +166,17 @@ def _parquet(stream: IO[bytes]) -> Iterator[Any]:
 
 def _csv(file: Path, text: IO[str], before: int, delimiter: str) -> Iterator[Any]:
     csv.field_size_limit(1 << 28)
-    reader = csv.DictReader(text, delimiter=delimiter, strict=True, restkey="")
+    reader = csv.DictReader(text, delimiter=delimiter, strict=True)  # values beyond the header come under None
     number = before
     try:
         for row in reader:
             number += 1
-            if "" in row or None in row.values():
+            if None in row or None in row.values():
                 message = f"row {number} ({file.name}, line {reader.line_num}) has another number of columns than the header"
                 raise DataError(
                     "MalformedRow", message, "Quote values that contain the delimiter; " + _TRUNCATED[0].lower() + _TRUNCATED[1:]
                 )
-            yield {name: _cell(name, value) for name, value in row.items()}
+            yield {name: _cell(name, value) for name, value in row.items() if name}  # a column without a name is an index
     except csv.Error as error:
         raise DataError("MalformedRow", f"row {number + 1} ({file.name}, line {reader.line_num}) is not valid CSV", _TRUNCATED) from error
 

@@ -28,11 +28,20 @@ def write_csv(path: Path) -> None:
         writer.writerows(ROWS)
 
 
+def write_csv_with_index(path: Path) -> None:
+    """As pandas writes it by default: row numbers in a first column without a name."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["", "prompt", "completion"])
+        writer.writeheader()
+        writer.writerows({"": str(number), **row} for number, row in enumerate(ROWS))
+
+
 CONTAINERS: dict[str, Callable[[Path], object]] = {
     "rows.jsonl": lambda path: path.write_bytes(jsonl(ROWS)),
     "rows.json": lambda path: path.write_text(json.dumps(ROWS, indent=1), encoding="utf-8"),
     "lines-in.json": lambda path: path.write_bytes(b"\xef\xbb\xbf" + jsonl(ROWS)),
     "rows.csv": write_csv,
+    "indexed.csv": write_csv_with_index,
     "rows.parquet": lambda path: pq.write_table(pa.Table.from_pylist(ROWS), path),
     "rows.jsonl.gz": lambda path: path.write_bytes(gzip.compress(jsonl(ROWS))),
     "rows.jsonl.zst": lambda path: path.write_bytes(zstandard.compress(jsonl(ROWS))),
@@ -64,6 +73,8 @@ BROKEN = {
     "torn last row": ("t.jsonl", jsonl(ROWS) + f'{{"prompt": "{SECRET}'.encode(), "MalformedRow", "row 6 (line 6 of t.jsonl)"),
     "torn array": ("t.json", f'[{{"prompt": "{SECRET}"}},'.encode(), "MalformedRow", "t.json starts a JSON array"),
     "ragged csv": ("t.csv", f"prompt,completion\na,b\n{SECRET}\n".encode(), "MalformedRow", "row 2 (t.csv, line 3)"),
+    "too many columns": ("t.csv", f"prompt,completion\na,b\nc,d,{SECRET}\n".encode(), "MalformedRow", "row 2 (t.csv, line 3)"),
+    "too many columns beside an index": ("t.csv", f",prompt\n0,a\n1,b,{SECRET}\n".encode(), "MalformedRow", "row 2 (t.csv, line 3)"),
     "cut gzip": ("t.jsonl.gz", gzip.compress(jsonl(ROWS * 50))[:-20], "FileDamaged", "compression is damaged"),
     "cut zstd": ("t.jsonl.zst", zstandard.compress(jsonl(ROWS * 50))[:-20], None, None),
     "cut parquet": ("t.parquet", b"PAR1" + b"\0" * 40, "FileDamaged", "Parquet"),
