@@ -88,7 +88,9 @@ def _read_file(file: Path, before: int) -> Iterator[Any]:
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
         message = f"{file.name} ends or breaks after row {count}: its compression is damaged ({type(error).__name__})"
         raise DataError("FileDamaged", message, _TRUNCATED) from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the volume; Parquet's own have no number
         raise DataError("FileDamaged", f"{file.name} is not a readable Parquet file after row {count}", _TRUNCATED) from error
 
 

@@ -1,6 +1,7 @@
 """Whatever the container, the same rows come out; what is broken is named by file and row."""
 
 import csv
+import errno
 import gzip
 import json
 from collections.abc import Callable
@@ -94,6 +95,36 @@ def test_broken_files_are_refused_with_place_and_without_content(case: str, tmp_
     assert place in caught.value.message
     assert caught.value.hint
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "gzip"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_damage_inside_the_data_of_a_parquet_file_is_told_as_such(compression: str, packed: bool, tmp_path: Path) -> None:
+    path = tmp_path / ("t.parquet.gz" if packed else "t.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([{"prompt": f"{SECRET} {n}", "completion": str(n)} for n in range(1000)]), path, compression=compression
+    )
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    middle = column.dictionary_page_offset + column.total_compressed_size // 4
+    content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError, match=f"{path.name} is not a readable Parquet file after row 0") as caught:
+        list(read_records(path))
+    assert caught.value.reason == "FileDamaged"
+    assert SECRET not in str(caught.value)
+
+
+def test_a_volume_that_fails_while_a_file_is_read_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "t.parquet")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        list(read_records(tmp_path / "t.parquet"))
+    assert caught.value.errno == errno.EIO
 
 
 def test_an_object_spread_over_lines_is_told_from_a_torn_row(tmp_path: Path) -> None:
