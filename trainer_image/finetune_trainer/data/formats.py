@@ -30,19 +30,23 @@ class Recognition:
     reason: str
 
 
-def recognise(sample: Sequence[Record], declared: DataFormat, stage: Stage, name: str = "dataset") -> Recognition:
-    """The format of a dataset from its first rows.
+def recognise(sample: Sequence[Record], declared: DataFormat, stage: Stage, name: str = "dataset.inline") -> Recognition:
+    """The format of a dataset from its first rows; ``name`` is the field of the FineTuneJob that describes the dataset.
 
-    Raises ``DataError`` when it is none we know, another one than declared, or one that the stage cannot learn from.
+    A declared format is taken when no other explains more rows. Raises ``DataError`` when the format is none we know, another one than
+    declared, or one that the stage cannot learn from.
     """
-    guesses = [_format_of(record.value) for record in sample]
-    known = [guess for guess in guesses if guess is not None]
-    if not known:
+    readings = [_readings(record.value) for record in sample]
+    likely = [found[0] for found in readings if found]
+    if not likely:
         raise DataError("UnknownFormat", f"{name}: {_fields(sample[0])}, which is no format we know", _expected(stage))
-    found = max(known, key=lambda guess: sum(other.format is guess.format for other in known))
+    found = max(likely, key=lambda reading: _count(readings, reading.format, first=True))
+    wanted = _wanted(sample, declared, stage)
+    if wanted is not None and _count(readings, wanted) >= _count(readings, found.format, first=True):
+        found = next(reading for of_row in readings for reading in of_row if reading.format is wanted)
     if declared is not DataFormat.AUTO and found.format is not declared:
-        first = next(record for record, guess in zip(sample, guesses, strict=True) if guess is not None and guess.format is found.format)
-        message = f"{name}: declared {declared.value}, but row {first.number} looks like {found.format.value} ({found.reason})"
+        first = next(record for record, of_row in zip(sample, readings, strict=True) if of_row and of_row[0].format is found.format)
+        message = f"{name}.format: declared {declared.value}, but row {first.number} looks like {found.format.value} ({found.reason})"
         raise DataError("WrongFormat", message, f"Set the format to {found.format.value} or Auto, or point to another file.")
     if stage is Stage.CONTINUED_PRETRAINING and found.format is not DataFormat.TEXT:
         message = f"{name}: ContinuedPretraining learns from raw text, but the rows are {found.format.value} ({found.reason})"
@@ -50,12 +54,34 @@ def recognise(sample: Sequence[Record], declared: DataFormat, stage: Stage, name
     return found
 
 
-def _format_of(value: Any) -> Recognition | None:
+def _wanted(sample: Sequence[Record], declared: DataFormat, stage: Stage) -> DataFormat | None:
+    """The format that goes before likelier ones: the declared one, or text where only that is learned from and every row has it."""
+    if declared is not DataFormat.AUTO:
+        return declared
+    texts = [record.value.get("text") if isinstance(record.value, Mapping) else record.value for record in sample]
+    return DataFormat.TEXT if stage is Stage.CONTINUED_PRETRAINING and all(isinstance(text, str) for text in texts) else None
+
+
+def _count(readings: Sequence[Sequence[Recognition]], wanted: DataFormat, *, first: bool = False) -> int:
+    """How many rows can be read as ``wanted``, or would be ``first`` of all."""
+    return sum(any(reading.format is wanted for reading in (of_row[:1] if first else of_row)) for of_row in readings)
+
+
+def _readings(value: Any) -> list[Recognition]:
+    """Every format whose fields a row has, the likeliest first."""
     if isinstance(value, str):
-        return Recognition(DataFormat.TEXT, "rows are plain strings")
+        return [Recognition(DataFormat.TEXT, "rows are plain strings")]
     if not isinstance(value, Mapping):
-        return None
-    return _chat_format(value) or _flat_format(value)
+        return []
+    found = [_chat_format(value)]
+    if "instruction" in value and any(field in value for field in ALPACA_ANSWERS):
+        found.append(Recognition(DataFormat.ALPACA, "fields instruction and output"))
+    pair = next((pair for pair in PROMPT_FIELDS if all(field in value for field in pair)), None)
+    if pair is not None:
+        found.append(Recognition(DataFormat.PROMPT_COMPLETION, f"fields {pair[0]} and {pair[1]}"))
+    if "text" in value:
+        found.append(Recognition(DataFormat.TEXT, "field text"))
+    return [reading for reading in found if reading is not None]
 
 
 def _chat_format(row: Mapping[str, Any]) -> Recognition | None:
@@ -67,15 +93,6 @@ def _chat_format(row: Mapping[str, Any]) -> Recognition | None:
         if "role" in turn or field in row:
             return Recognition(DataFormat.MESSAGES, f"field {field}")
     return None
-
-
-def _flat_format(row: Mapping[str, Any]) -> Recognition | None:
-    if "instruction" in row and any(field in row for field in ALPACA_ANSWERS):
-        return Recognition(DataFormat.ALPACA, "fields instruction and output")
-    for prompt, answer in PROMPT_FIELDS:
-        if prompt in row and answer in row:
-            return Recognition(DataFormat.PROMPT_COMPLETION, f"fields {prompt} and {answer}")
-    return Recognition(DataFormat.TEXT, "field text") if "text" in row else None
 
 
 def _fields(record: Record) -> str:

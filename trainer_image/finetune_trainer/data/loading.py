@@ -16,6 +16,9 @@ from finetune_trainer.pod.datamanifest import SourceFile
 from finetune_trainer.pod.errors import DataError
 from finetune_trainer.pod.sealing import file_digest
 
+FIELD_OF = {"dataset": "dataset.inline", "validation": "dataset.validation", "evaluation": "evaluation.dataset"}
+"""Where the FineTuneJob describes the source of a role."""
+
 _SAMPLE = 100
 _STRICT_TARGETS = {TaskType.FORMAT, TaskType.CLASSIFICATION}
 
@@ -52,17 +55,18 @@ class LoadedSource:
 
 def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None) -> LoadedSource:
     """Read ``source`` whole; raises ``DataError``. Rows that cannot be used are listed in ``dropped``."""
-    digest = _source_digest(source)
+    name = FIELD_OF[role]
+    digest = _source_digest(source, name)
     if source.digest is not None and source.digest != digest:
-        message = f"{role}: the files have digest {digest}, declared is {source.digest}"
+        message = f"{name}.digest: the files have digest {digest}, declared is {source.digest}"
         raise DataError(
             "DigestMismatch", message, "Somebody changed the files, or the digest belongs to another version: set the one you mean."
         )
-    records = read_records(_path(source))
+    records = read_records(_path(source), name)
     sample = list(islice(records, _SAMPLE))
     if not sample:
-        raise DataError("EmptyDataset", f"{role}: {source.uri} holds no row", "Write rows into it, or point to another file.")
-    recognition = recognise(sample, source.format, spec.stage, role)
+        raise DataError("EmptyDataset", f"{name}.uri: {source.uri} holds no row", "Write rows into it, or point to another file.")
+    recognition = recognise(sample, source.format, spec.stage, name)
     loaded = LoadedSource(role, source, digest, recognition, 0, [])
     for record in chain(sample, records):
         loaded.rows += 1
@@ -81,7 +85,7 @@ def check_dropped(loaded: LoadedSource, max_percent: int) -> None:
         return
     groups = count_dropped(loaded.dropped)
     details = "; ".join(f"{group.count} {group.reason}, first {group.first[0]}" for group in groups[:3])
-    message = f"{loaded.role}: {count} of {loaded.rows} rows cannot be used (allowed: {max_percent} %): {details}"
+    message = f"{FIELD_OF[loaded.role]}: {count} of {loaded.rows} rows cannot be used (allowed: {max_percent} %): {details}"
     raise DataError(
         "TooManyRowsDropped", message, f"Correct the rows; read as {loaded.recognition.format.value} ({loaded.recognition.reason})."
     )
@@ -101,10 +105,10 @@ def _path(source: DataSource) -> Path:
     return Path(source.path)
 
 
-def _source_digest(source: DataSource) -> str:
+def _source_digest(source: DataSource, name: str) -> str:
     """The file's own digest, or for a folder the digest over names and contents of its data files."""
     path = _path(source)
-    files = data_files(path)
+    files = data_files(path, name)
     if path.is_file():
         return file_digest(path)
     return digest_of(canonical_json({str(file.relative_to(path)): file_digest(file) for file in files}).encode())

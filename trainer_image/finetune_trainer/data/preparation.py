@@ -114,7 +114,7 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
     train = write_rows(workspace.train_rows, work.rows(split.train, dataset.dropped))
     check_dropped(dataset, limit)
     if not train.tokens:
-        raise DataError("EmptyDataset", "dataset: no row is left to learn from", "Add rows, or hold out fewer.")
+        raise DataError("EmptyDataset", "dataset.inline: no row is left to learn from", "Add rows, or hold out fewer.")
     work.check_stop(train.truncated, len(train.tokens))
     validated = by_role.get("validation", dataset)
     validation = _write_validation(workspace, work, held_out, validated)

@@ -34,32 +34,37 @@ class Record:
     value: Any
 
 
-def data_files(path: Path) -> list[Path]:
-    """The files of a dataset, in the order in which their rows are numbered; raises ``DataError`` when there is none."""
+def data_files(path: Path, name: str = "dataset.inline") -> list[Path]:
+    """The files of a dataset, in the order in which their rows are numbered; raises ``DataError`` when there is none.
+
+    ``name`` is the field of the FineTuneJob that describes the dataset; errors begin with it.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(
-            "DatasetMissing", f"dataset: nothing at {path}", "Check the path in dataset.uri: it is relative to the claim's root."
-        )
+        hint = f"Check the path in {name}.uri: it is relative to the claim's root."
+        raise DataError("DatasetMissing", f"{name}.uri: nothing at {path}", hint)
     files = sorted(file for file in path.rglob("*") if file.is_file() and _is_data(file, path))
     if not files:
-        names = ", ".join(DATA_SUFFIXES)
+        suffixes = ", ".join(DATA_SUFFIXES)
         raise DataError(
             "EmptyDataset",
-            f"dataset: no data file in the folder {path}",
-            f"Files are recognised by their suffix: {names}, also .gz and .zst.",
+            f"{name}.uri: no data file in the folder {path}",
+            f"Files are recognised by their suffix: {suffixes}, also .gz and .zst.",
         )
     return files
 
 
-def read_records(path: Path) -> Iterator[Record]:
-    """All rows of a dataset. Raises ``DataError`` with file and row number for what cannot be read."""
+def read_records(path: Path, name: str = "dataset.inline") -> Iterator[Record]:
+    """All rows of a dataset. Raises ``DataError`` with the field ``name``, file and row number for what cannot be read."""
     number = 0
-    for file in data_files(path):
-        for value in _read_file(file, number):
-            number += 1
-            yield Record(number, value)
+    for file in data_files(path, name):
+        try:
+            for value in _read_file(file, number):
+                number += 1
+                yield Record(number, value)
+        except DataError as error:
+            raise DataError(error.reason, f"{name}: {error.message}", error.hint) from error
 
 
 def _is_data(file: Path, root: Path) -> bool:

@@ -75,6 +75,41 @@ def test_a_wrong_declaration_says_what_the_rows_look_like_instead() -> None:
     assert "Messages" in caught.value.hint
 
 
+EVERYTHING = {"instruction": "hi", "input": "you", "output": "hello", "text": "hi you hello"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        (DataFormat.AUTO, DataFormat.ALPACA),
+        (DataFormat.ALPACA, DataFormat.ALPACA),
+        (DataFormat.PROMPT_COMPLETION, DataFormat.PROMPT_COMPLETION),
+        (DataFormat.TEXT, DataFormat.TEXT),
+    ],
+)
+def test_a_declared_format_that_fits_is_taken_although_another_is_likelier(declared: DataFormat, expected: DataFormat) -> None:
+    found = recognise([Record(n, EVERYTHING) for n in range(1, 4)], declared, Stage.SFT)
+    assert found.format is expected
+    assert not isinstance(normalise(Record(1, EVERYTHING), found.format), Dropped)
+
+
+def test_a_declared_format_that_explains_fewer_rows_than_another_is_refused() -> None:
+    rows = [Record(1, {"text": "x"}), *(Record(n, {"messages": ASKED}) for n in (2, 3))]
+    with pytest.raises(DataError, match="declared Text, but row 2 looks like Messages"):
+        recognise(rows, DataFormat.TEXT, Stage.SFT)
+
+
+@pytest.mark.parametrize("declared", [DataFormat.AUTO, DataFormat.TEXT])
+def test_continued_pretraining_takes_the_text_of_rows_that_have_other_fields_too(declared: DataFormat) -> None:
+    assert recognise([Record(n, EVERYTHING) for n in range(1, 4)], declared, Stage.CONTINUED_PRETRAINING).format is DataFormat.TEXT
+
+
+def test_continued_pretraining_on_its_own_takes_no_text_that_some_rows_lack() -> None:
+    rows = [Record(1, EVERYTHING), Record(2, {**EVERYTHING, "text": None})]
+    with pytest.raises(DataError, match="learns from raw text, but the rows are Alpaca"):
+        recognise(rows, DataFormat.AUTO, Stage.CONTINUED_PRETRAINING)
+
+
 @pytest.mark.parametrize("row", [{"a": 1, "b": 2}, {"prompt": "x", "chosen": "y", "rejected": "z"}, [1, 2]])
 def test_an_unknown_format_names_the_fields_and_lists_what_is_known(row: Any) -> None:
     with pytest.raises(DataError, match="UnknownFormat") as caught:

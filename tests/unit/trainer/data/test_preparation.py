@@ -368,3 +368,32 @@ def test_the_last_row_cut_off_is_refused_with_its_number(prepare: Prepare, tmp_p
     (tmp_path / "torn.jsonl").write_bytes(whole[:-40])
     with pytest.raises(DataError, match=r"row 41 \(line 41 of torn.jsonl\) is not valid JSON"):
         prepare(data=tmp_path / "torn.jsonl")
+
+
+SOURCES = {"dataset": "dataset.inline", "validation": "dataset.validation", "evaluation": "evaluation.dataset"}
+
+
+@pytest.mark.parametrize("role", SOURCES)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "{field}.uri: nothing at"),
+        ("", "{field}.uri: pvc://data/other holds no row"),
+        ('{"prompt": "x"', "{field}: row 1 "),
+        ('{"a": 1}', "{field}: row 1 has 1 fields"),
+        ('{"messages": []}', "{field}: 1 of 1 rows cannot be used"),
+        ('{"prompt": "x", "completion": "y"}', "{field}.format: declared Messages, but row 1 looks like PromptCompletion"),
+    ],
+)
+def test_a_mistake_is_told_with_the_field_of_its_source(
+    role: str, content: str | None, words: str, prepare: Prepare, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.jsonl"
+    if content is not None:
+        path.write_text(content)
+    source = {"uri": "pvc://data/other", "path": str(path), "format": "Messages" if "declared" in words else "Auto"}
+    with pytest.raises(DataError) as caught:
+        prepare(**{role: source if role == "dataset" else {"source": source, **({"percent": None} if role == "validation" else {})}})
+    assert caught.value.message.startswith(words.format(field=SOURCES[role]))
+    if content is None:
+        assert f"{SOURCES[role]}.uri" in caught.value.hint
