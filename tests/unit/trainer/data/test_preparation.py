@@ -326,6 +326,16 @@ def test_a_base_model_that_cannot_be_trained_is_refused(case: str, prepare: Prep
     assert caught.value.hint
 
 
+def test_the_longest_input_is_found_under_either_name(run_spec: Callable[..., RunSpec], tiny_base: Path, tmp_path: Path) -> None:
+    def older(folder: Path) -> object:
+        config = json.loads((folder / "config.json").read_text())
+        del config["max_position_embeddings"]
+        return (folder / "config.json").write_text(json.dumps({**config, "n_positions": 77}))
+
+    spec = run_spec(**broken_base(tiny_base, tmp_path, older))
+    assert check_base_model(spec, Path(str(spec.base_model.path))).positions == 77
+
+
 def bad(count: int, **message: Any) -> list[dict[str, Any]]:
     rows = ticket_rows(40)
     for row in rows[:count]:
