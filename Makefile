@@ -10,7 +10,8 @@ export PYTHONUNBUFFERED := 1
 
 # make demo MODEL=tiny | CLUSTER=kind | KUBECONFIG=… IMAGE_REPOSITORY=…
 MODEL ?= smollm2
-CLUSTER ?= $(if $(KUBECONFIG),existing,testbed)
+# A KUBECONFIG that the shell exports, as the demo's farewell suggests, chooses nothing: `make demo-down` must find what `make demo` started.
+CLUSTER ?= $(if $(filter command,$(firstword $(origin KUBECONFIG))),existing,testbed)
 IMAGE_REPOSITORY ?=
 # make test PYTEST_FLAGS="--allow-missing-tier T3"
 PYTEST_FLAGS ?=

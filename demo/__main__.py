@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from demo import acts, environment
 from demo.environment import Environment, EnvironmentUnavailableError
@@ -14,6 +15,18 @@ from demo.kubectl import Kubectl, KubectlError
 from demo.materials import MATERIALS, Materials, prepare
 from demo.stopwatch import Stopwatch
 from demo.watch import NotDecidedError
+from examples.models.smollm2 import ModelUnavailableError
+from finetune_testbed import failures
+
+EXPLAINED: tuple[type[Exception], ...] = (
+    EnvironmentUnavailableError,
+    KubectlError,
+    ModelUnavailableError,
+    NotDecidedError,
+    acts.UnexpectedOutcomeError,
+    *failures.EXPLAINED,
+)
+"""What its message explains to a newcomer; anything else is a defect and shows where."""
 
 
 def main() -> int:
@@ -25,9 +38,12 @@ def main() -> int:
             environment.stop(options.cluster, watch.say)
             return 0
         play(options, console, watch)
-    except (EnvironmentUnavailableError, KubectlError, NotDecidedError, acts.UnexpectedOutcomeError) as error:
-        console.print(f"[bold red]demo:[/bold red] {error}", highlight=False)
+    except EXPLAINED as error:
+        console.print(f"[bold red]demo:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        console.print("[bold red]demo:[/bold red] interrupted; `make demo` goes on from here, `make demo-down` clears away")
+        return 130
     finally:
         if watch.parts:
             watch.print_bill()
@@ -81,10 +97,11 @@ def get_materials(model: str, watch: Stopwatch) -> Materials:
 def farewell(options: argparse.Namespace, surroundings: Environment) -> str:
     kubeconfig = surroundings.kubeconfig
     shown = kubeconfig.relative_to(Path.cwd()) if kubeconfig.is_relative_to(Path.cwd()) else kubeconfig
-    lines = ["", "[bold]The cluster stays up.[/bold] Look around:", f"  export KUBECONFIG={shown}"]
+    lines = ["", "[bold]The cluster stays up.[/bold] Look around:", f"  export KUBECONFIG={escape(str(shown))}"]
     lines += ["  kubectl get ftj -A", "  kubectl describe ftj -n support ticket-router"]
     if options.cluster != "existing":
-        lines += ["and when you are done:", "  make demo-down"]
+        which = "" if options.cluster == "testbed" else f" CLUSTER={options.cluster}"
+        lines += ["and when you are done:", f"  make demo-down{which}"]
     return "\n".join(lines)
 
 

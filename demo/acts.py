@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from demo import claims
 from demo.claims import start_loader, stop_loader
@@ -63,14 +64,14 @@ def show_result(kubectl: Kubectl, console: Console, materials: Materials, job: d
     folder = status["artifact"]["uri"].removeprefix("pvc://")
     answers = json.loads(claims.read(kubectl, materials.namespace, f"/claims/{folder}.meta/examples.json"))
     console.print(examples_table(answers))
-    console.print(f"The adapter: [bold]{status['artifact']['uri']}[/bold]\n  sha256:{digest}", highlight=False)
+    console.print(f"The adapter: [bold]{escape(status['artifact']['uri'])}[/bold]\n  sha256:{digest}", highlight=False)
 
 
 def show_refusal(console: Console, job: dict[str, Any]) -> None:
     """Why the gate refused, in the words of the condition."""
     console.print(metrics_table(job["status"]["evaluation"]))
     evaluated = conditions(job)["Evaluated"]
-    console.print(f"[bold yellow]{evaluated['reason']}[/bold yellow]: {evaluated['message']}", highlight=False)
+    console.print(f"[bold yellow]{evaluated['reason']}[/bold yellow]: {escape(evaluated['message'])}", highlight=False)
 
 
 def clear_the_stage(kubectl: Kubectl, materials: Materials) -> None:

@@ -3,9 +3,11 @@
 The same pod reads the published artifact back at the end.
 """
 
+import contextlib
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import IO
 
 from demo.kubectl import Kubectl, KubectlError
 
@@ -24,21 +26,32 @@ def stop_loader(kubectl: Kubectl, namespace: str) -> None:
 
 
 def put(kubectl: Kubectl, namespace: str, source: Path, destination: str) -> None:
-    """Copy a file or the content of a folder into ``destination`` on a claim, unless an equal copy is there."""
+    """Copy a file or the content of a folder into ``destination`` on a claim; raises `KubectlError` with what kubectl said."""
     command = kubectl.command(
         "exec", "-i", "-n", namespace, LOADER, "--", "sh", "-c", f"mkdir -p {destination} && tar -x -C {destination} -f -"
     )
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stderr is not None
-        with tarfile.open(fileobj=process.stdin, mode="w|") as archive:
+        arrived = _send(source, process.stdin)
+        errors = process.stderr.read().decode()
+    if process.returncode != 0 or not arrived:
+        raise KubectlError(f"copying {source.name} to {destination}: {errors.strip() or 'kubectl ended before it had read all of it'}")
+
+
+def _send(source: Path, stdin: IO[bytes]) -> bool:
+    """Write the archive and close the pipe; False when kubectl ended before it had read all of it, for a reason that it tells itself."""
+    try:
+        with tarfile.open(fileobj=stdin, mode="w|") as archive:
             for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
                 if path.is_file():
                     archive.add(path, arcname=str(path.relative_to(source)) if source.is_dir() else path.name, filter=anonymous)
-        process.stdin.close()
-        errors = process.stderr.read().decode()
-    if process.returncode != 0:
-        raise KubectlError(f"copying {source.name} to {destination}: {errors.strip()}")
+        stdin.close()
+    except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()  # what is still in its buffer goes nowhere either
+        return False
+    return True
 
 
 def read(kubectl: Kubectl, namespace: str, path: str) -> str:

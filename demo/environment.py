@@ -3,16 +3,18 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from finetune_testbed import binaries, images, lifecycle, preflight, state
 from finetune_testbed.bed import Tier
-from finetune_testbed.preflight import PreflightError
 
 BED = "demo"
+KIND_CLUSTER = "finetune"
 SAY = Callable[[str], None]
+Chosen = TypeVar("Chosen")
 
 
 class EnvironmentUnavailableError(RuntimeError):
@@ -33,26 +35,42 @@ class Environment:
 def start(kind: str, image_repository: str, say: SAY) -> Environment:
     """Bring the environment up; raises `EnvironmentUnavailableError`."""
     starters = {"testbed": _testbed, "kind": _kind, "existing": _existing}
-    if kind not in starters:
-        raise EnvironmentUnavailableError(f"CLUSTER={kind} is not known; use testbed, kind, or set KUBECONFIG")
-    return starters[kind](image_repository, say)
+    return _known(kind, starters)(image_repository, say)
 
 
 def stop(kind: str, say: SAY) -> None:
-    """Take away what `start` brought; a cluster the reader owns is left alone."""
-    if kind == "testbed":
-        lifecycle.down(BED, say)
-    elif kind == "kind":
-        _run("kind", "delete", "cluster", "--name", "finetune")
+    """Take away what `start` brought, and say what was done; raises `EnvironmentUnavailableError`."""
+    stoppers = {"testbed": _stop_testbed, "kind": _stop_kind, "existing": _leave_alone}
+    _known(kind, stoppers)(say)
+
+
+def _stop_testbed(say: SAY) -> None:
+    say(f"{BED}: down" if lifecycle.down(BED, say) else f"{BED}: there is no such testbed")
+
+
+def _stop_kind(say: SAY) -> None:
+    _require("kind")
+    _run("kind", "delete", "cluster", "--name", KIND_CLUSTER)
+    say(f"kind: cluster {KIND_CLUSTER} deleted")
+
+
+def _leave_alone(say: SAY) -> None:
+    say(
+        "an existing cluster is yours and stays as it is; to take the demo away: helm uninstall finetune-operator -n finetune-system, and "
+        "kubectl delete namespace support"
+    )
+
+
+def _known(kind: str, among: Mapping[str, Chosen]) -> Chosen:
+    if kind not in among:
+        raise EnvironmentUnavailableError(f"CLUSTER={kind} is not known; use testbed, kind, or existing (with KUBECONFIG)")
+    return among[kind]
 
 
 def _testbed(_: str, say: SAY) -> Environment:
     cache = binaries.cache_root()
     if state.load(BED) is None and not (cache / "image-stores").exists():  # a warm cache has taken its disk already
-        try:
-            preflight.require_disk(preflight.inspect(cache), preflight.DISK_WITH_IMAGES, "the demo", cache)
-        except PreflightError as error:
-            raise EnvironmentUnavailableError(str(error)) from error
+        preflight.require_disk(preflight.inspect(cache), preflight.DISK_WITH_IMAGES, "the demo", cache)
     bed = lifecycle.up(BED, Tier.T3, say, {})
     built = {name: images.build(bed, name, say) for name in ("operator", "trainer")}
     return Environment(
@@ -69,12 +87,14 @@ def _kind(_: str, say: SAY) -> Environment:
         _require(tool)
     kubeconfig = Path("out/kind.kubeconfig").absolute()
     kubeconfig.parent.mkdir(exist_ok=True)
-    if "finetune" not in _run("kind", "get", "clusters").split():
-        _run("kind", "create", "cluster", "--name", "finetune", "--config", "testbed/kind-config.yaml", "--kubeconfig", str(kubeconfig))
+    if KIND_CLUSTER not in _run("kind", "get", "clusters").split():
+        _run("kind", "create", "cluster", "--name", KIND_CLUSTER, "--config", "testbed/kind-config.yaml", "--kubeconfig", str(kubeconfig))
+    # A cluster made from another checkout, or by hand, has its kubeconfig elsewhere.
+    _run("kind", "export", "kubeconfig", "--name", KIND_CLUSTER, "--kubeconfig", str(kubeconfig))
     for name, dockerfile in (("operator", "operator/Dockerfile"), ("trainer", "trainer_image/Dockerfile")):
         say(f"docker build {dockerfile}")
         _run("docker", "build", "-f", dockerfile, "-t", f"finetune-{name}:demo", ".")
-        _run("kind", "load", "docker-image", f"finetune-{name}:demo", "--name", "finetune")
+        _run("kind", "load", "docker-image", f"finetune-{name}:demo", "--name", KIND_CLUSTER)
     return Environment(kubeconfig, "kubectl", "helm", "finetune-operator:demo", "finetune-trainer:demo")
 
 
@@ -86,7 +106,10 @@ def _existing(image_repository: str, _: SAY) -> Environment:
         )
     for tool in ("kubectl", "helm"):
         _require(tool)
-    kubeconfig = Path(os.environ["KUBECONFIG"]).absolute()
+    named = os.environ.get("KUBECONFIG")
+    if not named:
+        raise EnvironmentUnavailableError("an existing cluster needs its kubeconfig: make demo KUBECONFIG=/path/to/config IMAGE_REPOSITORY=…")
+    kubeconfig = Path(named).absolute()
     if not kubeconfig.is_file():
         raise EnvironmentUnavailableError(f"KUBECONFIG names {kubeconfig}, which is not a file")
     images_there = [f"{image_repository}/finetune-{name}:demo" for name in ("operator", "trainer")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 
 class KubectlError(RuntimeError):
@@ -49,7 +50,7 @@ class Kubectl:
 
     def show_command(self, *arguments: str) -> None:
         shown = " ".join(self._short(argument) for argument in arguments)
-        self.console.print(f"[bold cyan]$ kubectl {shown}[/bold cyan]", highlight=False)
+        self.console.print(f"[bold cyan]$ kubectl {escape(shown)}[/bold cyan]", highlight=False)
 
     @staticmethod
     def _short(argument: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -20,27 +21,30 @@ class Stopwatch:
     _lock: Lock = field(default_factory=Lock)
 
     def say(self, text: str) -> None:
-        """One progress line, stamped with the time since the start."""
+        """One progress line, stamped with the time since the start; square brackets in it are text, not style."""
+        self._print(escape(text))
+
+    def _print(self, markup: str) -> None:
         elapsed = int(time.monotonic() - self.started)
         with self._lock:
-            self.console.print(f"[dim]{elapsed // 60:02d}:{elapsed % 60:02d}[/dim] {text}", highlight=False, soft_wrap=True)
+            self.console.print(f"[dim]{elapsed // 60:02d}:{elapsed % 60:02d}[/dim] {markup}", highlight=False, soft_wrap=True)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Time a part and say when it begins and ends."""
         begun = time.monotonic()
-        self.say(f"[bold]{name}[/bold] …")
+        self._print(f"[bold]{escape(name)}[/bold] …")
         yield
         seconds = time.monotonic() - begun
         with self._lock:
             self.parts.append((name, seconds))
-        self.say(f"[green]✓[/green] {name} ({seconds:.0f} s)")
+        self._print(f"[green]✓[/green] {escape(name)} ({seconds:.0f} s)")
 
     def print_bill(self) -> None:
         table = Table(title="Where the time went", title_justify="left", box=None, pad_edge=False)
         table.add_column("part")
         table.add_column("seconds", justify="right")
         for name, seconds in self.parts:
-            table.add_row(name, f"{seconds:.0f}")
+            table.add_row(escape(name), f"{seconds:.0f}")
         table.add_row("[bold]all of it (parts overlap)[/bold]", f"[bold]{time.monotonic() - self.started:.0f}[/bold]")
         self.console.print(table)
