@@ -6,19 +6,18 @@ machines build the same sources. The cache key is a hash of those files, the fla
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from finetune_testbed import locks
 from finetune_testbed.bed import SOURCE, Tier
 
 Progress = Callable[[str], None]
@@ -89,6 +88,8 @@ def ensure(names: Iterable[str], cache: Path, progress: Progress) -> dict[str, P
     names = list(names)
     found = {name: path for name in names if (path := find(name, cache))}
     absent = [name for name in names if name not in found]
+    for name in absent:
+        _go_version(PROGRAMS[name])  # before the first build, which takes minutes
     for number, name in enumerate(absent, start=1):
         found[name] = _build(PROGRAMS[name], cache, partial(_say_numbered, progress, f"[{number}/{len(absent)}] "))
     return found
@@ -181,7 +182,7 @@ def _cached(program: Program, cache: Path) -> Path | None:
 
 def _build(program: Program, cache: Path, progress: Progress) -> Path:
     go_version = _go_version(program)
-    with _locked(cache / "locks" / f"{program.module}.lock", lambda: progress(f"{program.name}: another build runs")):
+    with locks.held(cache / "locks" / f"{program.module}.lock", lambda: progress(f"{program.name}: another build runs")):
         if done := _cached(program, cache):
             return done
         target = cache / "bin" / f"{program.module}-{build_key(program, go_version)}" / program.name
@@ -233,15 +234,3 @@ def _go_version(program: Program) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
-@contextmanager
-def _locked(lock: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

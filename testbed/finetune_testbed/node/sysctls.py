@@ -7,6 +7,8 @@ each testbed; the last one to go restores them. A reboot forgets both, as it sho
 import json
 from pathlib import Path
 
+from finetune_testbed import locks
+
 PROC = Path("/proc/sys")
 CHANGED_BY_KUBELET = (
     "vm/overcommit_memory",
@@ -23,25 +25,35 @@ RUN = Path("/run/finetune-testbed")
 def remember(holder: str, run: Path = RUN, proc: Path = PROC) -> None:
     """Keep the present values for `restore`, unless an earlier testbed already did."""
     holders = run / "holders"
-    holders.mkdir(parents=True, exist_ok=True)
-    values = run / "sysctls.json"
-    if not values.exists():
-        found = {name: (proc / name).read_text().strip() for name in CHANGED_BY_KUBELET if (proc / name).exists()}
-        values.write_text(json.dumps(found))
-    (holders / holder).touch()
+    with locks.held_beside(run):
+        holders.mkdir(parents=True, exist_ok=True)
+        values = run / "sysctls.json"
+        if not values.exists():
+            found = {name: (proc / name).read_text().strip() for name in CHANGED_BY_KUBELET if (proc / name).exists()}
+            unfinished = values.with_suffix(".partial")
+            unfinished.write_text(json.dumps(found))
+            unfinished.replace(values)
+        (holders / holder).touch()
 
 
 def restore(holder: str, run: Path = RUN, proc: Path = PROC) -> None:
     """Let go; the last holder puts back the remembered values. Nothing when this holder remembers nothing."""
     mark = run / "holders" / holder
-    if not mark.exists():
+    with locks.held_beside(run):
+        if not mark.exists():
+            return
+        if not any(other != mark for other in mark.parent.iterdir()):
+            _put_back(run / "sysctls.json", proc)
+        mark.unlink()
+        for folder in (mark.parent, run):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _put_back(values: Path, proc: Path) -> None:
+    """Nothing where an earlier attempt was interrupted right after it."""
+    if not values.exists():
         return
-    mark.unlink()
-    if any(mark.parent.iterdir()):
-        return
-    values = run / "sysctls.json"
     for name, value in json.loads(values.read_text()).items():
         (proc / name).write_text(value)
     values.unlink()
-    mark.parent.rmdir()
-    run.rmdir()

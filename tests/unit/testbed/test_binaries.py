@@ -148,3 +148,15 @@ def test_two_callers_do_not_build_the_same_program_twice(modules: Path, tmp_path
         first, second = (answer.result(10) for answer in asked)
     assert first == second
     assert marks.read_text() == "x\n"
+
+
+def test_a_go_too_old_for_a_later_program_is_found_before_the_first_build(
+    modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = (modules / "helm" / "go.mod").read_text().replace("go 1.26.0", "go 1.26.8")
+    (modules / "helm" / "go.mod").write_text(newer)
+    fake_go(tmp_path / "bin", monkeypatch, "go1.26.1")
+    said: list[str] = []
+    with pytest.raises(BinariesError, match=r"helm needs Go 1\.26\.8 and `go` is go1\.26\.1"):
+        binaries.ensure(["etcd", "helm"], tmp_path / "cache", said.append)
+    assert said == []
