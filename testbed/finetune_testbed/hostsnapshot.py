@@ -57,6 +57,7 @@ class HostSnapshot:
     cgroups: frozenset[str]
     loop_devices: frozenset[str]
     sysctls: frozenset[str]
+    cgroup_controllers: frozenset[str]
 
     def differences(self, later: "HostSnapshot") -> list[str]:
         """Say what appeared and what disappeared between this snapshot and a later one; empty when nothing did."""
@@ -85,6 +86,7 @@ def snapshot(ignore: Collection[str] = ()) -> HostSnapshot:
         cgroups=frozenset(filter(is_ours, _cgroups())),
         loop_devices=frozenset(filter(is_ours, _loop_devices())),
         sysctls=frozenset(_sysctls()),
+        cgroup_controllers=frozenset(_cgroup_controllers()),
     )
 
 
@@ -149,6 +151,12 @@ def _cgroups() -> Iterable[str]:
         path = "/" + str(directory.relative_to(root))
         if _OUR_CGROUP.search(path) and directory.is_dir():
             yield path
+
+
+def _cgroup_controllers() -> Iterable[str]:
+    """What the root of the version 2 hierarchy passes on to the groups below."""
+    for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
+        yield from _read(root / "cgroup.subtree_control").split()
 
 
 def _loop_devices() -> Iterable[str]:
