@@ -1,5 +1,6 @@
 """Where example models live between two runs: outside the checkout, whole or absent."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -38,7 +39,12 @@ def made_once(name: str, recipe: str, make: Callable[[Path], None], say: Say) ->
     fresh.mkdir()
     try:
         make(fresh)
-        fresh.rename(kept)
+        try:
+            fresh.rename(kept)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            shutil.rmtree(fresh)  # another process was faster, by the same recipe
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise

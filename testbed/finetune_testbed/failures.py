@@ -6,11 +6,13 @@ import http.client
 import subprocess
 
 from finetune_testbed import apiserver, audit, binaries, debian, fake_nodes, keys, lifecycle, outcomes, preflight, processes, state
+from finetune_testbed.images.base import BaseImageError
 from finetune_testbed.images.buildkit import BuildError
 from finetune_testbed.images.recipes import UnknownImageError
 from finetune_testbed.node.volumes import VolumeError
 
 EXPLAINED: tuple[type[Exception], ...] = (
+    BaseImageError,
     BuildError,
     OSError,
     UnknownImageError,

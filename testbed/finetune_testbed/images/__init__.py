@@ -40,6 +40,7 @@ def build(bed: Testbed, name: str, progress: Progress) -> str:
     base_image = _base(bed, progress)
     reference = f"{recipe.repository}:{recipes.content_key(recipe, ROOT, base_image.digest)}"
     if digest := containerd.digest_of(layout, reference):
+        buildkit.name_by_digest(layout, reference, digest)  # a build that was interrupted right at its end has not
         return f"{reference}@{digest}"
     progress(f"{name} image: building {recipe.dockerfile}")
     began = time.monotonic()
@@ -67,7 +68,9 @@ def ensure_base(bed: Testbed, progress: Progress) -> str:
     if not containerd.has_image(layout, base.REFERENCE):
         archive = base_image.layout.with_suffix(".tar")
         if not archive.exists():
-            oci.write_archive(archive, base_image.layout)
+            unfinished = archive.with_suffix(f".{os.getpid()}.partial")
+            oci.write_archive(unfinished, base_image.layout)
+            unfinished.replace(archive)
         containerd.import_image(layout, archive)
     return base.REFERENCE
 

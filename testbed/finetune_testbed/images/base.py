@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_testbed import locks
 from finetune_testbed.images import oci
 
 REFERENCE = "docker.io/library/debian:bookworm-slim"
@@ -20,6 +21,11 @@ SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/lib/apt/lists", "var/cache/apt", "var/log")
 _RECIPE = "1"
+LOG_LINES = 15
+
+
+class BaseImageError(RuntimeError):
+    """The Debian packages of the base system could not be had; the message shows why."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,24 @@ def ensure(cache: Path, architecture: str, progress: Callable[[str], None]) -> B
     """Return the base image, made on the first call (about a minute) and kept in the cache.
 
     Raises:
-        subprocess.CalledProcessError: debootstrap or tar failed; its output is in `debootstrap.log` in the cache.
+        BaseImageError: debootstrap failed; the message ends with its last lines.
+        subprocess.CalledProcessError: tar failed.
     """
     key = hashlib.sha256("\n".join((_RECIPE, SUITE, architecture, *PACKAGES, *LEFT_OUT)).encode()).hexdigest()[:12]
     layout = cache / "images" / f"base-{key}"
     marker = layout / "digest"
     if marker.exists():
         return BaseImage(layout, marker.read_text())
-    progress("base image: collecting Debian packages (about a minute, once)")
+    with locks.held(cache / "locks" / "base-image.lock", lambda: progress("base image: another process makes it")):
+        if not marker.exists():
+            progress("base image: collecting Debian packages (about a minute, once)")
+            unfinished = layout.with_suffix(".partial")
+            unfinished.write_text(_make(layout, architecture))
+            unfinished.replace(marker)
+        return BaseImage(layout, marker.read_text())
+
+
+def _make(layout: Path, architecture: str) -> str:
     layout.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(layout, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=layout.parent, prefix="base-") as scratch:
@@ -49,15 +65,13 @@ def ensure(cache: Path, architecture: str, progress: Callable[[str], None]) -> B
         tree.mkdir(mode=0o755)
         _bootstrap(tree, layout.parent / "debootstrap.log")
         _strip(tree)
-        digest = oci.write_layout(
+        return oci.write_layout(
             layout,
             tree,
             REFERENCE,
             architecture=architecture,
             environment=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
         )
-    marker.write_text(digest)
-    return BaseImage(layout, digest)
 
 
 def _bootstrap(tree: Path, log: Path) -> None:
@@ -66,7 +80,10 @@ def _bootstrap(tree: Path, log: Path) -> None:
     if mirror:
         command.append(mirror)
     with log.open("w") as output:
-        subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT)
+        done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT)
+    if done.returncode:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        raise BaseImageError(f"the base image could not be made, debootstrap ended with {done.returncode}:\n--- {log}\n{tail}")
 
 
 def _host_mirror() -> str:

@@ -113,12 +113,18 @@ def build(layout: NodeLayout, what: Build, base_image: base.BaseImage, progress:
         processes.ensure(layout.bed, daemon(layout))
         try:
             digest = _run(layout, what, base_image, progress)
-            _drop_package_cache(layout)
+            name_by_digest(layout, what.reference, digest)
+            _drop_package_cache(layout, progress)
         finally:
             processes.stop(layout.bed, "buildkitd")
-    # kubelet looks an image that is named by digest up under exactly this name.
-    containerd.run(layout, "images", "tag", "--force", what.reference, by_digest(what.reference, digest))
     return digest
+
+
+def name_by_digest(layout: NodeLayout, reference: str, digest: str) -> None:
+    """Give an image the name under which kubelet looks it up when a pod names it by digest; nothing when it has it."""
+    name = by_digest(reference, digest)
+    if not containerd.has_image(layout, name):
+        containerd.run(layout, "images", "tag", "--force", reference, name)
 
 
 def by_digest(reference: str, digest: str) -> str:
@@ -175,9 +181,15 @@ def _run(layout: NodeLayout, what: Build, base_image: base.BaseImage, progress: 
         return str(json.loads(Path(metadata.name).read_text())["containerimage.digest"])
 
 
-def _drop_package_cache(layout: NodeLayout) -> None:
-    """Give back the disk that cache mounts take (6 GB after the trainer image), which only a renewed lock file would use."""
-    subprocess.run([*_buildctl(layout), "prune", "--filter=type==exec.cachemount"], check=True, capture_output=True)
+def _drop_package_cache(layout: NodeLayout, progress: Callable[[str], None]) -> None:
+    """Give back the disk that cache mounts take (6 GB after the trainer image), which only a renewed lock file would use.
+
+    The image is whole without: a failure costs disk until the next build, and is told.
+    """
+    command = [*_buildctl(layout), "prune", "--filter=type==exec.cachemount"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        progress(f"  the packages' cache stays on the disk until the next build: {done.stderr.strip()}")
 
 
 def step_of(line: str) -> str:

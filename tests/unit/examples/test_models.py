@@ -47,6 +47,18 @@ def test_an_interrupted_making_leaves_nothing_that_looks_finished(cache: Path) -
     assert list((cache / "models").iterdir()) == []
 
 
+def test_of_two_makers_at_once_the_slower_one_takes_the_others_result(cache: Path) -> None:
+    def make(folder: Path) -> None:
+        if not (cache / "models" / "m-r1").exists():
+            (cache / "models" / "m-r1").mkdir()
+            (cache / "models" / "m-r1" / "weights").write_text("faster")
+        write_weights(folder)
+
+    folder = made_once("m", "r1", make, lambda line: None)
+    assert (folder / "weights").read_text() == "faster"
+    assert list((cache / "models").iterdir()) == [folder]
+
+
 def test_the_recipe_changes_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     before = recipe_digest([tmp_path / "a"])
