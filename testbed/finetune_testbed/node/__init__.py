@@ -130,7 +130,7 @@ def _wait_ready(bed: Testbed) -> None:
 
 
 def _not_ready(bed: Testbed) -> str | None:
-    """Why the Node object is not Ready, or None. A state written before kubelet's last start does not count."""
+    """Why the Node object is not Ready, or None. The state may be one that kubelet wrote before it was last started."""
     try:
         with ApiServer(bed) as server:
             node = server.request("GET", f"/api/v1/nodes/{bed.node_name}")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -171,16 +172,30 @@ def _shims(layout: NodeLayout) -> list[int]:
     return found
 
 
-def _remove_dead_shim_sockets() -> None:
-    """Shims put their sockets into one fixed folder; a killed shim leaves its own behind."""
-    folder = Path("/run/containerd/s")
-    bound = {line.rsplit(" ", 1)[-1] for line in Path("/proc/net/unix").read_text().splitlines()}
-    for socket in folder.glob("*"):
-        if str(socket) not in bound:
-            socket.unlink()
+def _remove_dead_shim_sockets(folder: Path = Path("/run/containerd/s")) -> None:
+    """Shims of every containerd put their sockets into one fixed folder; a killed shim leaves its own behind.
+
+    Only an attempt to connect tells dead ones from living ones: /proc/net/unix lists the sockets of one network namespace.
+    """
+    for path in folder.glob("*"):
+        if _is_dead(path):
+            path.unlink(missing_ok=True)
     for directory in (folder, folder.parent):
         with contextlib.suppress(OSError):  # absent, or another containerd uses it
             directory.rmdir()
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether nobody listens any more."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False  # busy, or gone meanwhile
+    return False
 
 
 def stop(layout: NodeLayout) -> None:
