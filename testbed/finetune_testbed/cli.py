@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from finetune_testbed import binaries, lifecycle, node, processes, state
+from finetune_testbed import binaries, debian, lifecycle, node, processes, state
 from finetune_testbed.bed import Testbed, Tier
 from finetune_testbed.failures import EXPLAINED
 from finetune_testbed.lifecycle import LifecycleError
@@ -122,6 +122,11 @@ def _load_image(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tools(_: argparse.Namespace) -> int:
+    debian.ensure(debian.PROMTOOL_REQUIREMENTS, _say)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="finetune-testbed", description="A real Kubernetes on one Linux host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -166,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     load = commands.add_parser("load-image", parents=[common], help="bring an image to T3's node")
     load.add_argument("image", help="an OCI or Docker archive")
     load.set_defaults(command=_load_image)
+
+    tools = commands.add_parser("tools", help="install, or name, the Debian packages that the project's tests use besides")
+    tools.set_defaults(command=_tools)
     return parser
 
 

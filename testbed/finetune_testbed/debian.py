@@ -11,7 +11,8 @@ from pathlib import Path
 
 from finetune_testbed.bed import Tier
 
-SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where Debian keeps programs of administrators; `su` and some containers leave these folders out of PATH."""
 
 
 class PackagesError(RuntimeError):
@@ -28,7 +29,7 @@ class Requirement:
     def is_met(self) -> bool:
         if self.proof.startswith("/"):
             return Path(self.proof).exists()
-        return shutil.which(self.proof, path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN])) is not None
+        return shutil.which(self.proof) is not None
 
 
 _KEYS = (Requirement("openssl", "openssl"),)
@@ -54,6 +55,12 @@ IMAGE_REQUIREMENTS = (
 PROMTOOL_REQUIREMENTS = (Requirement("prometheus", "promtool"),)
 
 
+def reach_sbin() -> None:
+    """Let this process and all that it starts find the programs of administrators."""
+    present = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join([*present, *(folder for folder in SBIN if folder not in present)])
+
+
 def missing(requirements: Iterable[Requirement]) -> list[Requirement]:
     return [requirement for requirement in requirements if not requirement.is_met()]
 
@@ -64,6 +71,7 @@ def ensure(requirements: Iterable[Requirement], progress: Callable[[str], None])
     Raises:
         PackagesError: there is no apt, the caller is not root, or the installation failed.
     """
+    reach_sbin()
     absent = missing(requirements)
     if not absent:
         return

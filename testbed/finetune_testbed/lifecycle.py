@@ -34,11 +34,12 @@ def up(
 
     `changes` are fields of `Settings` that the caller wants different from now.
     """
+    debian.reach_sbin()
     with state.locked(name):
         bed = state.load(name)
         settings = _merged(bed.settings if bed else Settings(), tier, changes or {}, new=bed is None)
         if bed is None or settings.tier is not bed.tier:
-            _prepare_host(settings.tier, progress, check_host=check_host)
+            prepare_host(settings.tier, progress, check_host=check_host)
         if bed is None:
             bed = state.create(name, settings)
         elif bed.settings != settings:
@@ -50,6 +51,7 @@ def up(
 
 def down(name: str, progress: Progress) -> bool:
     """Stop everything of a testbed and forget it; False if there was none of this name."""
+    debian.reach_sbin()
     with state.locked(name):
         bed = state.load(name)
         if bed is None:
@@ -69,6 +71,7 @@ def down(name: str, progress: Progress) -> bool:
 
 def problems(bed: Testbed) -> list[Problem]:
     """What is not as the settings say; empty for a healthy testbed."""
+    debian.reach_sbin()
     programs = {name: Path(name) for name in binaries.TIER_PROGRAMS[bed.tier]}
     daemons = _daemons(bed, programs)
     found = [problem for daemon in daemons for problem in processes.problems(bed, daemon)]
@@ -97,7 +100,13 @@ def _merged(current: Settings, tier: Tier, changes: Mapping[str, object], *, new
     return replace(current, **{**changes, "tier": wanted})  # type: ignore[arg-type]
 
 
-def _prepare_host(tier: Tier, progress: Progress, *, check_host: bool) -> None:
+def prepare_host(tier: Tier, progress: Progress, *, check_host: bool = True) -> None:
+    """See that the host has what a tier needs, and install Debian packages that are missing.
+
+    Raises:
+        PreflightError: not root, too little disk or too little memory.
+        PackagesError: packages are missing that cannot be installed here.
+    """
     cache = binaries.cache_root()
     if check_host:
         build = bool(binaries.missing(binaries.TIER_PROGRAMS[tier], cache))

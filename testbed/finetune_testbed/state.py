@@ -10,9 +10,9 @@ import random
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def create(name: str, settings: Settings, root: Path | None = None) -> Testbed:
     with locked(".slots", base):
         folder = base / name
         folder.mkdir(parents=True, exist_ok=True)
-        bed = Testbed(name, folder, cache_root(), free_ports(), Subnets(_free_slot(base)), settings)
+        bed = Testbed(name, folder, cache_root(), free_ports(_recorded_ports(base)), Subnets(_free_slot(base)), settings)
         save(bed)
     return bed
 
@@ -119,14 +119,14 @@ PORTS = range(20_000, 30_000)
 down for a moment."""
 
 
-def free_ports() -> Ports:
-    """Ports nobody listens on now. All are held open until the last is chosen, so they differ.
+def free_ports(taken: Collection[int] = ()) -> Ports:
+    """Ports nobody listens on now, none of `taken`. All are held open until the last is chosen, so they differ.
 
     Raises:
         StateError: nearly all of `PORTS` are in use.
     """
     with ExitStack() as held:
-        candidates = iter(random.sample(PORTS, len(PORTS)))
+        candidates = (port for port in random.sample(PORTS, len(PORTS)) if port not in taken)
         chosen = {entry.name: _first_free(candidates, held) for entry in fields(Ports)}
     return Ports(**chosen)
 
@@ -142,6 +142,11 @@ def _first_free(candidates: Iterator[int], held: ExitStack) -> int:
         else:
             return port
     raise StateError(f"No free port between {PORTS.start} and {PORTS.stop - 1}: stop what listens there.")
+
+
+def _recorded_ports(root: Path) -> frozenset[int]:
+    """Ports of all testbeds, also of those whose programs are down for the moment or have yet to start."""
+    return frozenset(port for name in names(root) if (bed := load(name, root)) is not None for port in astuple(bed.ports))
 
 
 def _free_slot(root: Path) -> int:

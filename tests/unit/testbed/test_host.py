@@ -1,10 +1,12 @@
 """What a host lacks is said with numbers and names before anything is started."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from finetune_testbed import debian, preflight
+from finetune_testbed import cli, debian, preflight
 from finetune_testbed.bed import Tier
 from finetune_testbed.debian import PackagesError, Requirement
 from finetune_testbed.preflight import GB, Host, PreflightError
@@ -74,3 +76,25 @@ def test_nothing_is_said_when_nothing_is_missing() -> None:
     said: list[str] = []
     debian.ensure([Requirement("dash", "sh")], said.append)
     assert said == []
+
+
+def test_what_is_found_among_the_programs_of_administrators_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "sbin" / "made-up-tool"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(debian, "SBIN", (str(program.parent),))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    debian.ensure([Requirement("made-up-package", "made-up-tool")], print)
+    assert subprocess.run(["made-up-tool"], check=False).returncode == 0
+    debian.reach_sbin()
+    assert os.environ["PATH"] == f"/usr/bin:/bin:{program.parent}", "once"
+
+
+def test_the_command_for_the_tests_tools_explains_what_it_cannot_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: "/usr/bin/apt-get" if name == "apt-get" else None)
+    assert cli.main(["tools"]) == 1
+    assert "sudo apt-get install prometheus" in capsys.readouterr().err

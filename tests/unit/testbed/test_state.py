@@ -58,3 +58,9 @@ def test_state_goes_where_the_user_may_write(monkeypatch: pytest.MonkeyPatch) ->
     assert state.state_root({"XDG_STATE_HOME": "/x"}) == Path("/x/finetune-testbed")
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert state.state_root({}) == Path("/var/lib/finetune-testbed")
+
+
+def test_ports_of_a_testbed_that_does_not_run_are_not_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.sample", lambda ports, count: list(ports))  # both look at the same ports first
+    one, other = (state.create(name, Settings(), tmp_path) for name in ("one", "other"))
+    assert not set(astuple(one.ports)) & set(astuple(other.ports))
