@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from finetune_testbed import testing
+from finetune_testbed import lifecycle, testing
 from finetune_testbed.bed import Testbed, Tier
 from finetune_testbed.failures import EXPLAINED
 
@@ -108,14 +108,28 @@ def t3(request: pytest.FixtureRequest) -> Iterator[Testbed]:
     yield from _session_testbed(request, Tier.T3)
 
 
-def _session_testbed(request: pytest.FixtureRequest, tier: Tier) -> Iterator[Testbed]:
-    keep = os.environ.get("FINETUNE_TESTBED_KEEP") == "1"
+@pytest.fixture(scope="session")
+def t3_host(request: pytest.FixtureRequest) -> None:
+    """A host on which tests can start T3 testbeds of their own."""
+    try:
+        lifecycle.prepare_host(Tier.T3, _progress(request, Tier.T3))
+    except EXPLAINED as error:
+        _report_missing(request.config, Tier.T3, str(error))
+
+
+def _progress(request: pytest.FixtureRequest, tier: Tier) -> Callable[[str], None]:
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def progress(text: str) -> None:
         if reporter is not None and request.config.get_verbosity() > 0:
             reporter.write_line(f"{tier}: {text}")
 
+    return progress
+
+
+def _session_testbed(request: pytest.FixtureRequest, tier: Tier) -> Iterator[Testbed]:
+    keep = os.environ.get("FINETUNE_TESTBED_KEEP") == "1"
+    progress = _progress(request, tier)
     try:
         testing.sweep(progress)
         context = testing.running(tier, testing.session_name(tier, keep=keep), keep=keep, progress=progress, fsync=False)

@@ -23,10 +23,20 @@ pytestmark = pytest.mark.t3
 
 
 @pytest.fixture
-def before() -> Iterator[HostSnapshot]:
+def before(t3_host: None) -> Iterator[HostSnapshot]:
     """The host before; whatever a failed test left is taken down."""
     yield look()
     lifecycle.down(NAME, print)
+
+
+@pytest.fixture
+def unlike_kubelets() -> Iterator[None]:
+    """A kernel setting that kubelet has to change, also on a host that was set for Kubernetes before."""
+    setting = Path("/proc/sys/kernel/panic")
+    found = setting.read_text()
+    setting.write_text("11")
+    yield
+    setting.write_text(found)
 
 
 def look() -> HostSnapshot:
@@ -64,9 +74,11 @@ def kill(bed: Testbed, *names: str) -> None:
         os.kill(record.pid, signal.SIGKILL)
 
 
-def test_nothing_is_left_after_down(before: HostSnapshot) -> None:
+def test_nothing_is_left_after_down(unlike_kubelets: None, before: HostSnapshot) -> None:
     start_with_a_pod()
-    assert traces(before), "a running testbed must be visible, or this test sees nothing"
+    seen = {change.split(":")[0] for change in traces(before)}
+    assert {"processes", "mounts", "network_namespaces", "links", "routes", "cgroups"} <= seen, "what a running testbed must show"
+    assert "sysctls" in seen, "no kernel setting changed: another T3 testbed holds them (`finetune-testbed down --all`)"
     lifecycle.down(NAME, print)
     assert traces(before) == []
     assert state.load(NAME) is None
