@@ -96,9 +96,14 @@ def test_the_world_beyond_the_host_is_refused_at_once(cluster: Cluster, image: s
     assert cluster.run_job("beyond", image, "python3", "-c", attempt) == 7
 
 
-def test_an_image_that_nobody_has_is_reported_within_seconds(cluster: Cluster, image: str) -> None:
+def test_an_image_that_nobody_has_is_reported_and_not_waited_for(cluster: Cluster, image: str) -> None:
     cluster.apply(pod("absent", "registry.invalid/absent:1", ["true"], imagePullPolicy="IfNotPresent"))
-    cluster.wait("pod/absent", "jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImagePull", seconds=10)
+    deadline = time.monotonic() + 60
+    reason = ""
+    while reason not in {"ErrImagePull", "ImagePullBackOff"}:  # kubelet alternates between the two
+        assert time.monotonic() < deadline, reason
+        (state, *_) = cluster.get("pod/absent")["status"].get("containerStatuses") or [{}]
+        reason = state.get("state", {}).get("waiting", {}).get("reason", "")
 
 
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteMany"])
