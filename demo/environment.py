@@ -108,7 +108,7 @@ def _existing(image_repository: str, _: SAY) -> Environment:
         _require(tool)
     named = os.environ.get("KUBECONFIG")
     if not named:
-        raise EnvironmentUnavailableError("an existing cluster needs its kubeconfig: make demo KUBECONFIG=/path/to/config IMAGE_REPOSITORY=…")
+        raise EnvironmentUnavailableError("an existing cluster needs its kubeconfig: make demo KUBECONFIG=FILE IMAGE_REPOSITORY=…")
     kubeconfig = Path(named).absolute()
     if not kubeconfig.is_file():
         raise EnvironmentUnavailableError(f"KUBECONFIG names {kubeconfig}, which is not a file")
