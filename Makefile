@@ -16,18 +16,22 @@ IMAGE_REPOSITORY ?=
 # make test PYTEST_FLAGS="--allow-missing-tier T3"
 PYTEST_FLAGS ?=
 
-.PHONY: help tools demo demo-down test test-unit test-process test-cluster test-e2e test-gpu lint format manifests bench bench-full images venv lock
+# Asked before the Python environment is made: root for a real node, Go for what is yet to be built.
+T3_MAY_BE_MISSING := $(filter T3 --allow-missing-tier=T3,$(PYTEST_FLAGS))
+BEFORE_T3 := $(if $(T3_MAY_BE_MISSING),,check-root) check-go
+
+.PHONY: check-root check-go help tools demo demo-down test test-unit test-process test-cluster test-e2e test-gpu lint format manifests bench bench-full images venv lock
 
 help: ## what can be typed here
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: venv ## a real Kubernetes, a real fine-tuning, a gate that refuses (MODEL=tiny, CLUSTER=kind, KUBECONFIG=…)
+demo: $(if $(filter testbed,$(CLUSTER)),check-root check-go) venv ## a real Kubernetes, a real fine-tuning, a gate that refuses (MODEL=tiny, CLUSTER=kind, KUBECONFIG=…)
 	@$(PY) -m demo --model "$(MODEL)" --cluster "$(CLUSTER)" --image-repository "$(IMAGE_REPOSITORY)"
 
 demo-down: venv ## take the demo's cluster away; the host is as it was
 	@$(PY) -m demo --down --cluster "$(CLUSTER)"
 
-test: venv tools lint ## lint and every tier, T0 to T3
+test: $(BEFORE_T3) venv tools lint ## lint and every tier, T0 to T3
 	@$(PY) -m pytest tests/unit tests/process tests/cluster tests/e2e $(PYTEST_FLAGS)
 
 test-unit: venv ## T0: no cluster, under a minute
@@ -36,14 +40,20 @@ test-unit: venv ## T0: no cluster, under a minute
 test-process: venv ## T0: real trainer processes, killed and resumed
 	@$(PY) -m pytest tests/process $(PYTEST_FLAGS)
 
-test-cluster: venv ## T1 and T2: a real API server, fake nodes
+test-cluster: check-go venv ## T1 and T2: a real API server, fake nodes
 	@$(PY) -m pytest tests/cluster $(PYTEST_FLAGS)
 
-test-e2e: venv ## T3: real pods on a real node
+test-e2e: $(BEFORE_T3) venv ## T3: real pods on a real node
 	@$(PY) -m pytest tests/e2e $(PYTEST_FLAGS)
 
 tools: venv
-	@$(PY) -c "from finetune_testbed import debian; debian.ensure(debian.PROMTOOL_REQUIREMENTS, print)"
+	@$(PY) -m finetune_testbed.cli tools
+
+check-root:
+	@hack/preflight.sh root
+
+check-go:
+	@hack/preflight.sh go
 
 test-gpu: ## on a machine with an accelerator, with the versions it has
 	@python3 -m pytest -c tests/gpu/pytest.ini --rootdir=. tests/gpu -p no:cacheprovider $(PYTEST_FLAGS)
@@ -63,7 +73,7 @@ bench: venv ## small benchmarks: ratios and counts, printed as the tables of doc
 bench-full: venv ## the same at full size (an hour)
 	@$(PY) -m tests.performance --full
 
-images: venv ## build both images with BuildKit into the testbed's cache
+images: check-root check-go venv ## build both images with BuildKit into the testbed's cache
 	@$(PY) -m demo --images-only
 
 venv: $(VENV)/.ready ## the Python environment (hash-locked; 6 GB, a minute from a warm cache)

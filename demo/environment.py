@@ -45,7 +45,12 @@ def stop(kind: str, say: SAY) -> None:
 
 
 def _stop_testbed(say: SAY) -> None:
-    say(f"{BED}: down" if lifecycle.down(BED, say) else f"{BED}: there is no such testbed")
+    if lifecycle.down(BED, say):
+        say(f"{BED}: down")
+    elif os.geteuid() == 0:
+        say(f"{BED}: there is no such testbed")
+    else:
+        say(f"{BED}: you have no such testbed; one that root started goes with: sudo make demo-down")
 
 
 def _stop_kind(say: SAY) -> None:

@@ -46,10 +46,14 @@ def test_a_kubeconfig_on_makes_command_line_means_that_cluster(target: str) -> N
 
 def test_down_says_whether_there_was_a_testbed(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     for there in (True, False):
         monkeypatch.setattr(lifecycle, "down", lambda name, say, there=there: there)
         environment.stop("testbed", said.append)
-    assert said == ["demo: down", "demo: there is no such testbed"]
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    environment.stop("testbed", said.append)
+    assert said[:2] == ["demo: down", "demo: there is no such testbed"]
+    assert said[2].endswith("one that root started goes with: sudo make demo-down")
 
 
 def test_down_leaves_an_existing_cluster_alone_and_says_so() -> None:
