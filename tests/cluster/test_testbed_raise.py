@@ -13,7 +13,7 @@ pytestmark = pytest.mark.t3
 
 
 @pytest.fixture
-def name() -> Iterator[str]:
+def name(t3_host: None) -> Iterator[str]:
     chosen = f"raise-{os.getpid()}"
     yield chosen
     lifecycle.down(chosen, print)

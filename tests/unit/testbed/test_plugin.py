@@ -54,6 +54,14 @@ def test_a_missing_tier_that_is_allowed_is_skipped_by_name(tmp_path: Path) -> No
     assert "T1  1 skipped - cannot start:" in done.stdout
 
 
+def test_a_host_on_which_no_real_node_can_start_is_skipped_by_name(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("import os\n\nos.geteuid = lambda: 1000\n")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_own.py").write_text("import pytest\n\n@pytest.mark.t3\ndef test_own(t3_host): pass\n")
+    allowed = run(tmp_path, "--allow-missing-tier", "T3", str(tmp_path), "--deselect=tests/unit")
+    assert "T3  1 skipped - cannot start: Tier T3 needs root" in allowed.stdout
+
+
 def test_in_ci_no_tier_may_be_missing(tmp_path: Path) -> None:
     done = run(tmp_path, "--allow-missing-tier", "T1", ci=True)
     assert done.returncode == 1
