@@ -55,11 +55,19 @@ def test_every_claim_and_config_map_that_a_job_names_is_in_the_example(path: Pat
 
 
 @pytest.mark.parametrize(("good", "hot"), PAIRS)
-def test_too_hot_is_the_same_job_with_ten_times_the_learning_rate(good: str, hot: str) -> None:
+def test_too_hot_is_the_same_job_with_ten_times_the_learning_rate_and_fewer_steps(good: str, hot: str) -> None:
     one, other = spec_of(good), spec_of(hot)
     assert float(other.training.learning_rate or 0) == pytest.approx(10 * float(one.training.learning_rate or 0))
-    for field in ("base_model", "dataset", "task", "tuner", "evaluation", "resources", "artifact"):
-        assert getattr(one, field) == getattr(other, field)
+    assert steps(other) < steps(one)
+    differing = {"training": {"learning_rate", "epochs", "max_steps"}}
+    assert other.model_dump(exclude=differing) == one.model_dump(exclude=differing)
+    assert f"# {good} with a learning rate ten times too high, and {other.training.max_steps} steps" in (FOLDER / hot).read_text()
+
+
+def steps(spec: FineTuneJobSpec) -> float:
+    """Optimizer steps that a job asks for."""
+    rows = len(rows_of("train.jsonl"))
+    return spec.training.max_steps or float(spec.training.epochs or 0) * rows / spec.training.batch_size
 
 
 def test_the_committed_tickets_are_those_the_generator_writes() -> None:
