@@ -72,3 +72,13 @@ def test_tiers_can_be_selected_by_marker(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "not t1")
     assert done.returncode == 0
     assert "T1  no test selected" in done.stdout
+
+
+def test_the_host_is_compared_before_the_session_has_a_real_node_of_its_own() -> None:
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/e2e"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+    files = [line.split("::")[0] for line in listed if "::" in line]
+    compared = files.count("tests/e2e/test_host_is_left_as_it_was.py")
+    assert compared
+    assert set(files[:compared]) == {"tests/e2e/test_host_is_left_as_it_was.py"}
