@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 
 def make(*arguments: str, **variables: str) -> str:
     """What make would run; the environment counts as already made."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "CLUSTER", "MAKEFLAGS", "MAKELEVEL"}}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "CLUSTER", "PYTEST_FLAGS", "MAKEFLAGS", "MAKELEVEL"}
+    }
     command = ["make", "--dry-run", "--assume-old=.venv/.ready", *arguments]
     return subprocess.run(command, cwd=ROOT, env={**kept, **variables}, capture_output=True, text=True, check=True).stdout
 

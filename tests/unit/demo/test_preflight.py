@@ -15,7 +15,9 @@ ROOT = SOURCE.parent
 
 def dry_run(*arguments: str) -> list[str]:
     """The commands that make would run, in their order."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "CLUSTER", "MAKEFLAGS", "MAKELEVEL"}}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"KUBECONFIG", "CLUSTER", "PYTEST_FLAGS", "MAKEFLAGS", "MAKELEVEL"}
+    }
     command = ["make", "--dry-run", "--always-make", *arguments]
     return subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, check=True).stdout.splitlines()
 
