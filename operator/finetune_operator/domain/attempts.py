@@ -1,7 +1,7 @@
 """The active attempt: what became of it, what its end means for the run, and which step comes next."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import FineTuneJobSpec, RunPolicy
@@ -13,7 +13,7 @@ from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
 from finetune_operator.domain.launch import config_map
 from finetune_operator.domain.plan import Child, ObjectReference
-from finetune_operator.domain.progress import merge_progress, with_sealed, without_rates
+from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
 from finetune_operator.domain.results import gate_decision, record_prepare, record_train
 from finetune_operator.domain.retry import GiveUp, answer
 from finetune_operator.domain.trouble import trouble_of
@@ -111,7 +111,7 @@ def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, rem
 
 
 def interrupt(draft: Draft, run: CurrentRun, reason: Reason, message: str) -> None:
-    """End the attempt under way by our own decision, as suspending does: its Job is deleted, its pod seals a checkpoint."""
+    """End the attempt under way by our own decision, as suspending does: its Job is deleted, its pod seals a checkpoint. No budget."""
     if not accounted(run):
         job = draft.scene.job_named(current_job_name(run)) if run.attempt else None
         pod = draft.scene.pod_of(job) if job is not None else None
@@ -149,16 +149,18 @@ def _seconds_so_far(draft: Draft, pod: Pod | None) -> int:
 
 def _watch(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, job: Job, pod: Pod | None) -> None:
     """The Job is active: say what its pod does, and take over its figures."""
+    run = _with_evicted_time(run, job, pod, draft.scene.now)
     if pod is not None and (pod.running or pod.started_at is not None):  # once it has ended, its Job says so in a moment
         run = _with_image(run, pod) if run.active_step is Step.TRAIN else run
         if run.active_step is Step.TRAIN:
             run = run.model_copy(update={"attempt_started_at": pod.started_at})
-        draft.run = merge_progress(run, draft.scene.observed.progress, pod)
-        draft.activity = Activity(ActivityKind.RUNNING, *doing(run))
+        _follow(draft, run, pod)
         return
     draft.run = without_rates(run)
-    trouble = trouble_of(job, pod, draft.scene.observed.warnings, spec, run)
+    trouble = trouble_of(job, pod, draft.scene.observed.warnings, spec, run, now=draft.scene.now)
     patience = trouble.patience_left(draft.scene.now) if trouble is not None else 0.0
+    if trouble is not None and trouble.until is not None:
+        draft.wake_in((trouble.until - draft.scene.now).total_seconds())
     if trouble is None or patience > 0:
         if patience > 0:
             draft.wake_in(patience)
@@ -167,6 +169,36 @@ def _watch(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, job: Job, pod: 
     draft.activity = Activity(ActivityKind.BLOCKED, trouble.reason, trouble.message)
     if trouble.reason is Reason.CONFIG_MAP_MISSING and trouble.own_config_map:
         draft.creates.append(Child(config_map(draft, run, spec)))
+
+
+def _follow(draft: Draft, run: CurrentRun, pod: Pod) -> None:
+    """The pod runs: its figures, as long as it is there to tell them."""
+    progress = draft.scene.observed.progress
+    run = merge_progress(run, progress, pod)
+    if pod.terminating and pod.running:
+        where = f" on node {pod.node}" if pod.node else ""
+        text = f"pod {pod.reference.name}{where} is being stopped; if the node is gone, delete the Node object or force-delete the pod"
+        draft.run = without_rates(run)
+        draft.activity = Activity(ActivityKind.STOPPING, Reason.INTERRUPTED, text)
+        return
+    patience = SILENT_INTERVALS * draft.scene.settings.progress_write_seconds
+    silence = silent_seconds(run, progress, pod, draft.scene.now)
+    if silence > patience:
+        run = without_rates(run)
+    elif run.eta_seconds is not None or run.tokens_per_second is not None:
+        draft.wake_in(patience - silence + 1.0)
+    draft.run = run
+    draft.activity = Activity(ActivityKind.RUNNING, *doing(run))
+
+
+def _with_evicted_time(run: CurrentRun, job: Job, pod: Pod | None, now: datetime) -> CurrentRun:
+    """A queue that takes a Job's admission back deletes the pod and leaves the Job: what that pod ran counts all the same."""
+    began, started = run.attempt_started_at, pod.started_at if pod is not None else None
+    another = began is not None and started is not None and abs((started - began).total_seconds()) >= 1
+    if not another and not (pod is None and job.suspended):
+        return run
+    ran = reading.seconds_between(began, pod.created_at or now if pod is not None else now)
+    return run.model_copy(update={"running_seconds": run.running_seconds + ran, "attempt_started_at": None})
 
 
 def _pod_lags(draft: Draft, job: Job, pod: Pod | None) -> bool:

@@ -93,8 +93,8 @@ def failure_of(job: Job, pod: Pod | None, run_key: str) -> Failure:
 
 
 def lost_job() -> Failure:
-    """The Job of the running attempt is gone although nobody here deleted it."""
-    message = "the running Job was deleted by somebody else"
+    """The Job of the attempt is gone although nobody here deleted it; that it had ended well and was collected cannot be ruled out."""
+    message = "its Job is gone: deleted by somebody else, or ended and collected before its result was read"
     return Failure(FailureKind.INFRASTRUCTURE, Reason.CHILD_DELETED, message, "Use spec.suspend or runPolicy.cancel to stop a run.")
 
 

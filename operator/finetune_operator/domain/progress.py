@@ -5,6 +5,7 @@ changed. Totals are the run's; the time left is the trainer's own, from a slidin
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from finetune_operator.api.status import CurrentRun
@@ -15,6 +16,9 @@ from finetune_operator.domain.subject import Mistakes, read_subject
 from finetune_operator.manifests.names import run_hash
 from finetune_operator.manifests.tokens import progress_token
 from finetune_trainer.contract import Step
+
+SILENT_INTERVALS = 4
+"""A pod that has not answered for so many intervals of progress has no time left that anybody knows."""
 
 FIGURES = frozenset(
     {
@@ -90,6 +94,13 @@ def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> C
     }
     merged = run.model_copy(update=figures)
     return merged if merged == before else merged.model_copy(update={"updated_at": progress.read_at})
+
+
+def silent_seconds(run: CurrentRun, progress: PodProgress | None, pod: Pod, now: datetime) -> float:
+    """How long ago the pod last answered; what status remembers stands in for an answer that a restarted operator has not got yet."""
+    answered = progress is not None and progress.pod == pod.reference.name and progress.report.run_key == run.key
+    last = progress.read_at if progress is not None and answered else run.updated_at
+    return max(0.0, (now - last).total_seconds()) if last is not None else 0.0
 
 
 def with_sealed(run: CurrentRun, step: int | None) -> CurrentRun:

@@ -45,6 +45,8 @@ def answer(failure: Failure, run: CurrentRun, policy: RunPolicy, settings: Domai
         return GiveUp(failure.reason, describe(failure))
     if failure.kind is FailureKind.MESSAGE_LOST:
         return _lost_message(failure, run, policy, settings)
+    if failure.reason is Reason.CHILD_DELETED and not run.retries.lost_messages:
+        return _first_lost_job(failure, run, settings)
     if failure.kind is FailureKind.PREEMPTED:
         return _preempted(failure, run, policy, settings)
     if failure.kind in (FailureKind.OUT_OF_MEMORY, FailureKind.HOST_OUT_OF_MEMORY):
@@ -101,6 +103,12 @@ def _lost_message(failure: Failure, run: CurrentRun, policy: RunPolicy, settings
     if used <= LOST_MESSAGES:
         return TryAgain(failure.reason, describe(failure), 0.0, run.retries.replacing(lost_messages=used), run.micro_batch_size)
     return _counted(Failure(FailureKind.INFRASTRUCTURE, failure.reason, failure.message, failure.hint), run, policy, settings)
+
+
+def _first_lost_job(failure: Failure, run: CurrentRun, settings: DomainSettings) -> TryAgain:
+    """Its step may have ended well, and then another attempt answers from the sealed result; each further loss uses up an attempt."""
+    retries = run.retries.replacing(lost_messages=1)
+    return TryAgain(failure.reason, describe(failure), backoff_seconds(1, settings), retries, run.micro_batch_size)
 
 
 def backoff_seconds(failures: int, settings: DomainSettings) -> float:

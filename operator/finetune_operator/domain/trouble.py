@@ -4,7 +4,7 @@ Every trouble clears by itself once its cause is gone, because it is read anew f
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
@@ -17,6 +17,9 @@ from finetune_trainer.contract import Step
 
 PATIENCE_SECONDS = 3.0
 """A scheduler's or kubelet's first refusal often passes within this time, and then nobody needs to read about it."""
+
+MOUNT_EVENT_SECONDS = 180.0
+"""kubelet repeats a mount that fails within two minutes: what is older has passed."""
 
 _CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _CONFIG_MAP = re.compile(r'configmap "([^"]+)" not found|references non-existent config key: (\S+)')
@@ -35,6 +38,8 @@ class Trouble:
     reason: Reason
     message: str
     since: datetime | None = None
+    until: datetime | None = None
+    """When the evidence is too old to be believed, unless it is repeated."""
     own_config_map: bool = False
     """Whether what is missing is the run's own document, which the operator can make again."""
 
@@ -45,7 +50,9 @@ class Trouble:
         return max(0.0, (self.since + timedelta(seconds=PATIENCE_SECONDS) - now).total_seconds())
 
 
-def trouble_of(job: Job, pod: Pod | None, warnings: tuple[WarningEvent, ...], spec: FineTuneJobSpec, run: CurrentRun) -> Trouble | None:
+def trouble_of(
+    job: Job, pod: Pod | None, warnings: tuple[WarningEvent, ...], spec: FineTuneJobSpec, run: CurrentRun, *, now: datetime
+) -> Trouble | None:
     """What keeps the active attempt from running, or None."""
     if pod is not None and pod.running:
         return None
@@ -54,7 +61,8 @@ def trouble_of(job: Job, pod: Pod | None, warnings: tuple[WarningEvent, ...], sp
         return Trouble(Reason.QUEUED, f"waits for {queue} to admit Job {job.reference.name}")
     if pod is None:
         return _of_creation(job, warnings)
-    mine = [event for event in warnings if event.regarding.uid == pod.reference.uid or event.regarding.name == pod.reference.name]
+    fresh = now - timedelta(seconds=MOUNT_EVENT_SECONDS)
+    mine = [e for e in warnings if e.last_seen > fresh and (e.regarding.uid == pod.reference.uid or e.regarding.name == pod.reference.name)]
     return _of_scheduling(pod, spec, job) or _of_image(pod, run.image) or _of_mounts(pod, mine, spec, run.name)
 
 
@@ -116,20 +124,23 @@ def _of_mounts(pod: Pod, warnings: list[WarningEvent], spec: FineTuneJobSpec, ru
     newest = max(mounting, key=_seen, default=None)
     if newest is None:
         return None
-    found = _of_references(newest.message, spec, run_name)
-    return found or Trouble(Reason.WAITING_FOR_VOLUME, f"{_cut(newest.message)}. Check the claim and its storage class.", newest.last_seen)
+    found = _of_references(newest.message, spec, run_name) or Trouble(
+        Reason.WAITING_FOR_VOLUME, f"{_cut(newest.message)}. Check the claim and its storage class.", newest.last_seen
+    )
+    return replace(found, until=newest.last_seen + timedelta(seconds=MOUNT_EVENT_SECONDS))
 
 
 def _of_references(evidence: str, spec: FineTuneJobSpec, run_name: str) -> Trouble | None:
     config_map, secret = _CONFIG_MAP.search(evidence), _SECRET.search(evidence)
     if secret:
         field = "spec.baseModel.credentialsSecretRef"
-        return Trouble(Reason.SECRET_MISSING, f"{field}: Secret {secret.group(1)} does not exist. Create it with the key token.")
+        return Trouble(
+            Reason.SECRET_MISSING, f"{field}: Secret {secret.group(1)} does not exist. Create it with the key token, or correct the field."
+        )
     if config_map and config_map.group(1) == run_name:
         return Trouble(
             Reason.CONFIG_MAP_MISSING,
             f"the run's own ConfigMap {run_name} was deleted; it is being created again",
-            None,
             own_config_map=True,
         )
     if config_map:

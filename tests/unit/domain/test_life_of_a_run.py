@@ -437,6 +437,45 @@ class TestCancelAndDeadline:
         assert world.says("Ready") == ("False", "DeadlineExceeded")
         assert world.run["outcome"] == "Failed"
 
+    def test_the_deadline_counts_what_ran_before_a_queue_took_its_admission_back(self):
+        world = training(queueName="gpu", runPolicy={"activeDeadlineSeconds": 100})
+        world.tick(60)
+        job = world.jobs[world.active]
+        world.pods.clear()
+        job["spec"]["suspend"] = True
+        world.settle()
+        assert world.run["runningSeconds"] == 61, "a second of prepare, and what the pod ran before"
+        world.tick(1000)  # queued time costs nothing
+        world.settle()
+        job["spec"]["suspend"] = False
+        world.run_pod()
+        world.settle()
+        assert world.run.get("outcome") is None
+        world.tick(41)
+        world.settle()
+        assert world.says("Ready") == ("False", "DeadlineExceeded")
+
+    def test_the_deadline_counts_an_eviction_that_was_never_seen(self):
+        world = training(queueName="gpu", runPolicy={"activeDeadlineSeconds": 100})
+        world.tick(60)
+        world.run_pod()
+        world.settle()
+        assert world.run["runningSeconds"] == 61
+        world.settle()
+        assert world.run["runningSeconds"] == 61, "counted once"
+
+    def test_a_pod_that_is_gone_before_its_job_has_ended_is_counted_once(self):
+        world = training(runPolicy={"activeDeadlineSeconds": 1000})
+        world.tick(60)
+        name = world.active
+        world.pods.clear()
+        world.settle()
+        world.end_job(name, 137)
+        world.jobs[name]["status"]["startTime"] = world.run["startedAt"]
+        world.tick(10)
+        world.settle()
+        assert world.run["runningSeconds"] == 62
+
     def test_suspended_time_does_not_count_against_the_deadline(self):
         world = training(runPolicy={"activeDeadlineSeconds": 100})
         world.change(suspend=True)

@@ -288,6 +288,25 @@ class TestInfrastructure:
         world.finish()
         assert world.run["outcome"] == "Succeeded"
 
+    def test_a_step_whose_job_is_gone_may_have_ended_well_and_is_asked_once_more(self):
+        world = training(runPolicy={"maxAttempts": 1})
+        world.lose(world.end_pod())
+        world.tick(100)
+        world.settle()
+        assert world.says("Ready") == ("False", "ChildDeleted")
+        assert world.run["retries"]["infrastructure"] == 0
+        retry(world)
+        world.finish()
+        assert world.run["outcome"] == "Succeeded"
+
+    def test_a_job_that_is_gone_again_uses_up_an_attempt(self):
+        world = training(runPolicy={"maxAttempts": 1})
+        for _ in range(2):
+            world.lose(world.active)
+            world.settle()
+            retry(world)
+        assert world.says("Ready") == ("False", "AttemptsExhausted")
+
     def test_the_next_attempt_waits_for_a_pod_that_outlives_its_job(self):
         world = training()
         name = world.active
@@ -414,6 +433,58 @@ class TestProgress:
         world.settle()
         assert "eta" not in world.run
         assert world.run["stepText"] == "120/300"
+
+    def test_the_time_left_of_a_pod_that_fell_silent_disappears_by_itself(self):
+        world = training()
+        world.report(120)
+        world.settle()
+        world.tick(60)
+        plan = world.decide()
+        assert plan.empty
+        assert plan.requeue_after is not None
+        world.tick(plan.requeue_after)
+        world.settle()
+        assert "eta" not in world.run
+        assert "tokensPerSecond" not in world.run
+        assert world.run["stepText"] == "120/300"
+        world.report(121)
+        world.settle()
+        assert world.run["eta"] == "4m"
+
+    def test_a_pod_that_answers_the_same_as_before_is_not_silent(self):
+        world = training()
+        world.report(120)
+        world.settle()
+        for _ in range(10):
+            world.tick(30)
+            world.report(120)
+            world.settle()
+        assert world.run["eta"] == "4m"
+
+    def test_an_operator_that_started_again_believes_what_it_remembers_for_as_long(self):
+        world = training()
+        world.report(120)
+        world.settle()
+        world.progress = None
+        world.tick(20)
+        world.settle()
+        assert world.run["eta"] == "4m"
+        world.tick(50)
+        world.settle()
+        assert "eta" not in world.run
+
+    def test_a_pod_on_a_dead_node_is_being_stopped_and_has_no_time_left(self):
+        world = training()
+        world.report(120)
+        world.settle()
+        world.pods[world.active]["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+        world.settle()
+        assert world.says("Ready") == ("False", "Interrupted")
+        assert world.says("Admitted") == ("False", "Interrupted")
+        assert f"pod {world.active}-x on node node-1 is being stopped" in world.message()
+        assert "delete the Node object or force-delete the pod" in world.message()
+        assert "eta" not in world.run
+        assert world.active_jobs() == [world.active]
 
     def test_a_report_of_another_run_or_pod_changes_nothing(self):
         world = training()

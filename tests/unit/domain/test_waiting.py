@@ -108,6 +108,19 @@ def test_a_missing_secret_names_the_field():
     assert "credentialsSecretRef" in world.condition("Prepared")["message"]
 
 
+def test_a_volume_that_is_mounted_by_now_is_not_waited_for():
+    world = begun()
+    name = world.pend_pod()
+    warn(world, f"{name}-x", "Pod", "FailedMount", "MountVolume.SetUp failed for volume claim-1: timed out")
+    world.tick(5)
+    plan = world.reconcile()
+    assert world.says("Ready") == ("False", "WaitingForVolume")
+    assert plan.requeue_after == 175, "kubelet would have said it again by then"
+    world.tick(plan.requeue_after)
+    world.settle()
+    assert world.says("Ready") == ("False", "Preparing")
+
+
 def test_the_runs_own_document_is_made_again():
     world = begun()
     run = world.run["name"]

@@ -33,6 +33,8 @@ class World:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     config_maps: set[str] = field(default_factory=set)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in the ConfigMap of each run, as the trainer reads it."""
     warnings: list[WarningEvent] = field(default_factory=list)
     progress: PodProgress | None = None
     rejections: tuple[Rejection, ...] = ()
@@ -136,6 +138,7 @@ class World:
         self.created.append(reference.name)
         if reference.kind == "ConfigMap":
             self.config_maps.add(reference.name)
+            self.documents[reference.name] = orjson.loads(child.manifest["data"]["run.json"])
             return None
         self.uids += 1
         job = orjson.loads(orjson.dumps(child.manifest))
@@ -303,6 +306,22 @@ class World:
         return run
 
     @property
+    def document(self) -> dict[str, Any]:
+        """What the pods of the run under way are told."""
+        return self.documents[self.run["name"]]
+
+    @property
+    def pod_spec(self) -> dict[str, Any]:
+        """The pod that the Job under way makes."""
+        found: dict[str, Any] = self.jobs[self.active]["spec"]["template"]["spec"]
+        return found
+
+    @property
+    def claims(self) -> list[str]:
+        """Claims that the pod of the Job under way mounts."""
+        return [volume["persistentVolumeClaim"]["claimName"] for volume in self.pod_spec["volumes"] if "persistentVolumeClaim" in volume]
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         return list((self.status or {}).get("history", []))
 
@@ -314,7 +333,17 @@ class World:
         condition = self.condition(kind)
         return condition["status"], condition["reason"]
 
+    def message(self, kind: str = "Ready") -> str:
+        return str(self.condition(kind)["message"])
+
     # A whole life
+
+    def clear(self) -> None:
+        """Reconcile to rest, with what is deleted going away, until that changes nothing more."""
+        for _ in range(6):
+            self.settle()
+            self.collect()
+        self.settle()
 
     def step_through(self, then: Callable[["World"], None] | None = None) -> None:
         """Let the active step run and end well, and the operator notice both."""
