@@ -1,14 +1,11 @@
-"""A field that is accepted and does nothing is a defect: each one changes what the pods are told, or is read by a decision."""
+"""A field that is accepted and does nothing is a defect: each one changes what the pods are told, or what is decided."""
 
-import ast
 import copy
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-import finetune_operator.domain
 from finetune_operator.api.crd import FINETUNEJOB
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.manifests.job import Attempt, build_job
@@ -16,21 +13,62 @@ from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_trainer.contract import Step
+from tests.unit.domain.world import World, begun
 
 OWNER = Owner("support", "ticket-router", "0-1-2")
 KEY = "0" * 64
-DECIDED = {
-    "spec.suspend",
-    "spec.healthPolicy",
-    "spec.rerun",
-    "spec.runPolicy.concurrency",
-    "spec.runPolicy.cancel",
-    "spec.runPolicy.maxAttempts",
-    "spec.runPolicy.activeDeadlineSeconds",
-    "spec.runPolicy.successfulRunsHistoryLimit",
-    "spec.runPolicy.failedRunsHistoryLimit",
+
+
+def _after_two_runs(world: World) -> None:
+    for word in ("first", "second"):
+        world.finish()
+        world.change(rerun=word)
+        world.settle()
+    world.finish()
+
+
+def _after_two_failures(world: World) -> None:
+    for word in ("first", "second"):
+        world.end_pod(65)
+        world.settle()
+        world.change(rerun=word)
+        world.settle()
+    world.end_pod(65)
+
+
+def _trains(world: World) -> None:
+    world.step_through()
+    world.run_pod()
+    world.settle()
+
+
+def _trains_for_a_while(world: World) -> None:
+    _trains(world)
+    world.tick(100)
+
+
+def _is_killed(world: World) -> None:
+    _trains(world)
+    world.end_pod(137)
+
+
+def _is_edited(world: World) -> None:
+    _trains(world)
+    world.change(training__learningRate="5e-4")
+
+
+DECIDED: dict[str, tuple[Callable[[World], None], Any, Any]] = {
+    "spec.suspend": (_trains, False, True),
+    "spec.healthPolicy": (_trains, "WhenComplete", "WhenAccepted"),
+    "spec.rerun": (World.finish, "", "again"),
+    "spec.runPolicy.concurrency": (_is_edited, "QueueLatest", "Replace"),
+    "spec.runPolicy.cancel": (_trains, 0, 1),
+    "spec.runPolicy.maxAttempts": (_is_killed, 3, 1),
+    "spec.runPolicy.activeDeadlineSeconds": (_trains_for_a_while, 3600, 60),
+    "spec.runPolicy.successfulRunsHistoryLimit": (_after_two_runs, 5, 1),
+    "spec.runPolicy.failedRunsHistoryLimit": (_after_two_failures, 5, 1),
 }
-"""Fields that no pod needs to know: decisions read them."""
+"""Fields that no pod needs to know: what happened before, and two values that must then be answered differently."""
 
 FULL: dict[str, Any] = {
     "baseModel": {"uri": "hf://org/name@main", "credentialsSecretRef": {"name": "hub"}},
@@ -111,7 +149,7 @@ def with_other(path: str, field: dict[str, Any]) -> dict[str, Any] | None:
     return spec
 
 
-@pytest.mark.parametrize("path", sorted(set(LEAVES) - DECIDED - {path for path, value in OTHER.items() if value is None}))
+@pytest.mark.parametrize("path", sorted(LEAVES.keys() - DECIDED.keys() - {path for path, value in OTHER.items() if value is None}))
 def test_a_field_changes_what_the_pods_are_told(path: str) -> None:
     changed = with_other(path, LEAVES[path])
     assert changed is not None
@@ -125,14 +163,22 @@ def test_a_share_of_validation_changes_what_the_pods_are_told() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(DECIDED))
-def test_a_field_is_read_by_a_decision(path: str) -> None:
+def test_a_field_changes_what_is_decided(path: str) -> None:
+    happened, *values = DECIDED[path]
     assert path in LEAVES
-    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in path.rpartition(".")[2])
-    read = {node.attr for node in _nodes() if isinstance(node, ast.Attribute)}
-    read |= {node.value for node in _nodes() if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert name in read
+    answers = []
+    for value in values:
+        world = begun()
+        happened(world)
+        world.change(**{path.removeprefix("spec.").replace(".", "__"): value, "justForAnotherGeneration": True})
+        world.settle()
+        answers.append(_answer(world))
+    assert answers[0] != answers[1]
 
 
-def _nodes() -> Iterator[ast.AST]:
-    for file in Path(finetune_operator.domain.__path__[0]).glob("*.py"):
-        yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+def _answer(world: World) -> dict[str, Any]:
+    """What a person or a tool sees of a decision."""
+    assert world.status is not None
+    deleted = [name for name, job in world.jobs.items() if job["metadata"].get("deletionTimestamp")]
+    conditions = [(condition["type"], condition["status"], condition["reason"]) for condition in world.status["conditions"]]
+    return {"created": world.created, "deleted": deleted, "conditions": conditions, "history": len(world.history)}
