@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from finetune_trainer.contract import Step
 
 RUN_HASH_LENGTH = 10
-RUN_NAME_LIMIT = 48
-"""Leaves room for ``-publish-999`` and the five characters a Job adds to its pods, within 63."""
+RUN_NAME_LIMIT = 45
+"""Leaves room for ``-publish-999`` and for the hyphen and five characters that a Job adds to its pods' names, within 63."""
 WORK_ROOT = ".finetune"
 CLEAN = "clean"
 """Step name of the Job that removes a forgotten run's work folder; it is no step of a run."""
