@@ -100,7 +100,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.IN_PROGRESS: Explanation((C.STALLED, C.COMPLETE, C.FAILED), "The run goes on; Ready says where it is."),
     Reason.NEWER_SPEC_WAITING: Explanation(
         SUMMARY,
-        "The spec changed during a run; the newest spec runs when this run has ended.",
+        "The spec changed during a run; the newest spec runs when this run has ended. A run that is blocked gives way at once.",
         "Nothing; or set runPolicy.concurrency to Replace, or runPolicy.cancel to the number of the run.",
     ),
     Reason.PREPARING: Explanation((C.PREPARED, *SUMMARY), "The data are being read, checked and sealed, without an accelerator."),
@@ -109,26 +109,39 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.WAITING_FOR_NODE: Explanation(
         _EVERYWHERE,
         "No node can take the pod now; the message quotes the scheduler. Clears by itself when one can.",
-        "Add a node that fits, free one, or change spec.resources.",
+        "Add a node that fits, free one, or change spec.resources or queueName: a pod that has not started is made anew.",
     ),
     Reason.WAITING_FOR_VOLUME: Explanation(
-        _EVERYWHERE, "A volume is not mounted yet; the message quotes the node.", "Check the claim and its storage class."
+        _EVERYWHERE,
+        "A volume is not mounted yet; the message quotes the node.",
+        "Check the claim and its storage class, or correct the URI.",
     ),
     Reason.WAITING_FOR_IMAGE: Explanation(
         _EVERYWHERE,
         "The node cannot pull the trainer image; the message quotes it. Clears by itself when it can.",
-        "Check the image name and imagePullSecrets of the operator's installation.",
+        "Check the image name and imagePullSecrets of the operator's installation: a run whose image was never pulled takes the corrected "
+        "one.",
     ),
     Reason.STARTING: Explanation(_EVERYWHERE, "The pod is created and has not started yet."),
     Reason.ADMITTED: Explanation((C.ADMITTED,), "The train step runs, or ran, on a node."),
     Reason.TRAINING: Explanation((C.TRAINED, C.EVALUATED, *SUMMARY), "The model trains; see Step, Loss and ETA."),
     Reason.TRAINED: Explanation((C.TRAINED,), "Training reached its end."),
     Reason.INTERRUPTED: Explanation(
-        _EVERYWHERE, "The pod was evicted or stopped; the next attempt resumes from the last sealed checkpoint."
+        _EVERYWHERE,
+        "The pod was evicted or stopped, or is being stopped; the next attempt resumes from the last sealed checkpoint.",
+        "Nothing; if the pod stays and its node is gone, delete the Node object or force-delete the pod.",
     ),
-    Reason.RETRYING: Explanation(_EVERYWHERE, "An attempt failed for a reason that may pass; another one is coming."),
+    Reason.RETRYING: Explanation(
+        _EVERYWHERE,
+        "An attempt failed for a reason that may pass, or spec.resources, queueName or the trainer image changed before its pod started; "
+        "another one is coming.",
+    ),
     Reason.PUBLISHING: Explanation((C.PUBLISHED, *SUMMARY), "The artifact is being copied to its destination."),
-    Reason.PUBLISHED: Explanation((C.PUBLISHED,), "The artifact lies at its destination."),
+    Reason.PUBLISHED: Explanation(
+        (C.PUBLISHED,),
+        "The artifact lies at its destination; the message says so where spec.artifact.uri asks for another one by now.",
+        "Nothing; or set spec.rerun to a new value to publish at the changed artifact.uri.",
+    ),
     Reason.SUSPENDED: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend holds the run.", "Set spec.suspend to false."),
     Reason.SUSPENDING: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend is set; the running pod seals a checkpoint and ends."),
     Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED), "An earlier step has not ended, or no run has begun."),
@@ -153,7 +166,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.CANCELLED: Explanation(
         _EVERYWHERE, "runPolicy.cancel ended the run.", "Change the spec, or set spec.rerun to a new value.", True
     ),
-    Reason.REPLACED: Explanation(_EVERYWHERE, "A newer spec replaced the run (runPolicy.concurrency Replace); its entry is in history."),
+    Reason.REPLACED: Explanation(
+        _EVERYWHERE,
+        "A newer spec replaced the run (runPolicy.concurrency Replace, or nothing ran because of what the message names); its entry is in "
+        "history. Taken back, the spec makes the run go on.",
+    ),
     Reason.DEADLINE_EXCEEDED: Explanation(
         _EVERYWHERE,
         "The run used up activeDeadlineSeconds of running time.",
@@ -207,18 +224,22 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.CLAIM_MISSING: Explanation(
         _EVERYWHERE,
         "A PersistentVolumeClaim does not exist. Clears by itself when it does.",
-        "Create the claim, or correct the URI.",
+        "Create the claim, or correct the URI: the run then begins again with the corrected one.",
     ),
     Reason.CONFIG_MAP_MISSING: Explanation(
-        _EVERYWHERE, "task.outputSchema.configMapRef names what does not exist.", "Create the ConfigMap with that key."
+        _EVERYWHERE,
+        "task.outputSchema.configMapRef names what does not exist.",
+        "Create the ConfigMap with that key, or correct the field.",
     ),
     Reason.SECRET_MISSING: Explanation(
-        _EVERYWHERE, "baseModel.credentialsSecretRef names what does not exist.", "Create the Secret with the key token."
+        _EVERYWHERE,
+        "baseModel.credentialsSecretRef names what does not exist.",
+        "Create the Secret with the key token, or correct the field.",
     ),
     Reason.QUOTA_EXCEEDED: Explanation(
         _EVERYWHERE,
         "A ResourceQuota of the namespace refuses the pod; the message quotes it. Tried again as time passes.",
-        "Free quota, or ask for less.",
+        "Free quota, or ask for less in spec.resources.",
     ),
     Reason.FORBIDDEN: Explanation(
         _EVERYWHERE,
@@ -228,16 +249,20 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.CHILD_REFUSED: Explanation(
         _EVERYWHERE,
         "The API server finds a child of this object invalid; the message names the field.",
-        "Correct that field.",
+        "Correct that field; the corrected spec begins at once.",
         True,
     ),
     Reason.NAME_TAKEN: Explanation(
         _EVERYWHERE,
         "An object of the child's name exists and belongs to somebody else.",
-        "Delete or rename that object.",
+        "Delete or rename that object, or set spec.rerun to a new value.",
         True,
     ),
-    Reason.CHILD_DELETED: Explanation(_EVERYWHERE, "Somebody deleted a child during a run; counted as a failure of the infrastructure."),
+    Reason.CHILD_DELETED: Explanation(
+        _EVERYWHERE,
+        "The Job of a running attempt is gone. The first one of a step costs no attempt, because it may have ended well; every further one "
+        "counts as a failure of the infrastructure.",
+    ),
     Reason.POD_LOST: Explanation(_EVERYWHERE, "The pod or its node is gone without a word; the next attempt resumes."),
     Reason.INTERNAL: Explanation(
         _EVERYWHERE, "The trainer ended with an unexpected error.", "Look at the pod's log; please report it with the message.", True

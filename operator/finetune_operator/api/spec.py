@@ -263,7 +263,8 @@ class Concurrency(StrEnum):
 class RunPolicy(ApiModel):
     concurrency: Concurrency = Field(
         default=Concurrency.QUEUE_LATEST,
-        description="What a changed spec does to the run in progress: wait for its end (only the latest change counts), or replace it now.",
+        description="What a changed spec does to the run in progress: wait for its end (only the latest change counts), or replace it now. "
+        "A run that is blocked, other than in a queue, gives way in either case.",
     )
     cancel: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
         default=0, description="Number of the run to end now, see status.currentRun.number."

@@ -72,12 +72,12 @@ class RunInputs(ApiModel):
 class Retries(ApiModel):
     """What has been used of each retry budget in the active step."""
 
-    infrastructure: Count = Field(default=0, description="Lost nodes, deleted children, unreachable volumes, host out of memory.")
+    infrastructure: Count = Field(default=0, description="Lost nodes, deleted children, pods that are gone without a word.")
     out_of_memory: Count = Field(default=0, description="Accelerator out of memory; each halves the micro-batch.")
     host_out_of_memory: Count = Field(default=0, description="Killed for host memory.")
     storage: Count = Field(default=0, description="Disk or network of a volume failed.")
     internal: Count = Field(default=0, description="The trainer ended with an unexpected error.")
-    lost_messages: Count = Field(default=0, description="The step ended well, but its pod was gone before its result was read.")
+    lost_messages: Count = Field(default=0, description="The step ended well or its Job is gone, and its result was not read.")
     preemptions: Count = Field(default=0, description="Evictions and stops; they do not count against maxAttempts.")
     idle_preemptions: Count = Field(default=0, description="Preemptions in a row without a newly sealed step.")
 
@@ -102,7 +102,12 @@ class CurrentRun(ApiModel):
     attempt: Count = Field(default=0, description="Attempt of the active step, counted from 1; 0 before the first.")
     interruption: Interruption | None = Field(default=None, description="How the last attempt that did not finish the active step ended.")
     image: Annotated[str, Field(max_length=512)] | None = Field(
-        default=None, description="Trainer image of all attempts of the run, whatever the operator is upgraded to meanwhile."
+        default=None,
+        description="Trainer image of all attempts of the run, whatever the operator is upgraded to meanwhile; until it was pulled once, "
+        "a corrected one takes its place.",
+    )
+    placement: ContentDigest | None = Field(
+        default=None, description="Digest of resources and queueName that the active attempt's Job was made with."
     )
     declared_spec: Annotated[str, Field(max_length=131_072)] | None = Field(
         default=None,

@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import FineTuneJobSpec, RunPolicy
 from finetune_operator.api.status import CurrentRun, Interruption, Retries
-from finetune_operator.domain import reading
+from finetune_operator.domain import edits, reading
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, starting
 from finetune_operator.domain.children import Job, JobState, Pod
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
-from finetune_operator.domain.launch import config_map
+from finetune_operator.domain.launch import config_map, placement_of
 from finetune_operator.domain.plan import Child, ObjectReference
 from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
 from finetune_operator.domain.results import gate_decision, record_prepare, record_train
 from finetune_operator.domain.retry import GiveUp, answer
-from finetune_operator.domain.trouble import trouble_of
+from finetune_operator.domain.trouble import Trouble, trouble_of
 from finetune_operator.manifests.names import job_name, run_hash
 from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summary, TerminationMessage
 
@@ -45,10 +45,9 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
         return fail(draft, run, policy, lost_job(), Remains())
     pod = draft.scene.pod_of(job)
     if job.active:
+        _watch(draft, run, spec, job, pod)
         if job.terminating:
-            draft.activity = Activity(ActivityKind.STOPPING, Reason.CHILD_DELETED, f"Job {job.reference.name} is being deleted")
-        else:
-            _watch(draft, run, spec, job, pod)
+            _explain_deletion(draft, draft.run or run, job)
         return None
     if _pod_lags(draft, job, pod):
         draft.undecided = True
@@ -158,6 +157,8 @@ def _watch(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, job: Job, pod: 
         return
     draft.run = without_rates(run)
     trouble = trouble_of(job, pod, draft.scene.observed.warnings, spec, run, now=draft.scene.now)
+    if _begin_elsewhere(draft, job, draft.run, spec, trouble):
+        return
     patience = trouble.patience_left(draft.scene.now) if trouble is not None else 0.0
     if trouble is not None and trouble.until is not None:
         draft.wake_in((trouble.until - draft.scene.now).total_seconds())
@@ -189,6 +190,30 @@ def _follow(draft: Draft, run: CurrentRun, pod: Pod) -> None:
         draft.wake_in(patience - silence + 1.0)
     draft.run = run
     draft.activity = Activity(ActivityKind.RUNNING, *doing(run))
+
+
+def _begin_elsewhere(draft: Draft, job: Job, run: CurrentRun, spec: FineTuneJobSpec, trouble: Trouble | None) -> bool:
+    """A Job cannot be changed: one whose pod has not started gives way to one made from what was corrected meanwhile."""
+    image = draft.scene.settings.trainer_image[:512]
+    waits_for_image = trouble is not None and trouble.reason is Reason.WAITING_FOR_IMAGE
+    if run.placement not in (None, placement_of(spec)):
+        text = "spec.resources or spec.queueName changed before the pod started"
+    elif waits_for_image and run.inputs.image_digest is None and run.image != image:
+        text = f"the trainer image of the installation changed to {image} before {run.image} could be pulled"
+        run = run.model_copy(update={"image": image})  # nothing ran with the other one: no checkpoint can differ in it
+    else:
+        return False
+    interrupt(draft, run, Reason.RETRYING, f"attempt {run.attempt} of {run.active_step.value}: {text}")
+    draft.delete(job)
+    draft.note(Reason.RETRYING, "Retry", f"attempt {run.attempt} of {run.active_step.value}: {text}", related=job.reference)
+    return True
+
+
+def _explain_deletion(draft: Draft, run: CurrentRun, job: Job) -> None:
+    """A Job on its way out: ours, if what we deleted it for is still there to be seen, or somebody else's doing."""
+    if not accounted(run) and not edits.gives_way(draft, run):
+        draft.run = without_rates(run)
+        draft.activity = Activity(ActivityKind.STOPPING, Reason.CHILD_DELETED, f"Job {job.reference.name} is being deleted")
 
 
 def _with_evicted_time(run: CurrentRun, job: Job, pod: Pod | None, now: datetime) -> CurrentRun:

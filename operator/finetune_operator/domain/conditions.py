@@ -14,6 +14,7 @@ from finetune_operator.api.spec import FineTuneJobSpec, HealthPolicy
 from finetune_operator.api.status import CurrentRun, Outcome
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, reason_named
 from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.edits import asked_elsewhere, newer_key, remark
 from finetune_operator.domain.lifecycle import spec_of_run
 from finetune_operator.domain.results import gate_decision, prepared_message
 from finetune_trainer.contract import Step
@@ -70,20 +71,27 @@ def overall(draft: Draft) -> Overall:
 
 
 def _under_way(draft: Draft, activity: Activity) -> Overall:
-    run, accepted = draft.active_run, draft.accepted
-    if activity.kind is ActivityKind.BLOCKED or run is None or accepted is None or run.key == accepted.key:
+    run, edit = draft.active_run, remark(draft)
+    if activity.kind in (ActivityKind.BLOCKED, ActivityKind.HELD) or run is None or not newer_key(draft, run):
         stalled = activity.kind is ActivityKind.BLOCKED and explanation_of(activity.reason).stalls
-        return Overall(activity.reason, activity.message, stalled=stalled)
-    return Overall(Reason.NEWER_SPEC_WAITING, f"generation {accepted.generation} runs when run {run.number} has ended")
+        return Overall(activity.reason, _with(activity.message, edit), stalled=stalled)
+    return Overall(Reason.NEWER_SPEC_WAITING, edit)
 
 
 def _ended(draft: Draft, run: CurrentRun) -> Overall:
     reason = reason_named(run.reason or Reason.INTERNAL.value)
     if run.outcome is not Outcome.SUCCEEDED:
         return Overall(reason, run.message, stalled=True, ended=True)
+    elsewhere = asked_elsewhere(draft, run)
     if reused(draft, run):
-        return Overall(Reason.ARTIFACT_REUSED, f"run {run.number} made this very result; nothing is trained again", ready=True, ended=True)
-    return Overall(Reason.RUN_SUCCEEDED, run.message, ready=True, ended=True)
+        text = f"run {run.number} made this very result; nothing is trained again"
+        return Overall(Reason.ARTIFACT_REUSED, _with(text, elsewhere), ready=True, ended=True)
+    return Overall(Reason.RUN_SUCCEEDED, _with(run.message, elsewhere), ready=True, ended=True)
+
+
+def _with(message: str, more: str) -> str:
+    """The message, and what an edit of the spec makes of it."""
+    return f"{message.rstrip('. ')}; {more}" if more else message
 
 
 def reused(draft: Draft, run: CurrentRun) -> bool:
@@ -177,7 +185,7 @@ def _done(draft: Draft, run: CurrentRun, step: Step) -> Judgement:
         return Judgement(TRUE, Reason.PREPARED, prepared_message(draft.dataset, draft.estimate))
     if step is Step.TRAIN:
         return Judgement(TRUE, Reason.TRAINED, f"{run.step} steps" if run.step else "")
-    return Judgement(TRUE, Reason.PUBLISHED, run.artifact_uri or "")
+    return Judgement(TRUE, Reason.PUBLISHED, _with(run.artifact_uri or "", asked_elsewhere(draft, run)))
 
 
 def _admitted(draft: Draft, run: CurrentRun) -> Judgement:

@@ -105,6 +105,10 @@ class Draft:
         if not job.terminating and all(deletion.target != job.reference for deletion in self.deletes):
             self.deletes.append(Deletion(job.reference))
 
+    def delete_config_map(self, name: str) -> None:
+        """The run's document; its uid is not known, so the executor sees to it that it is ours."""
+        self.deletes.append(Deletion(ObjectReference("v1", "ConfigMap", self.scene.owner.namespace, name), "Background"))
+
     def note(self, reason: Reason, action: str, message: str, *, warning: bool = False, related: ObjectReference | None = None) -> None:
         self.events.append(EventNote("Warning" if warning else "Normal", reason.value, action, message[:1000], related))
 

@@ -6,7 +6,7 @@ from finetune_operator.api.status import ArtifactStatus, CurrentRun, HistoryEntr
 from finetune_operator.domain.children import Job, JobState
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.observed import REJECTION_SECONDS
-from finetune_operator.domain.plan import Child, Deletion, ObjectReference
+from finetune_operator.domain.plan import Child
 from finetune_operator.domain.progress import step_text
 from finetune_operator.manifests.job import ForgottenRun, build_clean_job
 from finetune_operator.manifests.names import CLEAN, run_hash
@@ -96,7 +96,7 @@ def sweep(draft: Draft) -> None:
             continue  # evidence for people, until its time to live is over
         if job.place.run not in remembered:
             name = job.reference.name.removesuffix(f"-{job.place.step}-{job.place.attempt}")
-            draft.deletes.append(Deletion(ObjectReference("v1", "ConfigMap", owner.namespace, name), "Background"))
+            draft.delete_config_map(name)
         draft.delete(job)
         if job.state is JobState.FAILED:
             _report_leftover(draft, job)
@@ -113,8 +113,12 @@ def _needed(draft: Draft, entry: HistoryEntry) -> bool:
 
 
 def _forget(draft: Draft, spec: FineTuneJobSpec, entry: HistoryEntry, environment: PodEnvironment) -> bool:
-    """Have the working files removed; False while that is refused, and then the entry stays."""
+    """Have the working files removed; False while that is refused, and then the entry stays.
+
+    Its Jobs go too: a run of the same key may be asked for again, and must not take their ends for its own.
+    """
     if entry.workspace_claim is None:
+        _delete_jobs(draft, entry)
         return True
     forgotten = ForgottenRun(entry.key, entry.name, entry.workspace_claim)
     child = Child(build_clean_job(draft.scene.owner, spec, forgotten, environment))
@@ -123,7 +127,13 @@ def _forget(draft: Draft, spec: FineTuneJobSpec, entry: HistoryEntry, environmen
         return False
     if draft.scene.job_named(child.reference.name) is None:
         draft.creates.append(child)
+    _delete_jobs(draft, entry)
     return True
+
+
+def _delete_jobs(draft: Draft, entry: HistoryEntry) -> None:
+    for job in draft.scene.jobs_of(entry.key):
+        draft.delete(job)
 
 
 def _report_leftover(draft: Draft, job: Job) -> None:

@@ -2,6 +2,9 @@
 
 Jobs are created before the status write that records them, under names that follow from status: a crash in between leads to the same names
 again. Nothing is created while an earlier Job or pod of this object is still on its way out.
+
+Resources and queue of an attempt are those of the present spec. Resources stand in the run's immutable document too: before an attempt that
+differs in them from the one before, the document goes, and a run without a recorded placement brings it (again).
 """
 
 from finetune_operator.api.reasons import Reason
@@ -17,13 +20,13 @@ from finetune_operator.manifests.names import CLEAN, job_name, run_hash
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_operator.manifests.tokens import progress_token_digest
-from finetune_trainer.contract import Step
+from finetune_trainer.contract import canonical_json, digest_of
 
 _MESSAGE_LIMIT = 2000
 
 
 def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
-    """Create the Job of the next attempt, unless something is in its way; the first attempt of a run brings the ConfigMap."""
+    """Create the Job of the next attempt, unless something is in its way; the first one brings the ConfigMap."""
     target = job_name(run.name, run.active_step.value, run.attempt + 1)
     in_the_way = _in_the_way(draft, run, target)
     if in_the_way is not None:
@@ -40,15 +43,31 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     if refused is not None:
         draft.activity = refused
         return
-    first = run.active_step is Step.PREPARE and run.attempt == 0
-    if first:
+    placement = placement_of(spec)
+    if run.placement not in (None, placement):
+        _move(draft, run, spec)
+        return
+    if run.placement is None:
         draft.creates.append(Child(config_map(draft, run, spec)))
         draft.check_resource = True
     if draft.scene.job_named(target) is None:
         attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
         draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run))))
-    draft.run = run.model_copy(update={"attempt": run.attempt + 1, "attempt_started_at": None, "sealed_before": run.last_sealed_step})
+    draft.run = run.model_copy(
+        update={
+            "attempt": run.attempt + 1,
+            "attempt_started_at": None,
+            "sealed_before": run.last_sealed_step,
+            "placement": placement,
+        }
+    )
     draft.activity = Activity(ActivityKind.STARTING, *starting(draft.run))
+
+
+def placement_of(spec: FineTuneJobSpec) -> str:
+    """What the spec says about where an attempt runs; a field that is added later, with a default, changes nothing."""
+    document = {"resources": spec.resources.model_dump(mode="json", exclude_defaults=True), "queueName": spec.queue_name}
+    return digest_of(canonical_json(document).encode())
 
 
 def pod_environment(draft: Draft, run: CurrentRun | None) -> PodEnvironment:
@@ -69,12 +88,21 @@ def config_map(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> dict[str
     return build_config_map(owner, document)
 
 
+def _move(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
+    """The document goes in the decision that records the new resources, and comes again in the next one."""
+    draft.check_resource = True
+    draft.delete_config_map(run.name)
+    draft.run = run.model_copy(update={"placement": None, "declared_spec": canonical_json(spec.to_manifest())})
+    draft.activity = Activity(ActivityKind.STARTING, *starting(run.model_copy(update={"attempt": run.attempt + 1})))
+    draft.wake_in(0.1)
+
+
 def _in_the_way(draft: Draft, run: CurrentRun, target: str) -> Activity | None:
     """Jobs and pods that must be gone first: at most one of an object's attempts runs at any time."""
     mark = run_hash(draft.scene.owner.uid, run.key)
     for job in draft.scene.jobs:
         if job.place.step == CLEAN:
-            if job.active and job.place.run == mark:
+            if job.place.run == mark:  # also once it has ended: what is swept with it must not be taken for the new run's
                 return _stopping(f"waits for Job {job.reference.name} to remove the files of the earlier run")
         elif (job.active and job.reference.name != target) or (job.terminating and job.reference.name == target):
             draft.delete(job)

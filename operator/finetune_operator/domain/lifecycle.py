@@ -1,7 +1,8 @@
 """The life of a run: begun, moved on, held, ended and remembered; and which run the present spec asks for.
 
 A run that has ended stays ended: its entry in the history, or the current run itself, is the memory. Only a run that was replaced by a
-newer spec before it could end may go on, if that spec is taken back: it resumes in its own work folder.
+newer spec before it could end may go on, if that spec is taken back: it resumes in its own work folder, with the document and the Jobs of
+the spec as it is then.
 """
 
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import Concurrency, FineTuneJobSpec, RunPolicy
 from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome
-from finetune_operator.domain import attempts, history, launch
-from finetune_operator.domain.activity import Activity, ActivityKind
+from finetune_operator.domain import attempts, edits, history, launch
+from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import without_rates
 from finetune_operator.domain.results import GateDecision, gate_decision, headline, record_publish
@@ -54,16 +55,20 @@ def advance(draft: Draft) -> None:
     ending = _ordered_end(draft, run, policy)
     if ending is not None:
         end(draft, run, ending, spec)
-    elif draft.scene.spec is not None and draft.scene.spec.suspend:
+    elif draft.scene.subject.suspend:
         _hold(draft, run)
     elif run.attempt == 0 or attempts.accounted(run):
         launch.begin(draft, run, spec)
+        if edits.gives_way(draft, run):
+            _give_way_to_refusal(draft, run, spec)
 
 
 def settle(draft: Draft) -> None:
     """No run is under way: point at the one the present spec asks for, or begin it."""
     spec, accepted = draft.scene.spec, draft.accepted
-    if draft.active_run is not None or spec is None or accepted is None or accepted.generation != draft.scene.subject.generation:
+    if draft.activity is not None or draft.active_run is not None or spec is None or accepted is None:
+        return
+    if accepted.generation != draft.scene.subject.generation:
         return
     remembered = history.entry_of(draft, accepted.key)
     if draft.run is not None and draft.run.key == accepted.key and draft.run.outcome is not Outcome.REPLACED:
@@ -71,7 +76,7 @@ def settle(draft: Draft) -> None:
     if remembered is not None and remembered.outcome is not Outcome.REPLACED:
         _point_at(draft, remembered)
         return
-    if spec.suspend:
+    if draft.scene.subject.suspend:
         draft.activity = Activity(ActivityKind.HELD, Reason.SUSPENDED, "spec.suspend holds the next run. Set it to false to begin.")
         return
     _start(draft, spec, accepted, remembered)
@@ -129,13 +134,14 @@ def _finish(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, result: Publis
 
 def _ordered_end(draft: Draft, run: CurrentRun, policy: RunPolicy) -> End | None:
     """An end that somebody asked for: cancelled, replaced, or out of time."""
-    if policy.cancel == run.number:
+    if draft.scene.subject.cancel == run.number:
         return End(
             Outcome.CANCELLED, Reason.CANCELLED, "cancelled by spec.runPolicy.cancel. Set spec.rerun to a new value to run it again."
         )
-    newer = draft.scene.spec is not None and draft.accepted is not None and draft.accepted.key != run.key
-    if newer and policy.concurrency is Concurrency.REPLACE:
+    if edits.newer_key(draft, run) and policy.concurrency is Concurrency.REPLACE:
         return End(Outcome.REPLACED, Reason.REPLACED, "replaced by a newer spec (runPolicy.concurrency Replace)")
+    if edits.gives_way(draft, run):
+        return _given_way(draft)
     limit = policy.active_deadline_seconds
     if limit is None:
         return None
@@ -146,6 +152,18 @@ def _ordered_end(draft: Draft, run: CurrentRun, policy: RunPolicy) -> End | None
     if draft.activity is not None and draft.activity.kind is ActivityKind.RUNNING:
         draft.wake_in(float(limit - used))
     return None
+
+
+def _give_way_to_refusal(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
+    """A refusal is known only now, and not to an operator that starts again: so the end is recorded before a new run begins."""
+    end(draft, run, _given_way(draft), spec)
+    draft.activity = Activity(ActivityKind.STARTING, Reason.RUN_PENDING, "the newer spec begins")
+    draft.wake_in(0.1)
+
+
+def _given_way(draft: Draft) -> End:
+    waited_for = draft.activity.message if draft.activity is not None else ""
+    return End(Outcome.REPLACED, Reason.REPLACED, f"replaced by a newer spec while nothing ran: {waited_for}")
 
 
 def _hold(draft: Draft, run: CurrentRun) -> None:
@@ -176,24 +194,44 @@ def _point_at(draft: Draft, entry: HistoryEntry) -> None:
 
 def _start(draft: Draft, spec: FineTuneJobSpec, accepted: Accepted, replaced: HistoryEntry | None) -> None:
     """A new run, or one that was replaced and is asked for again."""
-    number = replaced.number if replaced is not None else history.next_number(draft)
     run = CurrentRun(
         key=accepted.key,
-        name=run_name(draft.scene.owner, accepted.key),
-        number=number,
+        name=replaced.name if replaced is not None else run_name(draft.scene.owner, accepted.key),
+        number=replaced.number if replaced is not None else history.next_number(draft),
         generation=accepted.generation,
         image=draft.scene.settings.trainer_image[:512],
         declared_spec=canonical_json(spec.to_manifest()),
         started_at=draft.scene.now,
     )
-    launch.begin(draft, run, spec)
+    if replaced is None:
+        launch.begin(draft, run, spec)
+    else:
+        _clear_the_way(draft, run)
     begun = draft.run is not None and draft.run.key == accepted.key and draft.run.outcome is None
     if not begun:
         return
     draft.dataset = draft.estimate = draft.evaluation = None
     if replaced is not None:
         draft.history = [entry for entry in draft.history if entry.number != replaced.number]
-    draft.note(Reason.PREPARING, "Start", f"run {number} begins")
+    draft.note(Reason.PREPARING, "Start", f"run {run.number} begins")
+
+
+def _clear_the_way(draft: Draft, run: CurrentRun) -> None:
+    """A run that was replaced begins again, maybe with another destination: what is left of it would be taken for its new children.
+
+    Its document goes in the decision that records the run, and its first Job is made in the next one: so a Job that is found then is new.
+    """
+    left = draft.scene.jobs_of(run.key)
+    for job in left:
+        draft.delete(job)
+    if left:
+        draft.activity = Activity(ActivityKind.STOPPING, Reason.RUN_PENDING, f"waits for Job {left[0].reference.name} to go")
+        return
+    draft.check_resource = True
+    draft.delete_config_map(run.name)
+    draft.run = run
+    draft.activity = Activity(ActivityKind.STARTING, *starting(run))
+    draft.wake_in(0.1)
 
 
 def _entry(draft: Draft, run: CurrentRun, claim: str | None) -> HistoryEntry:

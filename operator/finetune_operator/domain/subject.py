@@ -29,6 +29,10 @@ class Subject:
     owner: Owner
     generation: int
     deleting: bool
+    suspend: bool
+    """``spec.suspend`` as it lies there: it holds a run also while another field of the spec is wrong."""
+    cancel: int
+    """``spec.runPolicy.cancel`` as it lies there, for the same reason; 0 cancels nothing."""
     spec: FineTuneJobSpec | Mistakes
     status: FineTuneJobStatus | Mistakes
     stored_status: Mapping[str, Any]
@@ -47,6 +51,8 @@ def read_subject(resource: JsonObject) -> Subject | None:
         owner=owner,
         generation=generation,
         deleting=reading.at(metadata, "deletionTimestamp") is not None,
+        suspend=reading.at(resource, "spec", "suspend") is True,
+        cancel=reading.integer(resource, "spec", "runPolicy", "cancel") or 0,
         spec=_spec(reading.at(resource, "spec")),
         status=_status(status),
         stored_status=status,

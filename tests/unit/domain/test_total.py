@@ -56,7 +56,13 @@ def documents() -> list[dict[str, Any]]:
     failed.end_pod(65)
     running = training()
     running.report(10)
-    states: list[World] = [World(), begun(), running, waiting, failed, finished()]
+    pending = training(queueName="gpu")
+    pending.pend_pod("0/3 nodes are available")
+    pending.tick(10)
+    pending.change(resources={"gpusPerNode": 1}, artifact__uri="pvc://elsewhere/x")
+    dying = training()
+    dying.pods[dying.active]["metadata"]["deletionTimestamp"] = "2026-11-22T12:00:00Z"
+    states: list[World] = [World(), begun(), running, waiting, pending, dying, failed, finished()]
     return [{"resource": dict(o.resource), "jobs": list(o.jobs), "pods": list(o.pods)} for o in (world.observe() for world in states)]
 
 
