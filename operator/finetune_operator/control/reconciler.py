@@ -6,7 +6,7 @@ for a reason that a person can change goes back into the decision of the same pa
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
 
@@ -147,6 +147,7 @@ class Reconciler:
         """Deletes and creates; true if something was refused and has to be decided upon before the status is written."""
         for deletion in plan.deletes:
             await self._delete(resource, deletion)
+            self._made.get(key, set()).discard(replace(deletion.target, uid=""))
         for child in plan.creates:
             if child.reference in refused or child.reference in self._made.get(key, ()):
                 continue

@@ -244,6 +244,17 @@ async def test_a_child_that_was_made_is_not_asked_for_again_while_its_status_can
     assert rig.server.log.count("create Job") == 2, "once it is recorded, a later plan may ask for it anew"
 
 
+async def test_a_child_that_was_deleted_is_made_anew_though_no_status_could_be_written_in_between() -> None:
+    make, remove = Plan(creates=(Child(job()),), status=STATUS), Plan(deletes=(Deletion(reference(job()), "Background"),))
+    rig = Rig(make, remove, make)
+    rig.server.refusals["status FineTuneJob"] = Unavailable("no answer")
+    with pytest.raises(Unavailable):
+        await rig.once()
+    await rig.once()
+    await rig.once()
+    assert rig.server.log == ["create Job", "status FineTuneJob", "delete Job", "create Job", "status FineTuneJob"]
+
+
 async def test_a_write_that_failed_is_no_progress() -> None:
     rig = Rig(Plan(creates=(Child(job()),), status=STATUS))
     rig.server.refusals["create Job"] = Unavailable("connection reset")
