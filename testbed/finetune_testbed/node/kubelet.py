@@ -49,9 +49,10 @@ def kubelet(layout: NodeLayout) -> Daemon:
         "podLogsDir": str(layout.pod_logs),
         "volumePluginDir": str(layout.kubelet / "volume-plugins"),
         "maxPods": MAX_PODS,
-        # Images come from this host and from no registry: one that is collected cannot be pulled again.
+        # Images come from this host and from no registry: one that is collected cannot be pulled again, and a moment of a full disk,
+        # which is the host's and shared, would collect even the sandbox image. Debian's containerd cannot pin images; 0% is off.
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "0%"},
         "evictionPressureTransitionPeriod": "10s",
         "containerLogMaxSize": "20Mi",
     }
