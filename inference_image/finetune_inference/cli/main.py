@@ -1,0 +1,30 @@
+"""The image's entry point: ``finetune-inference COMMAND``. Each command is a module here with a ``main(arguments) -> exit code``."""
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, str] = {}
+"""Command and purpose; the module of a command is imported when it is asked for, since some of them import torch."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="finetune-inference", description="Serve adapters: the server, its router, and what is beside them."
+    )
+    parser.add_argument("--version", action="version", version=f"finetune-inference {importlib.metadata.version('finetune-operator')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
+    command = parser.parse_args(given[:1]).command
+    module = importlib.import_module(f"finetune_inference.cli.{command}")
+    return int(module.main(given[1:]))
+
+
+def program() -> None:
+    """The console script."""
+    sys.exit(main())
