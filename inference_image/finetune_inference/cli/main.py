@@ -6,7 +6,9 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "route": "answer for aliases: send each request to a version of an adapter, and measure it",
+}
 """Command and purpose; the module of a command is imported when it is asked for, since some of them import torch."""
 
 

@@ -123,4 +123,5 @@ class Acknowledgement(Named):
     kind: str = Field(default="Acknowledgement", pattern="^Acknowledgement$")
     router: str = Field(max_length=253)
     process: str = Field(max_length=64, description="New with every start: counters of another process begin at zero.")
+    table_problem: str | None = Field(default=None, max_length=1024, description="Why the newest table is not applied.")
     routes: list[AppliedRoute] = Field(default_factory=list, max_length=512)

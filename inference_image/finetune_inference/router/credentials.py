@@ -1,0 +1,70 @@
+"""Who may ask: callers' keys, the operator's token for probes, and the router's own key for the engine.
+
+All are files that a mounted Secret renews in place, so they are read again and again. Keys leave this module as SHA-256 only, and are
+compared in a time that does not depend on them.
+"""
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from finetune_inference.router.messages import Credentials
+
+
+class Unreadable(OSError):
+    """A file with a credential cannot be read; the message names the file and nothing in it."""
+
+
+def digest(secret: str) -> str:
+    """Hex SHA-256: equal length for all, so that a comparison tells nothing."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read(keys: Path | None, pin_token: Path | None, engine_key: Path | None) -> Credentials:
+    """Read all files; raises `Unreadable`. ``keys`` is a folder in which each file is one caller's key, or one file with a key per line."""
+    return Credentials(
+        required=keys is not None,
+        keys=tuple(sorted(digest(key) for key in _keys(keys))) if keys else (),
+        pin_token=digest(token) if pin_token and (token := _text(pin_token)) else None,
+        engine_key=(_text(engine_key) or None) if engine_key else None,
+    )
+
+
+def bearer(authorization: str) -> str:
+    """The key in an ``Authorization`` header, or nothing."""
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def is_known(key: str, credentials: Credentials) -> bool:
+    """Whether a key is among the callers'; looks at all of them, whichever fits."""
+    given = digest(key)
+    found = False
+    for known in credentials.keys:
+        found |= hmac.compare_digest(given, known)
+    return found and bool(key)
+
+
+def is_pin_token(token: str, credentials: Credentials) -> bool:
+    return bool(token) and credentials.pin_token is not None and hmac.compare_digest(digest(token), credentials.pin_token)
+
+
+def _keys(source: Path) -> set[str]:
+    """Names that begin with a dot are how a mounted Secret swaps its content."""
+    try:
+        if source.is_dir():
+            texts = [_text(path) for path in source.iterdir() if not path.name.startswith(".") and path.is_file()]
+        else:
+            texts = _text(source).splitlines()
+    except OSError as error:
+        raise Unreadable(f"{source}: {error.strerror}") from error
+    return {text.strip() for text in texts} - {""}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path}: not UTF-8") from error
