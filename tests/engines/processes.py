@@ -120,9 +120,7 @@ class RouterProcess:
 
     def outcomes(self, version: str, track: str = "live") -> dict[str, float]:
         found = samples(self.admin("/metrics")[1], "adapter_router_requests_total")
-        return {
-            labels["outcome"]: value for labels, value in found if labels["version"] == version and labels["track"] == track and value
-        }
+        return {labels["outcome"]: value for labels, value in found if labels["version"] == version and labels["track"] == track and value}
 
 
 def samples(text: str, name: str) -> list[tuple[dict[str, str], float]]:

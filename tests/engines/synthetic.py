@@ -73,8 +73,8 @@ class Engine:
         return application
 
     async def _models(self, _request: web.Request) -> web.Response:
-        while self.behaviour.hold_models:
-            await asyncio.sleep(0.05)
+        if self.behaviour.hold_models:
+            await asyncio.Event().wait()
         listed = self.behaviour.versions if self.behaviour.listed is None else self.behaviour.listed
         entries = [{"id": "base", "root": "base"}]
         entries += [{"id": name, "root": ROOT.format(digest=name.rpartition("--")[2])} for name in listed]

@@ -33,11 +33,9 @@ Order = Table | PodStates | Credentials | Drain
 
 
 class Desk(Protocol):
-    """Whom the fleet reports to."""
+    """Whom the fleet reports to; ``greeting`` is what a new worker must know before it serves."""
 
-    def greeting(self) -> Iterable[Order]:
-        """What a new worker must know before it serves."""
-
+    def greeting(self, slot: int) -> Iterable[Order]: ...
     def before_start(self, slot: int) -> None: ...
     def heard(self, slot: int, report: Report) -> None: ...
     def suspected(self, pod: str) -> None: ...
@@ -145,7 +143,7 @@ class Fleet:
             )
         reader, slot.writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
         slot.heard_at = time.monotonic()
-        for order in self._desk.greeting():
+        for order in self._desk.greeting(slot.number):
             slot.writer.write(order.line())
         if self._draining:
             slot.writer.write(Drain().line())

@@ -41,9 +41,14 @@ class Ledger:
         self.states[number] = state
         return number
 
+    def greeted(self, slot: int) -> None:
+        """A worker is being told the newest state; it may serve by that one for a moment, whatever comes after it."""
+        self.reports[slot] = Report(applied=self.newest, serving=False)
+
     def heard(self, slot: int, report: Report) -> None:
-        self.reports[slot] = report
-        self._settle()
+        if report.serving or slot not in self.reports:
+            self.reports[slot] = report
+            self._settle()
 
     def lost(self, slot: int) -> None:
         """A worker is gone, and what was open in it."""
@@ -73,7 +78,8 @@ class Ledger:
         serving = [report.applied for report in self.reports.values() if report.serving]
         if serving:
             self.acknowledged = min(serving)
-        self.states = {number: state for number, state in self.states.items() if number >= self.acknowledged}
+        oldest = min([self.acknowledged, *(report.applied for report in self.reports.values())])
+        self.states = {number: state for number, state in self.states.items() if number >= oldest}
 
 
 def _applied(route: Route, opened: frozenset[Key], in_flight: Counter[tuple[str, str]]) -> AppliedRoute:

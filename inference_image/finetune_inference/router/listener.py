@@ -76,6 +76,7 @@ class Listener:
         self._frontend.draining = True
         if self._site is not None:
             await self._site.stop()
+            self._site = None
         deadline = time.monotonic() + self._options.drain_seconds
         while self._frontend.admission.requests and time.monotonic() < deadline:
             self._server.close_idle()

@@ -87,8 +87,9 @@ class Supervisor:
 
     # What the fleet asks and tells.
 
-    def greeting(self) -> Iterable[Order]:
+    def greeting(self, slot: int) -> Iterable[Order]:
         """Keys before routes: a worker serves as soon as it has routes."""
+        self._ledger.greeted(slot)
         yield self._credentials
         yield PodStates(pods=self._poller.states())
         if self._ledger.newest:

@@ -1,0 +1,63 @@
+"""Keys and tokens from files."""
+
+import pytest
+
+from finetune_inference.router import credentials
+from finetune_inference.router.credentials import Unreadable, bearer, is_known, is_pin_token
+
+
+def test_every_file_of_a_mounted_secret_is_a_key(tmp_path):
+    (tmp_path / "alice").write_text("key-a\n")
+    (tmp_path / "bob").write_text("key-b")
+    (tmp_path / "..data").write_text("swap")
+    (tmp_path / ".hidden").write_text("hidden")
+    found = credentials.read(tmp_path, None, None)
+    assert is_known("key-a", found)
+    assert is_known("key-b", found)
+    assert not any(is_known(key, found) for key in ("swap", "hidden", "key-", "", "key-a\n"))
+
+
+def test_a_file_has_a_key_per_line(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("one\n\n two \n")
+    found = credentials.read(path, None, None)
+    assert [is_known(key, found) for key in ("one", "two", "")] == [True, True, False]
+
+
+def test_an_empty_folder_lets_nobody_in(tmp_path):
+    found = credentials.read(tmp_path, None, None)
+    assert found.required
+    assert not is_known("", found)
+
+
+def test_without_keys_nobody_needs_one():
+    assert not credentials.read(None, None, None).required
+
+
+def test_an_empty_token_file_is_no_token(tmp_path):
+    (tmp_path / "token").write_text("\n")
+    found = credentials.read(None, tmp_path / "token", None)
+    assert not is_pin_token("", found)
+
+
+def test_what_cannot_be_read_is_named_and_nothing_in_it(tmp_path):
+    (tmp_path / "odd").write_bytes(b"secret\xff")
+    with pytest.raises(Unreadable, match="odd") as error:
+        credentials.read(None, tmp_path / "odd", None)
+    assert "secret" not in str(error.value)
+    with pytest.raises(Unreadable, match="missing"):
+        credentials.read(tmp_path / "missing", None, None)
+
+
+def test_keys_leave_as_digests_only(tmp_path):
+    (tmp_path / "alice").write_text("key-a")
+    (tmp_path / "token").write_text("pin-a")
+    found = credentials.read(tmp_path, tmp_path / "token", None)
+    assert b"key-a" not in found.line()
+    assert b"pin-a" not in found.line()
+    assert is_pin_token("pin-a", found)
+
+
+@pytest.mark.parametrize(("header", "key"), [("Bearer k", "k"), ("bearer  k ", "k"), ("Basic k", ""), ("k", ""), ("", ""), ("Bearer", "")])
+def test_a_key_comes_as_a_bearer(header, key):
+    assert bearer(header) == key
