@@ -3,7 +3,8 @@
     python -m tests.engines.synthetic --port 0 --versions a--0123456789ab,b--… [--first-token 0.05 --gap 0.02 --tokens 20]
 
 It prints its port as one line. What it does is changed while it runs: ``POST /synthetic`` with the fields of `Behaviour` that change;
-``GET /synthetic`` tells what it was asked for, by model. A model name that it does not hold is answered with 404, as real engines do.
+``GET /synthetic`` tells what it was asked for, by model. A request may set its own stream: ``synthetic_gap``, ``synthetic_tokens``,
+``synthetic_word`` (characters of each). A model name that it does not hold is answered with 404, as real engines do.
 """
 
 import argparse
@@ -130,7 +131,9 @@ class Engine:
         response.enable_chunked_encoding()
         await response.prepare(request)
         gap = document.get("synthetic_gap", behaviour.gap)
-        words = behaviour.words() if "synthetic_tokens" not in document else ["word "] * document["synthetic_tokens"]
+        words = behaviour.words()
+        if "synthetic_tokens" in document:
+            words = ["w" * document.get("synthetic_word", 5)] * document["synthetic_tokens"]
         for number, word in enumerate(words):
             if fault == "cut" and number == behaviour.cut_after:
                 request.protocol.force_close()

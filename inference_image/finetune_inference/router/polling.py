@@ -1,7 +1,7 @@
 """Asks every pod which versions it holds. What a pod's own list says under the right digest is routed to it; nobody's claim about it is.
 
-A pod whose port refuses is out at once. One that is merely late keeps what it had for a few rounds, since a busy engine answers its model
-list late too.
+A pod whose port refuses is out at once. One that answers oddly or cannot be connected to is out after a few rounds. One that accepts and is
+late keeps what it had for many: a busy engine answers its model list late too, and leaving out all pods because all are busy helps nobody.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ import orjson
 from finetune_inference.contract import VERSION_PATTERN, Endpoint, digest_prefix_of
 from finetune_inference.router.messages import PodState
 
-PATIENCE: Final = 3
-"""Late or odd answers in a row after which a pod is taken to hold nothing."""
+PATIENCE: Final = 15
+"""Misses in a row after which a pod is taken to hold nothing."""
+LATE: Final = 1
+ODD: Final = 5
 ANSWER_SECONDS: Final = 2.0
 ANSWER_LIMIT: Final = 4 * 1024 * 1024
 GAP_SECONDS: Final = 0.1
@@ -64,7 +66,7 @@ class Poller:
     def start(self) -> None:
         self._session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=ANSWER_SECONDS / 2),
             connector=aiohttp.TCPConnector(keepalive_timeout=3.0, limit=256),
         )
 
@@ -121,16 +123,21 @@ class Poller:
                 response.raise_for_status()
                 versions = held(orjson.loads(await _limited(response)))
             watched.misses = 0
-        except aiohttp.ClientConnectorError:
-            versions = ()
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            watched.misses += 1
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            watched.misses += _weight(error)
             if watched.misses >= PATIENCE:
                 versions = ()
         if versions != watched.versions:
             log.info("pod %s holds %s", watched.endpoint.pod, ", ".join(versions) or "no version")
             watched.versions = versions
             self._changed()
+
+
+def _weight(error: Exception) -> int:
+    """How much a miss says: a refusal all, a connection that does not come about or an odd answer much, a late one little."""
+    if isinstance(error, TimeoutError):
+        return ODD if isinstance(error, aiohttp.ConnectionTimeoutError) else LATE
+    return PATIENCE if isinstance(error, aiohttp.ClientConnectorError) else ODD
 
 
 async def _limited(response: aiohttp.ClientResponse) -> bytes:
