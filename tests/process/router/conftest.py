@@ -34,7 +34,7 @@ class Site:
         return total
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_engines() -> Iterator[list[EngineProcess]]:
     with processes.engine() as one, processes.engine() as two:
         yield [one, two]
@@ -50,12 +50,11 @@ def engines(shared_engines: list[EngineProcess]) -> list[EngineProcess]:
     return shared_engines
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_router(tmp_path_factory: pytest.TempPathFactory, shared_engines: list[EngineProcess]) -> Iterator[RouterProcess]:
-    """One router for all tests of a module that leave it as it was."""
+    """One router for all tests that leave it as it was."""
     folder = tmp_path_factory.mktemp("router")
     processes.write_table(folder, table_of(shared_engines))
-    (folder / "keys").mkdir()
     with processes.router(folder) as router:
         yield router
 
