@@ -1,6 +1,6 @@
 """The admin port, apart from traffic: counters, acknowledgement and probes."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from aiohttp import web
 class Answers:
     """What the port shows; problems are empty when all is well."""
 
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     routes: Callable[[], str]
     not_alive: Callable[[], list[str]]
     not_ready: Callable[[], list[str]]
@@ -45,7 +45,7 @@ class Admin:
             await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._answers.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=await self._answers.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _routes(self, _request: web.Request) -> web.Response:
         return web.Response(text=self._answers.routes(), content_type="application/json")

@@ -176,8 +176,10 @@ class Supervisor:
         """Versions of every table that some worker may still route by."""
         return {version for state in self._ledger.states.values() for version in routed(state.table)}
 
-    def _metrics(self) -> bytes:
-        return exposition.rendered(exposition.WorkerCounters(self._counters, self._living), exposition.Gauges(self._gauges))
+    async def _metrics(self) -> bytes:
+        """Summing thousands of series takes a while, so it happens on a thread; what changes meanwhile is read before."""
+        workers = exposition.WorkerCounters(self._counters, self._living())
+        return await asyncio.to_thread(exposition.rendered, workers, exposition.Gauges(list(self._gauges())))
 
     def _gauges(self) -> Iterable[Metric]:
         state = self._ledger.states[self._ledger.acknowledged]

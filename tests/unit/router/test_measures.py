@@ -38,7 +38,7 @@ def test_workers_are_summed_and_versions_that_no_table_routes_are_left_out(tmp_p
     for slot in (0, 1):
         write(tmp_path, slot, OLD, 5.0)
         write(tmp_path, slot, NEW, 7.0)
-    text = exposition.rendered(exposition.WorkerCounters(tmp_path, lambda: set(routed(TABLE)))).decode()
+    text = exposition.rendered(exposition.WorkerCounters(tmp_path, set(routed(TABLE)))).decode()
     assert [(labels["version"], value) for labels, value in samples(text, "requests_total")] == [(NEW, 14.0)]
     assert [value for _, value in samples(text, "retries_total")] == [14.0]
 
@@ -57,3 +57,10 @@ def test_counters_of_an_earlier_process_are_removed(tmp_path):
     write(tmp_path, 0, OLD, 5.0)
     exposition.clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spoilt_file_costs_its_counts_and_not_the_router(tmp_path, caplog):
+    (tmp_path / "counter_0.db").write_bytes(b"\xff\xff\xff\x7f" + b"\xff" * 100)
+    exposition.prepare(tmp_path, 0, set())
+    assert "begin at zero" in caplog.text
+    assert exposition.rendered(exposition.WorkerCounters(tmp_path, set())) == b""
