@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run until told to stop."""
     parser = argparse.ArgumentParser(prog="finetune-inference route", description="Route OpenAI requests to versions of adapters.")
     for name, option in Options.model_fields.items():
-        default = "" if option.is_required() else f" Default: {option.default}."
+        default = "" if option.is_required() or option.default is None else f" Default: {option.default}."
         parser.add_argument(f"--{name.replace('_', '-')}", required=option.is_required(), help=f"{option.description}{default}")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     try:

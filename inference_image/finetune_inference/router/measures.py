@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from finetune_inference.contract import Check, CheckOutcome, Outcome, RouteTable, Track
 from finetune_inference.router.answers import REASONS
+from finetune_inference.router.upstream import RETRIED
 
 _ARM: Final = ("namespace", "deployment", "version", "track")
 _FIRST_TOKEN: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
@@ -62,6 +63,8 @@ class Measures:
         self.shadow_dropped = Counter("adapter_router_shadow_dropped_total", "Copies not sent: as many open as may be.", registry=at)
         self.refused = Counter("adapter_router_refused_total", "Requests that were not forwarded.", ["code"], registry=at)
         self.retries = Counter("adapter_router_retries_total", "Requests asked again of another pod, by cause.", ["cause"], registry=at)
+        for cause in RETRIED:
+            self.retries.labels(cause.value)
         self._arms: dict[tuple[str, str, str, Track], Arm] = {}
 
     def arm(self, namespace: str, deployment: str, version: str, track: Track) -> Arm:

@@ -94,7 +94,8 @@ class Upstream:
 async def _begun(response: aiohttp.ClientResponse) -> Answer | Failure:
     if response.status in (404, 503):
         return Failure(Cause.VERSION_ABSENT if response.status == 404 else Cause.UNAVAILABLE, response.headers.get("Retry-After"))
-    if response.status in (401, 403) or 300 <= response.status < 400:
+    packed = response.headers.get("Content-Encoding", "identity") != "identity"
+    if response.status in (401, 403) or 300 <= response.status < 400 or packed:
         return Failure(Cause.BROKEN)
     streamed = response.status == 200 and response.content_type == "text/event-stream"
     try:
