@@ -16,7 +16,7 @@ from finetune_inference.contract import CheckOutcome
 from finetune_inference.router.answers import texts
 from finetune_inference.router.schemas import SchemaInvalid, complies
 
-ANSWER_LIMIT = 1 << 20
+ANSWER_LIMIT = 1 << 18
 """Bytes of an answer, as it came, that is checked at most."""
 
 log = logging.getLogger(__name__)

@@ -125,7 +125,7 @@ class Exchange:
 
     async def _deliver(self, answer: Answer, version: str) -> tuple[web.StreamResponse, Outcome]:
         arm = self.means.traffic.arm(self.entry, version, self.choice.track)
-        reading = Reading(answer, arm, self.began, keep=self.means.sampling.wants(self.entry) and answer.status == 200)
+        reading = self.means.sampling.reading(self.entry, answer, arm, self.began)
         try:
             response, complete = await self._relay(answer, reading, version) if answer.streamed else (self._whole(answer, version), True)
         finally:

@@ -2,12 +2,17 @@
 
 import random
 from functools import partial
+from weakref import WeakSet
 
 from finetune_inference.contract import CheckOutcome
 from finetune_inference.router.book import Entry
 from finetune_inference.router.checking import Checker, Sample
 from finetune_inference.router.measures import Arm, Measures
 from finetune_inference.router.reading import Reading
+from finetune_inference.router.upstream import Answer
+
+KEPT_AT_ONCE = 256
+"""Answers that a worker keeps at a time while they are being read."""
 
 
 class Sampling:
@@ -17,11 +22,20 @@ class Sampling:
         self._checker = checker
         self._measures = measures
         self._rng = rng or random.Random()  # noqa: S311  a sample, no secret
+        self._kept: WeakSet[Reading] = WeakSet()
 
-    def wants(self, entry: Entry) -> bool:
-        """Whether the next answer of this route belongs to the sample."""
+    def reading(self, entry: Entry, answer: Answer, arm: Arm, began: float) -> Reading:
+        """Reads an answer, and keeps it if it was drawn; not more than `KEPT_AT_ONCE` are kept at a time."""
         check = entry.route.schema_check
-        return check is not None and entry.validator is not None and self._rng.randrange(100) < check.sample_percent
+        drawn = check is not None and entry.validator is not None and self._rng.randrange(100) < check.sample_percent
+        if not drawn or answer.status != 200:
+            return Reading(answer, arm, began, keep=False)
+        if len(self._kept) >= KEPT_AT_ONCE:
+            self._measures.checks_dropped.inc()
+            return Reading(answer, arm, began, keep=False)
+        reading = Reading(answer, arm, began, keep=True)
+        self._kept.add(reading)
+        return reading
 
     def offer(self, entry: Entry, reading: Reading, arm: Arm, *, streamed: bool) -> None:
         """Queue a complete answer, if it was drawn; one that finds no room is counted as dropped."""

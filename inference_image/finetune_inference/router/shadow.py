@@ -15,7 +15,7 @@ from finetune_inference.router.book import Entry
 from finetune_inference.router.exchange import Means
 from finetune_inference.router.intake import Asked
 from finetune_inference.router.options import Options
-from finetune_inference.router.reading import Cut, Reading
+from finetune_inference.router.reading import Cut
 from finetune_inference.router.upstream import Answer, Upstream
 
 COPY_LIMIT = 1 << 20
@@ -83,7 +83,7 @@ class Shadows:
 
     async def _read(self, copy: _Copy, answer: Answer, began: float) -> Outcome:
         arm = self._means.traffic.arm(copy.entry, copy.canary, Track.SHADOW)
-        reading = Reading(answer, arm, began, keep=self._means.sampling.wants(copy.entry) and answer.status == 200)
+        reading = self._means.sampling.reading(copy.entry, answer, arm, began)
         try:
             if answer.streamed:
                 async with aclosing(reading.chunks()) as chunks:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from finetune_inference.router import sampling
 from tests.engines.processes import CANARY, STABLE
 from tests.engines.synthetic import Behaviour
 from tests.unit.router.desk import desk, until
@@ -61,12 +62,28 @@ async def test_answers_are_checked_streamed_or_not(tmp_path):
 
 
 async def test_an_answer_too_long_to_check_is_counted_as_dropped(tmp_path):
-    async with desk(tmp_path, [Behaviour(versions=[STABLE], answer="x" * 1_200_000 + " y")]) as here:
+    async with desk(tmp_path, [Behaviour(versions=[STABLE], answer=("x" * 10_000 + " ") * 40)]) as here:
         here.route(schema_check={"outputSchema": SCHEMA})
         async with here.ask(stream=True) as reply:
             await reply.read()
         await until(lambda: here.count("checks_dropped_total") == 1)
         assert here.outcomes() == {"ok": 1}
+
+
+async def test_answers_that_are_kept_at_a_time_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "KEPT_AT_ONCE", 2)
+    async with desk(tmp_path, [Behaviour(versions=[STABLE], answer="{ }", first_token=0.05, gap=0.05)]) as here:
+        here.route(schema_check={"outputSchema": SCHEMA})
+
+        async def one() -> None:
+            async with here.ask(stream=True) as reply:
+                await reply.read()
+
+        await asyncio.gather(*(one() for _ in range(6)))
+        await until(lambda: here.count("checks_total", outcome="invalid") == 2)
+        assert here.count("checks_dropped_total") == 4
+        await one()
+        await until(lambda: here.count("checks_total", outcome="invalid") == 3)
 
 
 async def test_nothing_of_an_answer_is_in_the_counters(tmp_path):
