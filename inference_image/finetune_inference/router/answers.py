@@ -8,6 +8,9 @@ import orjson
 TAIL: Final = 4096
 """Bytes of a stream's end that are kept: the last events hold finish reason, usage and the end mark."""
 
+LAST_EVENTS: Final = 8
+"""Events that are looked at: the finish of each choice, usage, an error, the end mark."""
+
 REASONS: Final = ("stop", "length", "tool_calls", "content_filter", "other")
 _DONE: Final = b"[DONE]"
 
@@ -25,7 +28,7 @@ class Ending:
 def stream_ending(tail: bytes) -> Ending:
     """Read the last events of a stream; the first of them may be cut off at its beginning."""
     reason, tokens, done, failed = None, None, False, False
-    for data in _events(tail):
+    for data in _events(tail)[-LAST_EVENTS:]:
         if data == _DONE:
             done = True
             continue

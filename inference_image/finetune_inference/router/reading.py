@@ -32,6 +32,7 @@ class Reading:
         self._size = 0
         self._events = 0
         self._tail = b""
+        self._stream_ending = Ending()
         self.too_long = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -54,7 +55,8 @@ class Reading:
             if chunk:
                 self._arm.between.observe(now - at)
             at = now
-        if not stream_ending(self._tail).done:
+        self._stream_ending = stream_ending(self._tail)
+        if not self._stream_ending.done:
             raise Cut
 
     @property
@@ -78,7 +80,7 @@ class Reading:
 
     def _ending(self) -> Ending:
         if self._answer.streamed:
-            return stream_ending(self._tail)
+            return self._stream_ending
         try:
             document = orjson.loads(self._answer.first)
         except orjson.JSONDecodeError:
