@@ -57,33 +57,31 @@ class Admission:
             raise _too_long(limit)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Refused(415, "unsupported_encoding", "Send the body without Content-Encoding.")
-        deposit.hold(limit if declared is None else declared)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(self.options.body_seconds):
-                body = await _read(request, limit)
+                return await _read(request, limit, deposit)
         except TimeoutError:
             raise Refused(408, "body_timeout", "The body did not arrive in time.") from None
         except web.RequestPayloadError:
             raise Refused(400, "invalid_body", "The body broke off or is badly framed.") from None
-        deposit.hold(len(body))
-        return body
 
 
-async def _read(request: web.BaseRequest, limit: int) -> bytes:
-    chunk = await request.content.readany()
-    if request.content.at_eof():
-        body = chunk
-    else:
-        collected = bytearray(chunk)
+async def _read(request: web.BaseRequest, limit: int, deposit: Deposit) -> bytes:
+    """What has come is what counts: a length that is only announced takes nobody's room."""
+    body = await request.content.readany()
+    if not request.content.at_eof():
+        collected = bytearray(body)
         while chunk := await request.content.readany():
             collected += chunk
             if len(collected) > limit:
-                break
+                raise _too_long(limit)
+            deposit.hold(len(collected))
         body = bytes(collected)
     if len(body) > limit:
         raise _too_long(limit)
+    deposit.hold(len(body))
     return body
 
 

@@ -6,6 +6,7 @@ It is in no request's way. What it knows it tells the workers, and what all of t
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -58,6 +59,7 @@ class Supervisor:
         """Until SIGTERM or SIGINT, and until the last stream has ended or its time is over. Raises ``OSError`` for a port that is taken."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        _raise_file_limit(self._options)
         exposition.clear(self._counters)
         sockets = bind(self._options.address, self._options.port, self._options.workers)
         port = sockets[0].getsockname()[1]
@@ -220,6 +222,17 @@ class Supervisor:
         if (serving := self._serving()) < self._options.workers:
             found.append(f"{serving} of {self._options.workers} workers serve")
         return found
+
+
+def _raise_file_limit(options: Options) -> None:
+    """Every connection is an open file, and the usual soft limit is 1,024; workers inherit what is set here."""
+    needed = options.max_connections + options.max_requests + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        log.warning("a worker may open %d files and would need %d for --max-connections and --max-requests", allowed, needed)
 
 
 def _wanted(table: RouteTable) -> set[tuple[str, str]]:

@@ -66,7 +66,7 @@ async def test_what_is_badly_meant_harms_nobody_else(site: Site):
     rng = random.Random(7)
     async with load.running():
         held = [await _hold(site.router.port, b"POST /v1/completions HTTP/1.1\r\nHost: r\r\nContent-Le") for _ in range(50)]
-        half = b"POST /v1/completions HTTP/1.1\r\nHost: r\r\nContent-Length: 999999\r\n\r\n{"
+        half = b"POST /v1/completions HTTP/1.1\r\nHost: r\r\nContent-Length: 9999999\r\n\r\n{"
         held += [await _hold(site.router.port, half) for _ in range(50)]
         for _ in range(4):
             await asyncio.gather(*(_send(site.router.port, kind(rng)) for kind in BADLY_MEANT))

@@ -168,6 +168,19 @@ async def test_bodies_together_are_bounded(tmp_path):
         assert here.frontend.admission.bytes_held == 0
 
 
+async def test_bodies_that_are_only_announced_take_nobodys_room(tmp_path):
+    async with desk(tmp_path, max_body=10_000, max_bodies=15_000) as here:
+        held = [await asyncio.open_connection("127.0.0.1", here.port) for _ in range(5)]
+        for _, writer in held:
+            writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: r\r\nContent-Length: 9999\r\n\r\n{")
+        await until(lambda: here.frontend.admission.requests == 5)
+        assert (await here.status(messages=["x" * 9_000]))[0] == 200
+        for _, writer in held:
+            writer.close()
+        await until(lambda: here.frontend.admission.requests == 0)
+        assert here.frontend.admission.bytes_held == 0
+
+
 async def test_requests_together_are_bounded(tmp_path):
     async with desk(tmp_path, [Behaviour(versions=[STABLE], first_token=0.3)], max_requests=2) as here:
         replies = await asyncio.gather(*(here.status() for _ in range(5)))
