@@ -6,14 +6,12 @@ worker is being started wait in its queue instead of being refused.
 
 import asyncio
 import logging
-import os
 import socket
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import ValidationError
@@ -78,9 +76,8 @@ def _refuse_taken(address: str, port: int) -> None:
 class Fleet:
     """All workers."""
 
-    def __init__(self, options: Options, sockets: list[socket.socket], counters: Path, desk: Desk) -> None:
+    def __init__(self, options: Options, sockets: list[socket.socket], desk: Desk) -> None:
         self._options = options
-        self._counters = counters
         self._desk = desk
         self._slots = [Slot(number, listening) for number, listening in enumerate(sockets)]
         self._draining = False
@@ -137,7 +134,6 @@ class Fleet:
                 *("--channel", str(theirs.fileno()), "--listen", str(slot.listening.fileno())),
                 *("--options", self._options.model_dump_json()),
                 pass_fds=(theirs.fileno(), slot.listening.fileno()),
-                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._counters)},
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )

@@ -4,7 +4,7 @@ Every label combination of a routed version exists at zero before its first requ
 that increment from ``increase()``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,9 @@ from finetune_inference.router.answers import REASONS
 from finetune_inference.router.upstream import RETRIED
 
 _ARM: Final = ("namespace", "deployment", "version", "track")
+RETIRED_KEPT: Final = 32
+"""Versions of earlier tables whose counters stay, in case they come back."""
+
 _FIRST_TOKEN: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 _BETWEEN: Final = (0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0)
 _WHOLE: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -34,10 +37,11 @@ class Arm:
 
 
 class Measures:
-    """All families; `arm` gives what belongs to a version."""
+    """All families; `arm` gives what belongs to a version. ``compact`` is called when versions were forgotten."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, compact: Callable[[], None] = lambda: None) -> None:
         at = registry
+        self._compact = compact
         self._requests = Counter(
             "adapter_router_requests_total", "Requests by version, track and how they ended.", [*_ARM, "outcome"], registry=at
         )
@@ -80,6 +84,18 @@ class Measures:
         for namespace, deployment, version in routed(table):
             for track in Track:
                 self.arm(namespace, deployment, version, track)
+        retired = {key[:3] for key in self._arms} - set(routed(table))
+        if len(retired) > RETIRED_KEPT:
+            self._forget(retired)
+
+    def _forget(self, versions: set[tuple[str, str, str]]) -> None:
+        """Let go of versions that no table routes; an answer that is still under way counts into nothing that is shown."""
+        self._arms = {key: arm for key, arm in self._arms.items() if key[:3] not in versions}
+        for namespace, deployment, version in versions:
+            labels = {"namespace": namespace, "deployment": deployment, "version": version}
+            for family in (self._requests, self._first_token, self._between, self._whole, self._finish, self._tokens, self._checks):
+                family.remove_by_labels(labels)
+        self._compact()
 
     def _born(self, *labels: str) -> Arm:
         return Arm(

@@ -37,6 +37,11 @@ class Options(BaseModel):
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning"] = Field(default="info", description="Least level of the log lines.")
 
+    @property
+    def counters(self) -> Path:
+        """The folder of the workers' counters."""
+        return self.state_dir / "counters"
+
     def share(self, total: int, slot: int) -> int:
         """This worker's part of a number that holds for all workers together."""
         return total // self.workers + (1 if slot < total % self.workers else 0)

@@ -44,7 +44,7 @@ class Supervisor:
         self._options = options
         self._source = source
         self._last_good = LastGood(options.state_dir)
-        self._counters = options.state_dir / "counters"
+        self._counters = options.counters
         self._ledger = Ledger()
         self._tally = Tally()
         self._poller = Poller(options.poll_seconds, self._pods_changed)
@@ -63,7 +63,7 @@ class Supervisor:
         exposition.clear(self._counters)
         sockets = bind(self._options.address, self._options.port, self._options.workers)
         port = sockets[0].getsockname()[1]
-        fleet = self._fleet = Fleet(self._options, sockets, self._counters, self)
+        fleet = self._fleet = Fleet(self._options, sockets, self)
         await self._admin.start(self._options.address, self._options.admin_port)
         self._poller.start()
         self._read_credentials()

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import prometheus_client.values
 import uvloop
@@ -21,6 +22,7 @@ from finetune_inference.router import logs
 from finetune_inference.router.admission import Admission
 from finetune_inference.router.book import bound
 from finetune_inference.router.checking import Checker
+from finetune_inference.router.counterfiles import CounterFiles
 from finetune_inference.router.exchange import Means
 from finetune_inference.router.frontend import Frontend
 from finetune_inference.router.listener import Listener
@@ -48,14 +50,23 @@ SHADOW_CONNECTIONS = 256
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which worker of how many this is, and where it counts."""
+
+    slot: int
+    options: Options
+    files: CounterFiles
+
+
 class Worker:
     """The parts of one worker, and what the supervisor's messages change in them."""
 
-    def __init__(self, slot: int, options: Options, writer: asyncio.StreamWriter) -> None:
-        self._options = options
+    def __init__(self, place: Place, writer: asyncio.StreamWriter) -> None:
+        options = place.options
         self._writer = writer
         self._number = 0
-        self._measures = Measures()
+        self._measures = Measures(compact=place.files.compact)
         self._traffic = Traffic(self._measures)
         self._pods = Pods()
         self._checker = Checker(options.check_queue)
@@ -63,7 +74,7 @@ class Worker:
         self._upstream = Upstream(options.max_requests, **times)
         self._copies = Upstream(SHADOW_CONNECTIONS, **times)
         means = Means(self._pods, self._upstream, self._traffic, Sampling(self._checker, self._measures), self._suspect)
-        self._shadows = Shadows(means, self._copies, options, slot)
+        self._shadows = Shadows(means, self._copies, options, place.slot)
         self._frontend = Frontend(means, self._shadows, Admission(options))
         self._listener = Listener(self._frontend, options)
 
@@ -119,10 +130,10 @@ class Worker:
         self._writer.write(Suspect(pod=pod.name).line())
 
 
-async def serve(slot: int, channel: socket.socket, listening: socket.socket, options: Options) -> None:
+async def serve(place: Place, channel: socket.socket, listening: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_LIMIT)
     try:
-        await Worker(slot, options, writer).run(reader, listening)
+        await Worker(place, writer).run(reader, listening)
     finally:
         with suppress(ConnectionError):
             await writer.drain()
@@ -146,9 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.setswitchinterval(0.001)  # a check on its thread must not hold up the streams
-    # Files by slot, not by process id: a worker that is started anew goes on counting, and the number of files stays what it is.
-    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: given.slot)  # type: ignore[no-untyped-call]
-    uvloop.run(serve(given.slot, socket.socket(fileno=given.channel), socket.socket(fileno=given.listen), options))
+    files = CounterFiles(options.counters, given.slot)
+    prometheus_client.values.ValueClass = files.value
+    uvloop.run(serve(Place(given.slot, options, files), socket.socket(fileno=given.channel), socket.socket(fileno=given.listen)))
     return 0
 
 
