@@ -41,6 +41,7 @@ class Behaviour:
     faulty: list[str] = field(default_factory=list)
     cut_after: int = 2
     hold_models: bool = False
+    odd_models: bool = False
     finish: str = "stop"
 
     def fault_of(self, version: str) -> str:
@@ -76,6 +77,8 @@ class Engine:
     async def _models(self, _request: web.Request) -> web.Response:
         if self.behaviour.hold_models:
             await asyncio.Event().wait()
+        if self.behaviour.odd_models:
+            return web.json_response({"data": "odd"})
         listed = self.behaviour.versions if self.behaviour.listed is None else self.behaviour.listed
         entries = [{"id": "base", "root": "base"}]
         entries += [{"id": name, "root": ROOT.format(digest=name.rpartition("--")[2])} for name in listed]

@@ -117,7 +117,7 @@ async def desk(folder: Path, engines: Sequence[Behaviour] = (), **options: Any) 
         here = Desk(frontend, registry, checker, client, listener, suspects=suspects)
         for number, behaviour in enumerate(engines or (Behaviour(versions=[STABLE, CANARY]),)):
             engine = Engine(behaviour)
-            url = await _served(engine, stack)
+            url = await served(engine, stack)
             here.engines.append(engine)
             here.pods.append(PodState(deployment="dep", pod=f"pod-{number}", url=url, versions=tuple(behaviour.versions)))
         pods.follow(here.pods)
@@ -139,7 +139,7 @@ async def desk(folder: Path, engines: Sequence[Behaviour] = (), **options: Any) 
             await copies.close()
 
 
-async def _served(engine: Engine, stack: AsyncExitStack) -> str:
+async def served(engine: Engine, stack: AsyncExitStack) -> str:
     runner = web.AppRunner(engine.application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -1,9 +1,11 @@
-"""The manual says what the program does."""
+"""Options, and the manual that says what the program does."""
 
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune_inference.cli.main import main
 from finetune_inference.contract import RouteTable
@@ -16,6 +18,14 @@ def test_its_table_is_one():
     (document,) = re.findall(r"```json\n(.*?)```", MANUAL, re.DOTALL)
     table = RouteTable.from_json(document)
     assert table.routes[0].weight == 25
+
+
+@given(total=st.integers(0, 300), workers=st.integers(1, 64))
+def test_workers_share_what_holds_for_all_of_them(total, workers):
+    options = Options(table="t", state_dir="s", workers=workers)
+    shares = [options.share(total, slot) for slot in range(workers)]
+    assert sum(shares) == total
+    assert max(shares) - min(shares) <= 1
 
 
 def test_it_has_every_option():
