@@ -1,5 +1,21 @@
 """What operator, router, agent and engine tell each other: pydantic only, so that the operator imports the very same definitions."""
 
+from finetune_inference.contract.desired import (
+    MAX_VERSIONS,
+    AgentStatus,
+    DesiredSet,
+    DesiredVersion,
+    EngineKind,
+    EngineLimits,
+    EngineSpec,
+    EngineStatus,
+    Finding,
+    FingerprintToken,
+    ServedBase,
+    SourceState,
+    VersionState,
+    VersionStatus,
+)
 from finetune_inference.contract.naming import VERSION_PATTERN, VersionName, digest_prefix_of, version_name
 from finetune_inference.contract.routes import (
     POINTS,
@@ -17,23 +33,37 @@ from finetune_inference.contract.routes import (
 from finetune_inference.contract.tracks import Check, CheckOutcome, Outcome, Track
 
 __all__ = [
+    "MAX_VERSIONS",
     "POINTS",
     "VERSION_PATTERN",
     "Acknowledgement",
+    "AgentStatus",
     "AppliedRoute",
     "Breaker",
     "Check",
     "CheckOutcome",
+    "DesiredSet",
+    "DesiredVersion",
     "Endpoint",
+    "EngineKind",
+    "EngineLimits",
+    "EngineSpec",
+    "EngineStatus",
     "Fallback",
+    "Finding",
+    "FingerprintToken",
     "Outcome",
     "Route",
     "RouteTable",
     "SchemaCheck",
+    "ServedBase",
     "Shadow",
+    "SourceState",
     "Stickiness",
     "Track",
     "VersionName",
+    "VersionState",
+    "VersionStatus",
     "digest_prefix_of",
     "version_name",
 ]
