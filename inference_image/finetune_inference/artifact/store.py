@@ -4,7 +4,6 @@ A name appears only when the content is on the disk and its digest is right; it 
 the rest of an interrupted step and is swept.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
