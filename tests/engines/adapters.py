@@ -1,7 +1,7 @@
 """What vLLM keeps of adapters, in two places that do not agree: the front end's list of names, and the engine's cache of weights.
 
-Unloading takes the name off the list and leaves the weights in the cache; the cache forgets the least recently used, and reads it again from
-disk at the next request for a name that is still listed.
+Unloading takes the name off the list and leaves the weights in the cache; the cache forgets the least recently used, and reads it again
+from disk at the next request for a name that is still listed.
 """
 
 import hashlib

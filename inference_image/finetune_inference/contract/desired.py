@@ -116,7 +116,7 @@ class FingerprintToken(Document):
 
 
 class VersionStatus(Document):
-    """``effect``: largest difference of a log-probability between adapter and base; ``fingerprint``: the adapter's likeliest first tokens."""
+    """``effect``: largest difference of a log-probability between adapter and base; ``fingerprint``: its likeliest first tokens."""
 
     name: VersionName
     digest: Digest

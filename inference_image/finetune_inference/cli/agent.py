@@ -1,0 +1,82 @@
+"""``finetune-inference agent``: keep the engine beside it holding the adapter versions that are wanted."""
+
+import argparse
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from finetune_inference.agent import logs
+from finetune_inference.agent.loop import Pace
+from finetune_inference.agent.process import Settings, run
+from finetune_inference.agent.proof import Tolerances
+from finetune_inference.artifact.contents import Limits
+from finetune_inference.engine import EngineTimeouts
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until told to stop; 0 after that, 1 when the disk or the port cannot be had."""
+    options = _parser().parse_args(list(arguments))
+    logs.configure(options.log_level)
+    try:
+        return asyncio.run(run(_settings(options)))
+    except OSError as error:
+        logging.getLogger(__name__).error("cannot run: %s: %s", error.filename or "network", error.strerror or error)  # noqa: TRY400  for people
+        return 1
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        desired=options.desired,
+        store=options.store,
+        state=options.state,
+        engine_url=options.engine_url,
+        engine_store=PurePosixPath(options.engine_store or options.store),
+        claims=dict(options.claim),
+        engine_key_file=options.engine_key_file,
+        base_model=options.base_model,
+        address=options.address,
+        port=options.port,
+        pace=Pace(audit=options.audit_seconds),
+        timeouts=EngineTimeouts(load=options.load_timeout_seconds, probe=options.probe_timeout_seconds),
+        tolerances=Tolerances(effect=options.least_effect, fingerprint=options.fingerprint_tolerance),
+        limits=Limits(bytes=options.max_artifact_bytes),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="finetune-inference agent", description=__doc__)
+    parser.add_argument("--desired", type=Path, required=True, help="file with the desired set; read again when it changes")
+    parser.add_argument("--store", type=Path, required=True, help="folder for verified artifacts; the engine needs it read-only")
+    parser.add_argument("--engine-store", help="the store's path in the engine's container (default: the same)")
+    parser.add_argument("--state", type=Path, required=True, help="folder for the last good desired set and the fingerprints")
+    parser.add_argument("--engine-url", default="http://127.0.0.1:8000", help="the engine's address, without a path")
+    parser.add_argument("--engine-key-file", type=Path, help="file with the engine's API key")
+    parser.add_argument("--base-model", type=Path, help="the base model's folder: dimensions, tokenizer and template are compared with it")
+    parser.add_argument(
+        "--claim", action="append", default=[], type=_claim, metavar="NAME=FOLDER", help="where a claim is mounted; repeatable"
+    )
+    parser.add_argument("--address", default="0.0.0.0", help="address of the status server")  # noqa: S104  probes come from the node
+    parser.add_argument("--port", type=int, default=8090, help="port of the status server; 0 takes a free one, which is printed")
+    parser.add_argument("--audit-seconds", type=_positive, default=5.0, help="between two looks at the engine")
+    parser.add_argument("--load-timeout-seconds", type=_positive, default=120.0, help="for one adapter")
+    parser.add_argument("--probe-timeout-seconds", type=_positive, default=30.0, help="for one token")
+    parser.add_argument("--least-effect", type=_positive, default=1e-3, help="least change of a log-probability that counts as one")
+    parser.add_argument("--fingerprint-tolerance", type=_positive, default=0.25, help="largest change between two loads of one adapter")
+    parser.add_argument("--max-artifact-bytes", type=int, default=8 << 30, help="largest artifact that is taken")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning"], default="info")
+    return parser
+
+
+def _claim(text: str) -> tuple[str, Path]:
+    name, separator, folder = text.partition("=")
+    if not (name and separator and folder):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FOLDER")
+    return name, Path(folder)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    return value
