@@ -1,4 +1,5 @@
 """Real router and engine processes, as a user starts them, and what a test asks of them."""
+"""Starts fake engines and agents as processes, and asks them over HTTP."""
 
 import json
 import os
@@ -172,3 +173,82 @@ def router(folder: Path, *options: str, workers: int = 2, ready: bool = True) ->
 def _ports(here: RouterProcess) -> dict[str, Any] | None:
     assert here.process.poll() is None, (here.folder / "log").read_text()
     return next((line for line in here.logs if line["message"] == "the router listens"), None)
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+GUARD = 60.0
+"""Seconds after which a condition is given up; nothing is measured by it."""
+
+
+class Process:
+    """A program that prints ``{"port": …}`` when it listens."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True)
+        self._port: int | None = None
+
+    @property
+    def port(self) -> int:
+        """Waits until the process listens."""
+        if self._port is None:
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+            assert line, f"ended with {self._process.wait()} before it listened: {self._log.read_text()[-2000:]}"
+            self._port = int(json.loads(line)["port"])
+        return self._port
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """``kill -9``, and wait for its last thread."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self.running:
+            os.kill(self._process.pid, number)
+        code = self._process.wait(GUARD)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return code
+
+    def get(self, path: str) -> tuple[int, str]:
+        return request("GET", f"http://127.0.0.1:{self.port}{path}")
+
+    def post(self, path: str, content: dict[str, Any]) -> tuple[int, str]:
+        return request("POST", f"http://127.0.0.1:{self.port}{path}", content)
+
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+
+def request(method: str, url: str, content: dict[str, Any] | None = None) -> tuple[int, str]:
+    """Status and body; 0 if nobody answers."""
+    body = json.dumps(content).encode() if content is not None else None
+    asked = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=GUARD) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except (urllib.error.URLError, ConnectionError):
+        return 0, ""
+
+
+def until(read: Callable[[], T], wanted: Callable[[T], object], what: str) -> T:
+    """Read until it is as wanted; fails with what was read last."""
+    end = time.monotonic() + GUARD
+    found = read()
+    while not wanted(found):
+        assert time.monotonic() < end, f"{what}: still {found}"
+        time.sleep(0.02)
+        found = read()
+    return found

@@ -120,7 +120,9 @@ def _engine(observed: Observed, desired: DesiredSet, now: datetime) -> Load | Pr
             return Unload(version.name)
     surplus = leftovers(observed.engine, observed.store, desired, now)
     step = next(_steps(observed, desired, fitting, base.name, now), None)
-    if surplus and (step is None or (isinstance(step, Load) and _full(observed, desired))):
+    if surplus and (isinstance(step, Load) and _full(observed, desired)):
+        return Unload(surplus[0])
+    if surplus and step is None and not _on_their_way(observed, desired, fitting, now):
         return Unload(surplus[0])
     return step
 
@@ -137,6 +139,14 @@ def _steps(
             yield Load(version, basis, observed.path(version.digest), _cause(observed, version))
         elif not observed.proven(version):
             yield Prove(version, basis, base, observed.engine.started)
+
+
+def _on_their_way(observed: Observed, desired: DesiredSet, fitting: tuple[DesiredVersion, ...], now: datetime) -> bool:
+    """Whether a wanted version is still being fetched: what it replaces goes after it has come."""
+    return any(
+        observed.of(version).checked != basis_of(version, desired) and not _waits(observed, version, basis_of(version, desired), now)
+        for version in fitting
+    )
 
 
 def _cause(observed: Observed, version: DesiredVersion) -> Cause:

@@ -61,6 +61,7 @@ class Agent:
         self._started: str | None = None
         self._restarts = 0
         self._look_asked = True
+        self._outdated = False  # a step has ended since the last look began
         self._looked_at = 0.0
         self._turned_at = time.monotonic()
         self._no_unload_before = 0.0
@@ -100,12 +101,11 @@ class Agent:
         )
         return found.model_copy(update={"applied_generation": self._applied})
 
-    async def fresh(self, age: float, patience: float) -> bool:
-        """Whether there was a look at the engine within ``age`` seconds; asks for one and waits ``patience`` seconds for it."""
+    async def look_now(self, patience: float) -> bool:
+        """Have a look at the engine that begins after this call; whether it ended within ``patience`` seconds."""
         asked = time.monotonic()
-        if asked - self._looked_at <= age:
-            return True
-        self._ask_for_look()
+        self._look_asked = True
+        self._wake.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience), self._looked:
                 await self._looked.wait_for(lambda: self._looked_at >= asked)
@@ -140,9 +140,9 @@ class Agent:
     async def _look_if_due(self) -> None:
         started = time.monotonic()
         interval = self._pace.audit if self._observed.engine.reachable else self._pace.wait
-        if not self._look_asked and started - self._looked_at < interval:
+        if not (self._look_asked or self._outdated) and started - self._looked_at < interval:
             return
-        self._look_asked = False
+        self._look_asked = self._outdated = False
         view = await look(self._steps.engine, self._clock())
         held = await asyncio.to_thread(self._steps.store.held)
         if view.reachable != self._observed.engine.reachable:
@@ -165,7 +165,7 @@ class Agent:
             status = status.model_copy(update={"applied_generation": self._applied})
             log.info("applied", extra={"generation": self._applied})
         self._measure(status)
-        if desired is None or self._look_asked:
+        if desired is None or self._outdated:
             return None
         plan = decide(self._seen(), desired, now)
         match plan.disk:
@@ -198,7 +198,7 @@ class Agent:
             log.info("removed artifacts nobody wants", extra={"digests": removed})
         except OSError as error:
             log.warning("could not remove artifacts", extra={"detail": error.strerror})
-        self._look_asked = True
+        self._outdated = True
         self._observed = replace(self._observed, collecting=False)
 
     async def _work(self, step: Load | Prove) -> None:
@@ -207,13 +207,13 @@ class Agent:
             self._keep(name, await (self._steps.load(step, before) if isinstance(step, Load) else self._steps.prove(step, before)))
         except Interrupted:
             log.info("stopped loading", extra={"version": name})
-        self._look_asked = True
+        self._outdated = True
         self._observed = replace(self._observed, loading=None)
 
     async def _unload(self, name: str) -> None:
         if await self._steps.unload(name) is not None:
             self._no_unload_before = time.monotonic() + self._pace.unload
-        self._look_asked = True
+        self._outdated = True
         self._observed = replace(self._observed, loading=None)
 
     def _keep(self, name: str, progress: Progress) -> None:
@@ -236,10 +236,6 @@ class Agent:
                 task.result()
         if following.done():
             following.result()
-
-    def _ask_for_look(self) -> None:
-        self._look_asked = True
-        self._wake.set()
 
     def _pause(self, wake_at: datetime | None) -> float:
         interval = self._pace.audit if self._observed.engine.reachable else self._pace.wait

@@ -83,10 +83,10 @@ def _state(
     observed: Observed, desired: DesiredSet, version: DesiredVersion, progress: Progress, *, fits: bool
 ) -> tuple[VersionState, Finding | None]:
     basis = basis_of(version, desired)
-    failure = active_failure(progress, basis)
+    failure, problem = active_failure(progress, basis), engine_finding(observed, desired)
     if not fits:
         return VersionState.FAILED, _no_slot(desired)
-    if failure is None and engine_finding(observed, desired) is None and observed.proven(version):
+    if failure is None and problem is None and observed.proven(version):
         return VersionState.LOADED, None  # also while its files are looked at once more
     if version.name in {observed.fetching, observed.loading}:
         state = VersionState.FETCHING if observed.fetching == version.name else VersionState.LOADING
@@ -95,9 +95,7 @@ def _state(
         return VersionState.FAILED, failure.finding
     if progress.checked != basis:
         return VersionState.PENDING, None
-    if problem := engine_finding(observed, desired):
-        return VersionState.VERIFIED, problem
-    return (VersionState.LOADING if observed.in_place(version) else VersionState.VERIFIED), None
+    return (VersionState.LOADING if problem is None and observed.in_place(version) else VersionState.VERIFIED), problem
 
 
 def _no_slot(desired: DesiredSet) -> Finding:

@@ -1,7 +1,7 @@
 """The agent's own small server: its status for the operator, probes for the kubelet, metrics for Prometheus.
 
-Ready is answered from a look at the engine that is at most a second old, so that a pod whose engine has just restarted is not ready by an
-old belief. Alive means that the loop turns: an engine or a source that is away is no reason to be killed.
+Ready is answered from a look at the engine that begins after the question, so that a pod whose engine has just restarted is not ready by
+an old belief. Alive means that the loop turns: an engine or a source that is away is no reason to be killed.
 """
 
 from typing import Final
@@ -13,7 +13,6 @@ from finetune_inference.agent.metrics import Metrics
 from finetune_inference.contract import AgentStatus, VersionState
 
 SILENCE_LIMIT: Final = 60.0
-FRESH: Final = 1.0
 PATIENCE: Final = 2.0
 
 
@@ -50,7 +49,7 @@ class StatusServer:
         return web.Response(text=self._agent.status().to_json(), content_type="application/json")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        if not await self._agent.fresh(FRESH, PATIENCE):
+        if not await self._agent.look_now(PATIENCE):
             return web.Response(status=503, text="the engine did not answer in time\n")
         status = self._agent.status()
         return web.Response(text="ok\n") if status.ready else web.Response(status=503, text=unready(status))

@@ -1,0 +1,1 @@
+"""The agent as a process beside an engine that is one too."""

@@ -1,0 +1,1 @@
+"""What an artifact is refused for, and how it is taken."""
