@@ -94,7 +94,7 @@ def leftovers(engine: EngineView, store: PurePosixPath, desired: DesiredSet, now
 def _disk(observed: Observed, desired: DesiredSet, now: datetime) -> Fetch | Collect | None:
     if observed.fetching is not None or observed.collecting:
         return None
-    for version in split_by_slots(desired, now)[0]:
+    for version in split_by_slots(observed, desired, now)[0]:
         basis = basis_of(version, desired)
         busy = observed.loading == version.name
         if observed.of(version).checked != basis and not busy and not _waits(observed, version, basis, now):
@@ -113,7 +113,7 @@ def _engine(observed: Observed, desired: DesiredSet, now: datetime) -> Load | Pr
     base = observed.engine.base(desired.base.name)
     if observed.loading is not None or not observed.engine.reachable or base is None:
         return None
-    fitting, _ = split_by_slots(desired, now)
+    fitting, _ = split_by_slots(observed, desired, now)
     for version in fitting:
         failure = active_failure(observed.of(version), basis_of(version, desired))
         if failure is not None and failure.withdraw and now < failure.retry_at and observed.engine.model(version.name) is not None:

@@ -107,7 +107,11 @@ def active_failure(progress: Progress, basis: str) -> Failure | None:
     return progress.failure if progress.failure is not None and progress.failure.basis == basis else None
 
 
-def split_by_slots(desired: DesiredSet, now: datetime) -> tuple[tuple[DesiredVersion, ...], tuple[DesiredVersion, ...]]:
-    """The wanted versions that the engine has room for, in order, and the rest."""
+def split_by_slots(observed: Observed, desired: DesiredSet, now: datetime) -> tuple[tuple[DesiredVersion, ...], tuple[DesiredVersion, ...]]:
+    """The wanted versions that the engine has room for, in order, and the rest. Those that have served keep their place."""
     wanted, slots = desired.wanted(now), desired.engine.limits.max_cpu_loras
-    return wanted[:slots], wanted[slots:]
+    newcomers = [version for version in wanted if not (observed.in_place(version) or observed.of(version).proven)]
+    room = max(0, slots - (len(wanted) - len(newcomers)))
+    left_out = {version.name for version in newcomers[room:]}
+    fitting = tuple(version for version in wanted if version.name not in left_out)[:slots]
+    return fitting, tuple(version for version in wanted if version not in fitting)

@@ -43,7 +43,7 @@ def agent_status(
     observed: Observed, desired: DesiredSet | None, now: datetime, *, source: SourceState, source_message: str | None, restarts: int
 ) -> AgentStatus:
     """The whole status but ``applied_generation``, which is memory: `is_applied` says when to raise it."""
-    fitting = {version.name for version in split_by_slots(desired, now)[0]} if desired else set()
+    fitting = {version.name for version in split_by_slots(observed, desired, now)[0]} if desired else set()
     wanted = desired.wanted(now) if desired else ()
     versions = [version_status(observed, desired, version, fits=version.name in fitting) for version in wanted] if desired else []
     engine, problem = observed.engine, engine_finding(observed, desired)
