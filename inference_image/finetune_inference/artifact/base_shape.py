@@ -35,7 +35,7 @@ def base_shape(config: Mapping[str, Any] | None) -> BaseShape | None:
     hidden, inner, layers, heads, vocabulary = (
         _size(config, name) for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     )
-    if config.get("model_type") not in _LLAMA_LIKE or not (hidden and inner and layers and heads and vocabulary):
+    if str(config.get("model_type")) not in _LLAMA_LIKE or not (hidden and inner and layers and heads and vocabulary):
         return None
     head = _size(config, "head_dim") or hidden // heads
     keys = (_size(config, "num_key_value_heads") or heads) * head

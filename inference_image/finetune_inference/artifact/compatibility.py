@@ -20,6 +20,8 @@ _OWN_SERVER = "It cannot be merged: serve it with engine Transformers, or train 
 _RETRAIN = "Train it again with tuner LoRA or RSLoRA."
 _PROMPTS = frozenset({"PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"})
 _OUR_TYPES = frozenset({"LORA", "IA3"}) | _PROMPTS
+_MOST = 16
+_MOST_RANKS = 1024
 _SHIFTING_STARTS = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations that move part of the base weights into the adapter: right only on a base that was changed with them."""
 
@@ -50,14 +52,14 @@ Rule = Callable[[Mapping[str, Any], EngineSpec], Iterator[Finding]]
 
 
 def findings(adapter: AdapterFacts, base: BaseFacts, engine: EngineSpec) -> tuple[Finding, ...]:
-    """All that stands against serving ``adapter``; empty if nothing does."""
+    """What stands against serving ``adapter``, at most sixteen findings; empty if nothing does."""
     found = [*_files(adapter), *_template(adapter.facts, base)]
     if adapter.config is None or (adapter.facts or {}).get("weights") == "Model":
         return (*found, _not_an_adapter(adapter))
     found += [finding for rule in (_type, _rank, _variant, _extras) for finding in rule(adapter.config, engine)]
     if str(adapter.config.get("peft_type")).upper() == "LORA":
         found += shape_findings(adapter.config, adapter.tensors, base_shape(base.config))
-    return tuple(found)
+    return tuple(found[:_MOST])
 
 
 def _files(adapter: AdapterFacts) -> Iterator[Finding]:
@@ -111,7 +113,7 @@ def _type(config: Mapping[str, Any], engine: EngineSpec) -> Iterator[Finding]:
     elif kind not in _OUR_TYPES:
         yield _finding(where, "PeftTypeUnsupported", f"no {kind[:40]} adapters are served", _MERGE)
     task = config.get("task_type")
-    if task not in {None, "CAUSAL_LM"}:
+    if task not in (None, "CAUSAL_LM"):  # it may be anything, also what has no hash
         message = f"{str(task)[:40]} is not text generation"
         yield _finding(f"{ADAPTER_CONFIG}:task_type", "TaskUnsupported", message, "Deploy an adapter trained for CAUSAL_LM.")
 
@@ -121,17 +123,12 @@ def _rank(config: Mapping[str, Any], engine: EngineSpec) -> Iterator[Finding]:
         return
     limit = engine.limits.max_lora_rank
     way_out = f"Raise maxLoraRank (now {limit}) of the server, train with a lower rank, or deploy with mode: merged."
-    rank = config.get("r")
-    if not _is_rank(rank):
-        yield _finding(f"{ADAPTER_CONFIG}:r", "RankInvalid", "is no positive whole number", _RETRAIN)
-    elif int(str(rank)) > limit:
-        yield _finding(f"{ADAPTER_CONFIG}:r", "RankTooHigh", f"rank {rank}, the server takes {limit}", way_out)
-    for module, value in sorted(_section(config, "rank_pattern").items()):
-        where = f"{ADAPTER_CONFIG}:rank_pattern.{module}"
-        if not _is_rank(value):
-            yield _finding(where, "RankInvalid", "is no positive whole number", _RETRAIN)
-        elif value > limit:
-            yield _finding(where, "RankTooHigh", f"rank {value}, the server takes {limit}", way_out)
+    declared = [("r", config.get("r")), *((f"rank_pattern.{module}", rank) for module, rank in _section(config, "rank_pattern").items())]
+    for name, rank in declared[:_MOST_RANKS]:
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+            yield _finding(f"{ADAPTER_CONFIG}:{name}", "RankInvalid", "is no positive whole number", _RETRAIN)
+        elif rank > limit:
+            yield _finding(f"{ADAPTER_CONFIG}:{name}", "RankTooHigh", f"rank {rank}, the server takes {limit}", way_out)
 
 
 def _variant(config: Mapping[str, Any], engine: EngineSpec) -> Iterator[Finding]:
@@ -164,14 +161,11 @@ def _extras(config: Mapping[str, Any], engine: EngineSpec) -> Iterator[Finding]:
             yield _finding(f"{ADAPTER_CONFIG}:{name}", "ExtraModulesSaved", message, _MERGE)
 
 
-def _is_rank(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = document.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def _finding(where: str, reason: str, message: str, way_out: str) -> Finding:
-    return Finding(field=where[:160], reason=reason, message=message, way_out=way_out)
+    """Names and values in it may be a stranger's, of any length."""
+    return Finding(field=where[:160], reason=reason, message=message[:512], way_out=way_out)

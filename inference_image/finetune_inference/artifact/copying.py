@@ -53,7 +53,7 @@ def _step(folder: int, part: str, path: str) -> int:
     try:
         return os.open(part, _FOLDER, dir_fd=folder)
     except FileNotFoundError as error:
-        way_out = "Check uri and digest: the folder is named by the digest. It is tried again."
+        way_out = "Check uri and digest: the folder is named by the digest."
         raise IntakeError("ArtifactMissing", "uri", f"no {path} on the volume", way_out, passing=True) from error
     except NotADirectoryError:
         refuse_kind(path, os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
@@ -67,7 +67,7 @@ def _names(folder: int, limits: Limits) -> list[str]:
         message = f"{len(names)} files, at most {limits.files} are taken"
         raise IntakeError("TooManyFiles", "uri", message, "Point uri at one artifact, not at the folder that holds several.")
     if not names:
-        way_out = "Check uri, and let the publish step run again. It is tried again."
+        way_out = "Check uri, and let the publish step run again."
         raise IntakeError("ArtifactMissing", "uri", "the folder is empty", way_out, passing=True)
     size = 0
     for name in names:

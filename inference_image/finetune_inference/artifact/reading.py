@@ -17,6 +17,8 @@ from finetune_inference.artifact.errors import IntakeError
 from finetune_trainer.contract import Digest, digest_of
 
 _JSON_LIMIT = 64 << 20
+_WITH_CODE = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")
+"""Where a loader looks for code that travels with the weights."""
 _TEMPLATE_FILE = "chat_template.jinja"
 _AGAIN = "Publish the artifact again: the file was cut off or changed on its way."
 
@@ -38,7 +40,7 @@ def adapter_facts(folder: Path) -> AdapterFacts:
         config=_json(folder / ADAPTER_CONFIG),
         facts=_json(folder / FACTS_FILE),
         tensors=tensors,
-        runs_code=tuple(name for name in files if name.endswith(".json") and _asks_for_code(folder / name)),
+        runs_code=tuple(name for name in _WITH_CODE if (_json(folder / name) or {}).get("auto_map")),
     )
 
 
@@ -78,10 +80,6 @@ def _linked_digest(path: Path) -> Digest:
     """A base model's folder may hold links, as the hub's cache does; it is the server's own and trusted."""
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _asks_for_code(path: Path) -> bool:
-    return bool((_json(path) or {}).get("auto_map"))
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ from finetune_inference.contract import Finding
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?")
 _BESIDE = re.compile(r"\.(lora_magnitude_vector(\.weight)?|lora_B\.bias|bias|base_layer\.weight|token_adapter\.trainable_tokens_delta)$")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+")
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)layers\.([0-9]{1,6})\.")
 _MOST = 8
 _AGAIN = "Publish the artifact again as PEFT's save_pretrained writes it."
 _OTHER_BASE = "Serve the base model it was trained on, or train again on this one."
@@ -32,7 +32,8 @@ class _Pair:
 
 def shape_findings(config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]], base: BaseShape | None) -> tuple[Finding, ...]:
     """What is wrong with the tensors of a LoRA adapter, at most eight findings; without ``base`` only whether they fit each other."""
-    saved = tuple(str(name) for name in config.get("modules_to_save") or ())
+    modules = config.get("modules_to_save")
+    saved = tuple(str(name) for name in modules) if isinstance(modules, list) else ()
     found = [*_unknown_targets(config, base)]
     pairs: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, shape in sorted(tensors.items()):
@@ -95,4 +96,4 @@ def _declared_rank(module: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _finding(where: str, reason: str, message: str, way_out: str) -> Finding:
-    return Finding(field=where[:160], reason=reason, message=message, way_out=way_out)
+    return Finding(field=where[:160], reason=reason, message=message[:512], way_out=way_out)

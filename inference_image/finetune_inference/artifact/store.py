@@ -72,7 +72,7 @@ class Store:
         try:
             found = copy_artifact(place, staged, self._limits, proceed)
             if found != digest:
-                way_out = "Correct the digest, or publish the artifact again: its files are not those that were named. It is tried again."
+                way_out = "Correct the digest, or publish the artifact again: its files are not those that were named."
                 raise IntakeError("DigestMismatch", "digest", f"the files at the uri have digest {found}, wanted is {digest}", way_out)
             staged.rename(target)
         finally:

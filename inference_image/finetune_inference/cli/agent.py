@@ -11,6 +11,7 @@ from finetune_inference.agent.loop import Pace
 from finetune_inference.agent.process import Settings, run
 from finetune_inference.agent.proof import Tolerances
 from finetune_inference.artifact.contents import Limits
+from finetune_inference.cli.options import claim, positive
 from finetune_inference.engine import EngineTimeouts
 
 
@@ -54,29 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-key-file", type=Path, help="file with the engine's API key")
     parser.add_argument("--base-model", type=Path, help="the base model's folder: dimensions, tokenizer and template are compared with it")
     parser.add_argument(
-        "--claim", action="append", default=[], type=_claim, metavar="NAME=FOLDER", help="where a claim is mounted; repeatable"
+        "--claim", action="append", default=[], type=claim, metavar="NAME=FOLDER", help="where a claim is mounted; repeatable"
     )
     parser.add_argument("--address", default="0.0.0.0", help="address of the status server")  # noqa: S104  probes come from the node
     parser.add_argument("--port", type=int, default=8090, help="port of the status server; 0 takes a free one, which is printed")
-    parser.add_argument("--audit-seconds", type=_positive, default=5.0, help="between two looks at the engine")
-    parser.add_argument("--load-timeout-seconds", type=_positive, default=120.0, help="for one adapter")
-    parser.add_argument("--probe-timeout-seconds", type=_positive, default=30.0, help="for one token")
-    parser.add_argument("--least-effect", type=_positive, default=1e-3, help="least change of a log-probability that counts as one")
-    parser.add_argument("--fingerprint-tolerance", type=_positive, default=0.25, help="largest change between two loads of one adapter")
+    parser.add_argument("--audit-seconds", type=positive, default=5.0, help="between two looks at the engine")
+    parser.add_argument("--load-timeout-seconds", type=positive, default=120.0, help="for one adapter")
+    parser.add_argument("--probe-timeout-seconds", type=positive, default=30.0, help="for one token")
+    parser.add_argument("--least-effect", type=positive, default=1e-3, help="least change of a log-probability that counts as one")
+    parser.add_argument("--fingerprint-tolerance", type=positive, default=0.25, help="largest change between two loads of one adapter")
     parser.add_argument("--max-artifact-bytes", type=int, default=8 << 30, help="largest artifact that is taken")
     parser.add_argument("--log-level", choices=["debug", "info", "warning"], default="info")
     return parser
-
-
-def _claim(text: str) -> tuple[str, Path]:
-    name, separator, folder = text.partition("=")
-    if not (name and separator and folder):
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FOLDER")
-    return name, Path(folder)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
-    return value

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS: dict[str, str] = {
     "route": "answer for aliases: send each request to a version of an adapter, and measure it",
     "agent": "keep an engine holding the adapter versions that are wanted",
+    "preflight": "can this artifact be served? Asked before any server pod is touched",
 }
 """Command and purpose; the module of a command is imported when it is asked for, since some of them import torch."""
 

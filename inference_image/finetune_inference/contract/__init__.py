@@ -17,6 +17,7 @@ from finetune_inference.contract.desired import (
     VersionStatus,
 )
 from finetune_inference.contract.naming import VERSION_PATTERN, VersionName, digest_prefix_of, version_name
+from finetune_inference.contract.preflight import PreflightResult
 from finetune_inference.contract.routes import (
     POINTS,
     Acknowledgement,
@@ -53,6 +54,7 @@ __all__ = [
     "Finding",
     "FingerprintToken",
     "Outcome",
+    "PreflightResult",
     "Route",
     "RouteTable",
     "SchemaCheck",

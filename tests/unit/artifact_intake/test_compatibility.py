@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune_inference.artifact.compatibility import AdapterFacts, BaseFacts, findings
 from finetune_inference.contract import EngineKind, EngineLimits, EngineSpec
@@ -238,3 +240,28 @@ def test_findings_are_bounded_however_many_tensors_are_wrong() -> None:
     found = findings(replace(GOOD, tensors=tensors), BASE, VLLM)
     assert len(found) == 8
     assert all(len(finding.field) <= 160 for finding in found)
+
+
+_KEYS = st.sampled_from([*CONFIG, *FACTS, "rank_pattern", "modules_to_save", "init_lora_weights", "use_dora", "digest", "model_type"])
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=2000),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS | st.text(max_size=300), inner, max_size=3),
+    max_leaves=12,
+)
+_DOCUMENT = st.dictionaries(_KEYS, _ANYTHING, max_size=8)
+_SHAPES = st.lists(st.integers(0, 64), max_size=3).map(tuple)
+
+
+@given(
+    config=_DOCUMENT,
+    facts=st.none() | _DOCUMENT,
+    base=_DOCUMENT,
+    tensors=st.dictionaries(st.sampled_from(sorted(TENSORS)) | st.text(max_size=300), _SHAPES, max_size=6),
+    engine=st.sampled_from([VLLM, OURS]),
+)
+def test_whatever_the_files_say_the_answer_is_findings_and_no_exception(
+    config: dict[str, Any], facts: dict[str, Any] | None, base: dict[str, Any], tensors: dict[str, tuple[int, ...]], engine: EngineSpec
+) -> None:
+    adapter = AdapterFacts(FILES, {**CONFIG, **config}, facts, tensors)
+    found = findings(adapter, replace(BASE, config={**BASE_CONFIG, **base}), engine)
+    assert len(found) <= 16
