@@ -6,8 +6,8 @@ from typing import ClassVar
 class EngineError(Exception):
     """``reason`` is CamelCase and stable, ``way_out`` says what to do next."""
 
-    reason: ClassVar[str] = "EngineError"
-    way_out: ClassVar[str] = "Look at the engine's log."
+    reason: ClassVar[str]
+    way_out: ClassVar[str]
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
