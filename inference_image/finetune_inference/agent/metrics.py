@@ -23,7 +23,7 @@ class Metrics:
             "finetune_agent_fetch_seconds", "One artifact fetched or found, hashed and checked.", buckets=_SECONDS, registry=self.registry
         )
         self.restore_seconds = Histogram(
-            "finetune_agent_restore_seconds", "From seen not ready to ready again.", buckets=_SECONDS, registry=self.registry
+            "finetune_agent_restore_seconds", "From seen not ready, or started, to ready.", buckets=_SECONDS, registry=self.registry
         )
         self.failures = Counter("finetune_agent_failures", "Steps that failed, by reason.", ["reason"], registry=self.registry)
         self.repairs = Counter(

@@ -34,6 +34,7 @@ class Settings:
     store: Path
     state: Path
     engine_url: str
+    engine_admin_url: str | None
     engine_store: PurePosixPath
     claims: Mapping[str, Path]
     engine_key_file: Path | None
@@ -55,7 +56,8 @@ async def run(settings: Settings) -> int:
     metrics.begin(cause.value for cause in Cause if cause is not Cause.NEW)
     store = Store(settings.store, settings.claims, settings.limits)
     await asyncio.to_thread(store.open)
-    engine = EngineClient(settings.engine_url, key=_key_reader(settings.engine_key_file), timeouts=settings.timeouts)
+    key = _key_reader(settings.engine_key_file)
+    engine = EngineClient(settings.engine_url, admin_url=settings.engine_admin_url, key=key, timeouts=settings.timeouts)
     steps = Steps(
         engine=engine,
         store=store,

@@ -32,7 +32,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         store=options.store,
         state=options.state,
         engine_url=options.engine_url,
-        engine_store=PurePosixPath(options.engine_store or options.store),
+        engine_admin_url=options.engine_admin_url,
+        engine_store=PurePosixPath(options.engine_store or options.store.absolute()),
         claims=dict(options.claim),
         engine_key_file=options.engine_key_file,
         base_model=options.base_model,
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-store", help="the store's path in the engine's container (default: the same)")
     parser.add_argument("--state", type=Path, required=True, help="folder for the last good desired set and the fingerprints")
     parser.add_argument("--engine-url", default="http://127.0.0.1:8000", help="the engine's address, without a path")
+    parser.add_argument("--engine-admin-url", help="where adapters are loaded, if that is another port (default: the same)")
     parser.add_argument("--engine-key-file", type=Path, help="file with the engine's API key")
     parser.add_argument("--base-model", type=Path, help="the base model's folder: dimensions, tokenizer and template are compared with it")
     parser.add_argument(

@@ -49,10 +49,18 @@ class _Answer:
 
 
 class EngineClient:
-    """An engine at ``url``. ``key`` is asked before every call, so that a changed key needs no restart."""
+    """An engine at ``url`` that loads at ``admin_url``, if that is another. ``key`` is asked before every call, as it may change."""
 
-    def __init__(self, url: str, *, key: Callable[[], str | None] = lambda: None, timeouts: EngineTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        admin_url: str | None = None,
+        key: Callable[[], str | None] = lambda: None,
+        timeouts: EngineTimeouts | None = None,
+    ) -> None:
         self._url = url.rstrip("/")
+        self._admin_url = (admin_url or url).rstrip("/")
         self._key = key
         self._timeouts = timeouts or EngineTimeouts()
         self._session: aiohttp.ClientSession | None = None
@@ -81,8 +89,7 @@ class EngineClient:
 
         Raises ``NameTaken`` if it holds the name from elsewhere, ``Refused``, ``AdapterNotFound``, ``LoadingOff`` or ``EngineAway``.
         """
-        content = {"lora_name": name, "lora_path": path}
-        answer = await self._call("POST", "/v1/load_lora_adapter", content, seconds=self._timeouts.load)
+        answer = await self._administer("load", {"lora_name": name, "lora_path": path}, seconds=self._timeouts.load)
         if answer.status == 404:
             raise _not_found(answer, f"the engine finds no adapter at {path}")
         if answer.status not in {200, 400}:
@@ -95,9 +102,9 @@ class EngineClient:
 
     async def unload(self, name: str) -> None:
         """Return when the engine no longer lists ``name``; its memory may stay in use until other adapters push it out."""
-        answer = await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, seconds=self._timeouts.unload)
-        if answer.status == 404 and error_message(answer.body) is None:
-            raise _not_found(answer, "")
+        answer = await self._administer("unload", {"lora_name": name}, seconds=self._timeouts.unload)
+        if answer.status == 404 and isinstance(missing := _not_found(answer, name), LoadingOff):
+            raise missing
         if answer.status not in {200, 404}:
             raise Refused(answer.message)
 
@@ -111,7 +118,12 @@ class EngineClient:
             raise AnswerUnreadable(f"/v1/completions: {answer.message}")
         return first_token(answer.body)
 
-    async def _call(self, method: str, path: str, content: Mapping[str, object] | None = None, *, seconds: float) -> _Answer:
+    async def _administer(self, verb: str, content: Mapping[str, object], *, seconds: float) -> _Answer:
+        return await self._call("POST", f"/v1/{verb}_lora_adapter", content, seconds=seconds, at=self._admin_url)
+
+    async def _call(
+        self, method: str, path: str, content: Mapping[str, object] | None = None, *, seconds: float, at: str | None = None
+    ) -> _Answer:
         timeout = aiohttp.ClientTimeout(total=seconds, connect=self._timeouts.connect)
         key = self._key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -119,7 +131,7 @@ class EngineClient:
         try:
             async with self._open().request(
                 method,
-                f"{self._url}{path}",
+                f"{at or self._url}{path}",
                 data=body,
                 headers=headers | ({"Content-Type": "application/json"} if body else {}),
                 timeout=timeout,
@@ -145,7 +157,7 @@ class EngineClient:
 def _not_found(answer: _Answer, otherwise: str) -> LoadingOff | AdapterNotFound:
     """A 404 of the engine carries an OpenAI error; one without comes from a router that has no such path."""
     message = error_message(answer.body)
-    if message is None:
+    if message in {None, "Not Found"}:
         return LoadingOff("the engine has no /v1/load_lora_adapter")
     return AdapterNotFound(f"{otherwise}: {message}"[:MESSAGE_LIMIT])
 

@@ -113,6 +113,19 @@ async def test_a_missing_folder_is_told_from_a_missing_route(tmp_path: Path) -> 
             await client.unload("support--0")
 
 
+async def test_an_engine_may_load_at_a_port_of_its_own(adapter: str) -> None:
+    fake = engine()
+    public = TestServer(_answers("/v1/load_lora_adapter", "no", status=500))
+    await public.start_server()
+    async with served(fake.application()) as admin:
+        client = EngineClient(str(public.make_url("")), admin_url=admin._admin_url)
+        with pytest.raises(EngineAway, match="/v1/models"):
+            await client.load("support--0", adapter)  # loaded at the one, listed at the other
+        await client.close()
+    await public.close()
+    assert fake.adapters.log == ["load support--0"]
+
+
 async def test_a_refusal_carries_the_engines_own_words(tmp_path: Path) -> None:
     AdapterFiles(rank=16).write(tmp_path / "adapter")
     async with served(engine().application()) as client:
