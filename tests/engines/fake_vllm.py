@@ -214,7 +214,7 @@ def _id() -> str:
     return f"cmpl-{uuid.uuid4().hex[:16]}"
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fake_vllm")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--served-model-name", default="base")
@@ -227,7 +227,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--token-seconds", type=float, default=0.0)
     parser.add_argument("--api-key")
     parser.add_argument("--no-runtime-updates", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -240,5 +240,11 @@ async def serve(options: argparse.Namespace) -> None:
     await asyncio.Event().wait()
 
 
+def main(arguments: list[str]) -> int:
+    """Serve until killed."""
+    asyncio.run(serve(_options(arguments)))
+    return 0
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(_options()))
+    sys.exit(main(sys.argv[1:]))

@@ -42,16 +42,16 @@ class Pod:
 
     def start_engine(self, *options: str) -> None:
         self.engine_options = list(options) or self.engine_options
-        arguments = ["-m", "tests.engines.fake_vllm", "--port", str(self.engine_port), "--served-model-name", BASE_NAME]
-        self._engine = Process([*arguments, *self.engine_options], self.folder / "engine.log")
+        arguments = ["--port", str(self.engine_port), "--served-model-name", BASE_NAME]
+        self._engine = Process("engine", [*arguments, *self.engine_options], self.folder / "engine.log")
         if self.engine_port == 0:
             self.engine_port = self._engine.port
 
     def start_agent(self, *options: str) -> None:
-        arguments = ["-c", "from finetune_inference.cli.main import program; program()", "agent", "--port", "0", "--address", "127.0.0.1"]
+        arguments = ["--port", "0", "--address", "127.0.0.1"]
         places = ["--desired", self.desired_file, "--store", self.store, "--state", self.folder / "state", "--base-model", self.base]
         engine = ["--engine-url", f"http://127.0.0.1:{self.engine_port}", "--claim", f"adapters={self.volume}"]
-        self._agent = Process([*arguments, *map(str, places), *engine, *options], self.folder / "agent.log")
+        self._agent = Process("agent", [*arguments, *map(str, places), *engine, *options], self.folder / "agent.log")
 
     def want(self, *versions: tuple[Published, str] | dict[str, Any], generation: int = 1, max_cpu_loras: int = 4) -> None:
         entries = [

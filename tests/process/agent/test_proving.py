@@ -24,7 +24,7 @@ def test_an_adapter_that_answers_otherwise_after_a_restart_is_not_served(pod: Po
     name = artifact.name("support")
     pod.want((artifact, "support"))
     pod.start_engine()
-    pod.start_agent()
+    pod.start_agent("--audit-seconds", "0.2")
     pod.until_ready()
     pod.engine.kill()
     pod.start_engine("--load-seconds", "0.5")

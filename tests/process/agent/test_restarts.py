@@ -64,6 +64,39 @@ def test_a_killed_agent_leaves_the_engine_serving_and_repeats_nothing(pod: Pod) 
     assert pod.status()["engine"]["restarts"] == 0
 
 
+def test_an_agent_killed_in_the_middle_of_a_load_lets_it_end_and_does_not_load_twice(pod: Pod) -> None:
+    artifact = pod.publish(1)
+    name = artifact.name("support")
+    pod.want((artifact, "support"))
+    pod.start_engine("--load-seconds", "1.0")
+    pod.start_agent()
+    pod.until_version(name, lambda found: found["state"] == "Loading")
+    pod.agent.kill()
+    pod.start_agent()
+    pod.until_ready()
+    assert pod.engine_record()["log"] == [f"load {name}"]
+
+
+def test_an_agent_killed_after_every_step_ends_where_one_that_was_left_alone_does(pod: Pod) -> None:
+    """The engine's log and the store are looked at until one more step was done; then the agent is killed."""
+    published = [pod.publish(seed) for seed in range(2)]
+    names = [artifact.name("support") for artifact in published]
+    pod.want(*((artifact, "support") for artifact in published))
+    pod.start_engine()
+
+    def done() -> int:
+        return sum(1 for path in pod.store.glob("[0-9a-f]*")) + len(pod.engine_record()["log"])
+
+    while (before := done()) < 4:
+        pod.start_agent()
+        until(done, lambda steps, before=before: steps > before, "a step")
+        pod.agent.kill()
+    pod.start_agent()
+    pod.until_ready()
+    assert pod.engine_record()["log"] == [f"load {name}" for name in names]
+    assert sorted(path.name for path in pod.store.iterdir()) == sorted(artifact.folder.name for artifact in published)
+
+
 def test_term_ends_the_agent_and_takes_nothing_out_of_the_engine(pod: Pod) -> None:
     artifact = pod.publish(1)
     pod.want((artifact, "support"))
