@@ -114,17 +114,22 @@ def _engine(observed: Observed, desired: DesiredSet, now: datetime) -> Load | Pr
     if observed.loading is not None or not observed.engine.reachable or base is None:
         return None
     fitting, _ = split_by_slots(observed, desired, now)
+    step = next(_steps(observed, desired, fitting, base.name, now), None)
+    return step if _unloads_wait(observed, now) else _unload(observed, desired, fitting, step, now) or step
+
+
+def _unload(
+    observed: Observed, desired: DesiredSet, fitting: tuple[DesiredVersion, ...], step: Load | Prove | None, now: datetime
+) -> Unload | None:
+    """What has to leave the engine before ``step``: a version that must not stay, or one nobody wants when there is no room or no hurry."""
     for version in fitting:
         failure = active_failure(observed.of(version), basis_of(version, desired))
         if failure is not None and failure.withdraw and now < failure.retry_at and observed.engine.model(version.name) is not None:
             return Unload(version.name)
     surplus = leftovers(observed.engine, observed.store, desired, now)
-    step = next(_steps(observed, desired, fitting, base.name, now), None)
-    if surplus and (isinstance(step, Load) and _full(observed, desired)):
-        return Unload(surplus[0])
-    if surplus and step is None and not _on_their_way(observed, desired, fitting, now):
-        return Unload(surplus[0])
-    return step
+    no_room = isinstance(step, Load) and _full(observed, desired)
+    no_hurry = step is None and not _on_their_way(observed, desired, fitting, now)
+    return Unload(surplus[0]) if surplus and (no_room or no_hurry) else None
 
 
 def _steps(
@@ -168,6 +173,10 @@ def _waits(observed: Observed, version: DesiredVersion, basis: str, now: datetim
     return failure is not None and now < failure.retry_at
 
 
+def _unloads_wait(observed: Observed, now: datetime) -> bool:
+    return observed.no_unload_before is not None and now < observed.no_unload_before
+
+
 def _wake_at(observed: Observed, desired: DesiredSet, now: datetime) -> datetime | None:
     retries = [
         failure.retry_at
@@ -175,4 +184,5 @@ def _wake_at(observed: Observed, desired: DesiredSet, now: datetime) -> datetime
         if (failure := active_failure(observed.of(version), basis_of(version, desired))) is not None and failure.retry_at > now
     ]
     ends = [version.keep_until for version in desired.wanted(now) if version.keep_until is not None]
-    return min((*retries, *ends), default=None)
+    unloads = [observed.no_unload_before] if observed.no_unload_before is not None and _unloads_wait(observed, now) else []
+    return min((*retries, *ends, *unloads), default=None)

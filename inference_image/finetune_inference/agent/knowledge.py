@@ -69,7 +69,10 @@ class EngineView:
 
 @dataclass(frozen=True)
 class Observed:
-    """``fetching`` and ``loading`` name the versions that are being worked on; ``held`` are the digests in the store."""
+    """``fetching`` and ``loading`` name the versions that are being worked on; ``held`` are the digests in the store.
+
+    ``no_unload_before``: the engine has refused to unload, and is left alone with it until then.
+    """
 
     engine: EngineView
     store: PurePosixPath
@@ -78,6 +81,7 @@ class Observed:
     fetching: str | None = None
     loading: str | None = None
     collecting: bool = False
+    no_unload_before: datetime | None = None
 
     def of(self, version: DesiredVersion) -> Progress:
         return self.progress.get(version.name, Progress())

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from finetune_inference.agent.decide import Collect, Fetch, Load, Prove, Unload, decide
@@ -64,7 +64,6 @@ class Agent:
         self._outdated = False  # a step has ended since the last look began
         self._looked_at = 0.0
         self._turned_at = time.monotonic()
-        self._no_unload_before = 0.0
         self._unready_since: float | None = None
         self._wake = asyncio.Event()
         self._looked = asyncio.Condition()
@@ -179,7 +178,7 @@ class Agent:
             case Load() | Prove() as work:
                 self._observed = replace(self._observed, loading=work.version.name)
                 self._start("engine", self._work(work))
-            case Unload(name) if time.monotonic() >= self._no_unload_before:
+            case Unload(name):
                 self._observed = replace(self._observed, loading=name)
                 self._start("engine", self._unload(name))
         return plan.wake_at
@@ -211,10 +210,10 @@ class Agent:
         self._observed = replace(self._observed, loading=None)
 
     async def _unload(self, name: str) -> None:
-        if await self._steps.unload(name) is not None:
-            self._no_unload_before = time.monotonic() + self._pace.unload
+        refused = await self._steps.unload(name) is not None
+        wait = self._clock() + timedelta(seconds=self._pace.unload) if refused else None
         self._outdated = True
-        self._observed = replace(self._observed, loading=None)
+        self._observed = replace(self._observed, loading=None, no_unload_before=wait)
 
     def _keep(self, name: str, progress: Progress) -> None:
         if self._desired is not None and name in {version.name for version in self._desired.versions}:

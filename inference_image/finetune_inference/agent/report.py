@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from finetune_inference.agent.decide import leftovers
-from finetune_inference.agent.knowledge import UNKNOWN_START, Observed, Progress, active_failure, basis_of, split_by_slots
+from finetune_inference.agent.knowledge import UNKNOWN_START, Observed, Progress, Stage, active_failure, basis_of, split_by_slots
 from finetune_inference.contract import (
     AgentStatus,
     DesiredSet,
@@ -86,8 +86,8 @@ def _state(
     failure, problem = active_failure(progress, basis), engine_finding(observed, desired)
     if not fits:
         return VersionState.FAILED, _no_slot(desired)
-    if failure is None and problem is None and observed.proven(version):
-        return VersionState.LOADED, None  # also while its files are looked at once more
+    if problem is None and observed.proven(version) and (failure is None or failure.stage is Stage.FETCH):
+        return VersionState.LOADED, failure.finding if failure else None  # a second look at its files does not take it out of service
     if version.name in {observed.fetching, observed.loading}:
         state = VersionState.FETCHING if observed.fetching == version.name else VersionState.LOADING
         return state, failure.finding if failure else None

@@ -148,6 +148,18 @@ def test_a_version_without_effect_is_taken_out_of_the_engine() -> None:
     assert world.engine == {}
 
 
+def test_an_engine_that_refuses_to_unload_is_left_alone_with_it_and_loads_meanwhile() -> None:
+    world = World()
+    world.settle(desired(ONE, slots=1))
+    wanted = desired(TWO, generation=2, slots=1)
+    world.step(wanted)
+    refused = replace(world.observed(), no_unload_before=NOW + timedelta(seconds=5))
+    plan = decide(refused, wanted, NOW)
+    assert isinstance(plan.engine, Load)
+    assert plan.wake_at == NOW + timedelta(seconds=5)
+    assert decide(refused, wanted, NOW + timedelta(seconds=5)).engine == Unload(ONE.name)
+
+
 def test_a_changed_uri_makes_an_old_failure_count_no_more() -> None:
     world = World(bad={ONE.name: Stage.FETCH})
     world.settle(desired(ONE))

@@ -76,6 +76,12 @@ def test_a_loaded_version_stays_loaded_while_its_files_are_looked_at_again() -> 
     assert status(observed).ready
 
 
+def test_a_loaded_version_whose_new_uri_is_wrong_stays_loaded_and_says_so() -> None:
+    failure = Failure(Stage.FETCH, BASIS, BAD, 1, NOW + timedelta(seconds=60))
+    found = status(seen(HOLDING, replace(PROVEN, checked="another basis", failure=failure)))
+    assert (found.ready, found.versions[0].state, found.versions[0].reason) == (True, VersionState.LOADED, "NoEffect")
+
+
 def test_readiness_waits_for_required_versions_only() -> None:
     optional = version(2, required=False)
     found = status(seen(HOLDING, PROVEN), desired(ONE, optional))
