@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_LLAMA_LIKE = frozenset(
+LLAMA_LIKE = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2"}
-    | {"granite", "stablelm", "cohere", "cohere2", "starcoder2", "exaone4"}
+    | {"granite", "cohere", "cohere2", "starcoder2", "exaone4"}
 )
+_OWN_HEAD_SIZE = frozenset({"gemma", "gemma2", "gemma3_text", "qwen3"})
+"""Families whose heads are of a size of their own where the config names none."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,19 @@ class BaseShape:
 
 def base_shape(config: Mapping[str, Any] | None) -> BaseShape | None:
     """The layers of the model that ``config`` describes, or None for an architecture that is not known here, such as one that also sees."""
-    if config is None or "vision_config" in config:
+    if config is None or "vision_config" in config or str(config.get("model_type")) not in LLAMA_LIKE:
         return None
     hidden, inner, layers, heads, vocabulary = (
         _size(config, name) for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     )
-    if str(config.get("model_type")) not in _LLAMA_LIKE or not (hidden and inner and layers and heads and vocabulary):
+    if not (hidden and inner and layers and heads and vocabulary):
         return None
-    head = _size(config, "head_dim") or hidden // heads
-    keys = (_size(config, "num_key_value_heads") or heads) * head
+    kind = str(config["model_type"])
+    head = _size(config, "head_dim") or (None if kind in _OWN_HEAD_SIZE else hidden // heads)
+    groups = _size(config, "num_key_value_heads") or (heads if kind == "llama" else None)
+    if not (head and groups):
+        return None
+    keys = groups * head
     return BaseShape(
         layers,
         {
