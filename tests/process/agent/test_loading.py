@@ -124,6 +124,20 @@ def test_an_engine_without_runtime_loading_is_named_with_the_way_out(pod: Pod) -
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in failed["wayOut"]
 
 
+def test_a_corrected_key_counts_without_a_restart_and_is_never_told(pod: Pod) -> None:
+    artifact, key = pod.publish(1), pod.folder / "key"
+    key.write_text("wrong-key-4711")
+    pod.want((artifact, "support"))
+    pod.start_engine("--api-key", "right-key-4712")
+    pod.start_agent("--engine-key-file", str(key))
+    refused = pod.until_version(artifact.name("support"), lambda found: found.get("reason") == "EngineKeyRejected")
+    assert refused["state"] == "Verified"
+    key.write_text("right-key-4712\n")
+    pod.until_ready()
+    told = json.dumps(pod.status()) + pod.agent.log() + pod.agent.get("/metrics")[1]
+    assert "-key-47" not in told
+
+
 def test_status_and_logs_hold_no_prompt_and_no_token(pod: Pod) -> None:
     artifact = pod.publish(1)
     pod.want((artifact, "support"))

@@ -25,6 +25,19 @@ async def test_a_file_is_read_at_the_start_when_it_changes_and_when_it_comes_bac
     assert isinstance(await anext(changes), SourceAway)
 
 
+async def test_a_mounted_config_map_that_is_swapped_by_its_link_is_a_change(tmp_path: Path) -> None:
+    for generation in (1, 2):
+        (tmp_path / f"data-{generation}").mkdir()
+        (tmp_path / f"data-{generation}" / "desired.json").write_text(desired(version(1), generation=generation).to_json())
+    (tmp_path / "..data").symlink_to(tmp_path / "data-1")
+    (tmp_path / "desired.json").symlink_to("..data/desired.json")
+    changes = FileSource(tmp_path / "desired.json", seconds=0.001).changes()
+    assert await anext(changes) == desired(version(1), generation=1)
+    (tmp_path / "..new").symlink_to(tmp_path / "data-2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    assert await anext(changes) == desired(version(1), generation=2)
+
+
 def test_an_unreadable_set_names_the_field_and_no_value() -> None:
     document = json.loads(desired(version(1)).to_json())
     document["versions"][0]["digest"] = "sha256:hidden"
