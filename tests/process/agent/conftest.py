@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engines.artifacts import BASE_CONFIG, BASE_DIGEST, BASE_NAME, AdapterFiles, Published, publish
-from tests.engines.processes import Process, until
+from tests.engines.forked import Process, until
 
 
 class Pod:

@@ -2,7 +2,7 @@
 
 import shutil
 
-from tests.engines.processes import until
+from tests.engines.forked import until
 from tests.process.agent.conftest import Pod
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 
-from tests.engines.processes import until
+from tests.engines.forked import until
 from tests.process.agent.conftest import Pod
 
 
