@@ -16,6 +16,7 @@ from finetune_inference.contract.desired import (
     VersionState,
     VersionStatus,
 )
+from finetune_inference.contract.metrics import RouterMetric
 from finetune_inference.contract.naming import VERSION_PATTERN, VersionName, digest_prefix_of, version_name
 from finetune_inference.contract.preflight import PreflightResult
 from finetune_inference.contract.routes import (
@@ -57,6 +58,7 @@ __all__ = [
     "PreflightResult",
     "Route",
     "RouteTable",
+    "RouterMetric",
     "SchemaCheck",
     "ServedBase",
     "Shadow",

@@ -1,0 +1,19 @@
+"""Names under which a router counts, and by which labels: the operator reads them from its ``/metrics``.
+
+Every combination of labels is there, at zero, as soon as a version is routed; otherwise the first increments of a new series would be lost.
+"""
+
+from enum import StrEnum
+
+
+class RouterMetric(StrEnum):
+    """All carry ``namespace``, ``deployment``, ``version`` and ``track``.
+
+    ``requests``: also ``outcome`` (`Outcome`). ``checks``: also ``check`` (`Check`) and ``outcome`` (`CheckOutcome`). The others are
+    histograms in seconds: time to the first token, and the gap between two chunks of a stream.
+    """
+
+    REQUESTS = "adapter_router_requests_total"
+    CHECKS = "adapter_router_checks_total"
+    TTFT = "adapter_router_ttft_seconds"
+    ITL = "adapter_router_itl_seconds"
