@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from finetune_operator.api import finetunejob
+from finetune_operator.api.adapterdeployment import deployment
+from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.base import GROUP, VERSION, ApiModel
 from finetune_operator.api.finetunejob import FineTuneJob
 from finetune_operator.api.markers import RULES_KEY
@@ -31,6 +33,22 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Where ``kubectl scale`` and autoscalers find replicas and pods."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str
+
+    def to_manifest(self) -> dict[str, str]:
+        return {
+            "specReplicasPath": self.spec_replicas,
+            "statusReplicasPath": self.status_replicas,
+            "labelSelectorPath": self.selector,
+        }
+
+
+@dataclass(frozen=True)
 class CrdSpec:
     """What a kind's definition says beyond its schema."""
 
@@ -42,6 +60,7 @@ class CrdSpec:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ("finetuning",)
     columns: tuple[PrinterColumn, ...] = field(default=())
+    scale: Scale | None = None
 
     @property
     def name(self) -> str:
@@ -61,7 +80,7 @@ class CrdSpec:
             "served": True,
             "storage": True,
             "schema": {"openAPIV3Schema": self._schema()},
-            "subresources": {"status": {}},
+            "subresources": {"status": {}} if self.scale is None else {"status": {}, "scale": self.scale.to_manifest()},
             "additionalPrinterColumns": [column.to_manifest() for column in self.columns],
         }
         return {
@@ -117,6 +136,30 @@ FINETUNEJOB = CrdSpec(
         PrinterColumn("Message", _condition("Ready", "message"), "What happened and what to do next.", wide=True),
     ),
 )
+
+ADAPTERDEPLOYMENT = CrdSpec(
+    model=AdapterDeployment,
+    kind=deployment.KIND,
+    plural=deployment.PLURAL,
+    singular=deployment.SINGULAR,
+    short_names=deployment.SHORT_NAMES,
+    description="A desired adapter behind a model name: which one, on which servers, and how a new one replaces it under traffic.",
+    scale=Scale(".spec.server.managed.replicas", ".status.replicas", ".status.selector"),
+    columns=(
+        PrinterColumn("Model", ".spec.modelName", "What clients send as model."),
+        PrinterColumn("Phase", ".status.phase", "Where it is."),
+        PrinterColumn("Step", ".status.step.text", "Step of the rollout, of how many."),
+        PrinterColumn("Weight", ".status.step.weight", "Percent of the callers who get the canary.", type="integer"),
+        PrinterColumn("Stable", ".status.stable.version", "The version that answers."),
+        PrinterColumn("Canary", ".status.canaryVersion", "The version that is tried."),
+        PrinterColumn("Loaded", ".status.loaded", "Pods that hold what they should, of how many."),
+        PrinterColumn("Reason", _condition("Ready", "reason"), "Why it is ready or not."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        PrinterColumn("Ready", _condition("Ready", "status"), "Whether the spec's version answers all callers.", wide=True),
+        PrinterColumn("Message", _condition("Ready", "message"), "What happened and what to do next.", wide=True),
+    ),
+)
+"""Not in ``KINDS``: the chart installs only definitions of kinds that the operator serves."""
 
 KINDS = (FINETUNEJOB,)
 

@@ -86,6 +86,14 @@ class UnstoredDefault:
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """A document of another contract, stored as it is: its own readers check it, and its fields are no part of this API's schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+@dataclass(frozen=True)
 class IntOrString:
     """Text that may also be typed as an integer, like a quantity."""
 

@@ -1,0 +1,45 @@
+"""Conditions of an ``AdapterDeployment``: the one place where its state may be read by machines."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_operator.api.base import ApiModel, Timestamp
+from finetune_operator.api.conditions import ConditionStatus
+
+
+class ConditionType(StrEnum):
+    ACCEPTED = "Accepted"
+    LOADED = "Loaded"
+    TRAFFIC_APPLIED = "TrafficApplied"
+    ANALYSIS_PASSING = "AnalysisPassing"
+    AVAILABLE = "Available"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+CONDITION_MEANING: dict[ConditionType, str] = {
+    ConditionType.ACCEPTED: "The spec can be carried out, and the version it asks for may be served; False names the field to change.",
+    ConditionType.LOADED: "Every server pod holds every version that has, or is about to get, traffic.",
+    ConditionType.TRAFFIC_APPLIED: "Every router has applied the newest route.",
+    ConditionType.ANALYSIS_PASSING: "No check speaks against the canary; Unknown without a canary.",
+    ConditionType.AVAILABLE: "At least one server pod answers for the alias.",
+    ConditionType.READY: "The version that the present spec asks for answers all callers of the alias.",
+    ConditionType.RECONCILING: "Work is under way (abnormal-true, read by kstatus).",
+    ConditionType.STALLED: "Nothing will happen until somebody changes something (abnormal-true, read by kstatus).",
+}
+
+
+class DeploymentCondition(ApiModel):
+    """One condition; all of ``ConditionType`` are present, sorted by type."""
+
+    type: ConditionType = Field(description="What the condition is about.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = Field(
+        description="One of the documented reasons, see docs/serving/rollout.md."
+    )
+    message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What happened and what to do next, for people.")
+    observed_generation: int = Field(ge=0, description="The generation of the spec that this condition speaks about.")
+    last_transition_time: Timestamp = Field(description="When the status last changed.")

@@ -1,0 +1,150 @@
+"""The closed list of reasons of an ``AdapterDeployment``: every ``reason`` of a condition and Event, its meaning, and what to do next.
+
+Reasons are API: alerts and scripts compare them. What is not here cannot be written.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    # The spec and the version it asks for
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    ALIAS_TAKEN = "AliasTaken"
+    WAITING_FOR_ARTIFACT = "WaitingForArtifact"
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    NOT_EVALUATED = "NotEvaluated"
+    NO_PODS = "NoPods"
+    WAITING_FOR_CAPACITY = "WaitingForCapacity"
+    VERSION_REJECTED = "VersionRejected"
+    # On the way
+    VALIDATING = "Validating"
+    LOADING = "Loading"
+    APPLYING = "Applying"
+    BAKING = "Baking"
+    PROBING = "Probing"
+    PROMOTING = "Promoting"
+    SUPERSEDED = "Superseded"
+    REVERTED = "Reverted"
+    # Held
+    PAUSED = "Paused"
+    INSUFFICIENT_DATA = "InsufficientData"
+    ANALYSIS_FAILED = "AnalysisFailed"
+    BREAKER_OPEN = "BreakerOpen"
+    # Taken back
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    LOAD_FAILED = "LoadFailed"
+    NO_EFFECT = "NoEffect"
+    # At rest
+    LOADED = "Loaded"
+    APPLIED = "Applied"
+    PASSING = "Passing"
+    NO_CANARY = "NoCanary"
+    SERVING = "Serving"
+    NOT_SERVING = "NotServing"
+    PROMOTED = "Promoted"
+    HEALTHY = "Healthy"
+    DRAINING = "Draining"
+    INTERNAL = "Internal"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a reason means, and what a person does next."""
+
+    meaning: str
+    next_action: str = "Nothing."
+    stalls: bool = False
+    """Whether nothing will happen until somebody changes something."""
+
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.ACCEPTED: Explanation("The spec can be carried out."),
+    Reason.INVALID_SPEC: Explanation(
+        "The stored spec does not fit its schema; the message names the field.", "Correct the field it names.", True
+    ),
+    Reason.ALIAS_TAKEN: Explanation(
+        "An older AdapterDeployment of the namespace has the same modelName.", "Choose another modelName, or delete the other one.", True
+    ),
+    Reason.WAITING_FOR_ARTIFACT: Explanation(
+        "The FineTuneJob has no artifact whose gate passed, or none with the digest that is pinned.",
+        "Wait for the run, or look at the job.",
+    ),
+    Reason.WAITING_FOR_APPROVAL: Explanation(
+        "A person has to approve: the new artifact (adapter.promotion), or the end of a step (step.approval).",
+        "Set spec.approvedVersion to the digest in the message.",
+    ),
+    Reason.NOT_EVALUATED: Explanation(
+        "preflight.requireEvaluation is set, and no run with a passed gate made this adapter.",
+        "Use fineTuneJobRef, or set preflight.requireEvaluation to false.",
+        True,
+    ),
+    Reason.NO_PODS: Explanation(
+        "No server pod exists, or server.external.matchLabels matches none.", "Raise replicas, or correct the labels."
+    ),
+    Reason.WAITING_FOR_CAPACITY: Explanation(
+        "The engine cannot hold one version more; the message has the numbers.",
+        "Raise server.capacity (and the engine's own limits), or wait for a neighbour or a retained version to go.",
+    ),
+    Reason.VERSION_REJECTED: Explanation(
+        "This version was rolled back before and is not tried again by itself.", "Publish another version, or set spec.retry.", True
+    ),
+    Reason.VALIDATING: Explanation("The version is being checked before any pod is touched."),
+    Reason.LOADING: Explanation("Server pods fetch, verify and load the version; it has no traffic yet."),
+    Reason.APPLYING: Explanation("A new route is out; the bake begins when every router has acknowledged it."),
+    Reason.BAKING: Explanation("The canary answers its share, and the checks look at it."),
+    Reason.PROBING: Explanation("There were too few requests in time, so requests of the operator's own complete them."),
+    Reason.PROMOTING: Explanation("All callers get the new version as soon as every router has acknowledged it."),
+    Reason.SUPERSEDED: Explanation(
+        "A newer version was asked for during the rollout; it starts again with that one, from the same stable."
+    ),
+    Reason.REVERTED: Explanation("The spec asks for the stable version again; the canary's traffic went back at once."),
+    Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
+    Reason.INSUFFICIENT_DATA: Explanation(
+        "The step has waited as long as it may and cannot tell; the message says what is missing.",
+        "Send traffic, approve the version with spec.approvedVersion, or take it back.",
+        True,
+    ),
+    Reason.ANALYSIS_FAILED: Explanation(
+        "A check failed, and rollback.automatic is false.", "Take the version back, or approve it with spec.approvedVersion.", True
+    ),
+    Reason.BREAKER_OPEN: Explanation("Routers took the canary's traffic away by themselves: too many of its requests failed."),
+    Reason.ROLLING_BACK: Explanation("The canary's traffic goes back to stable; routers are acknowledging it."),
+    Reason.ROLLED_BACK: Explanation(
+        "A check failed; stable answers all callers. The message has the check and its numbers.",
+        "Publish another version, or set spec.retry to try this one again.",
+        True,
+    ),
+    Reason.ABORTED: Explanation("A person ended the rollout.", "Publish another version, or set spec.retry to try this one again.", True),
+    Reason.DEADLINE_EXCEEDED: Explanation(
+        "Loading, or the routers' acknowledgement, took longer than progressDeadlineSeconds.",
+        "Look at the pods and routers the message names, then set spec.retry.",
+        True,
+    ),
+    Reason.LOAD_FAILED: Explanation(
+        "The pods refuse the adapter; the message has the field and the way out.", "Correct the adapter or the engine's limits.", True
+    ),
+    Reason.NO_EFFECT: Explanation(
+        "The adapter loads but changes no answer of the base model.", "Check that it was trained on this base model.", True
+    ),
+    Reason.LOADED: Explanation("Every server pod holds every version it should."),
+    Reason.APPLIED: Explanation("Every router has applied the newest route."),
+    Reason.PASSING: Explanation("No check speaks against the canary."),
+    Reason.NO_CANARY: Explanation("No version is being tried."),
+    Reason.SERVING: Explanation("Server pods answer for the alias."),
+    Reason.NOT_SERVING: Explanation(
+        "No server pod holds the version; clients get 503 with Retry-After, never the base model.", "Look at the server pods."
+    ),
+    Reason.PROMOTED: Explanation("The new version answers all callers; the former one stays loaded for a while."),
+    Reason.HEALTHY: Explanation("The version that the spec asks for answers all callers."),
+    Reason.DRAINING: Explanation("The object is being deleted: the alias is off, open requests end, versions are unloaded."),
+    Reason.INTERNAL: Explanation("The object's own status cannot be read.", "Restore the status, or upgrade the operator.", True),
+}
+
+
+def explanation_of(reason: Reason) -> Explanation:
+    return EXPLANATIONS[reason]

@@ -1,0 +1,130 @@
+"""The CEL rules of an ``AdapterDeployment`` that span fields, each with a message that names the field and the remedy."""
+
+from finetune_operator.api.markers import Rule
+
+ADAPTER = (
+    Rule(
+        "has(self.fineTuneJobRef) != has(self.uri)",
+        "adapter comes from one source: set fineTuneJobRef to follow a job's gated artifact, or uri and digest",
+    ),
+    Rule(
+        "!has(self.uri) || has(self.digest)",
+        "adapter.uri needs adapter.digest, so that every pod can check what it loads: copy it from status.artifact.digest of the job",
+        field_path=".digest",
+    ),
+    Rule(
+        "!has(self.promotion) || self.promotion == 'Automatic' || has(self.fineTuneJobRef)",
+        "adapter.promotion Approval belongs to fineTuneJobRef: a uri and digest typed by hand are approved by being typed",
+        field_path=".promotion",
+    ),
+)
+
+SERVER = (
+    Rule(
+        "has(self.managed) != has(self.external)",
+        "server is either managed (pods of ours) or external (your own pods, found by labels): set exactly one",
+    ),
+)
+
+MANAGED = (
+    Rule(
+        "!has(self.args) || !self.args.exists(a, a.startsWith('--enable-lora') || a.startsWith('--max-lora') || "
+        "a.startsWith('--max-cpu-loras') || a.startsWith('--api-server-count') || a.startsWith('--port'))",
+        "server.managed.args must not hold what the operator sets itself (LoRA limits, ports, processes): use server.capacity",
+        field_path=".args",
+    ),
+)
+
+EXTERNAL = (
+    Rule(
+        "size(self.matchLabels) > 0",
+        "server.external.matchLabels selects your pods: name at least one label, or every pod of the namespace would match",
+        field_path=".matchLabels",
+    ),
+)
+
+CAPACITY = (
+    Rule(
+        "self.maxCpuLoras >= self.maxLoras",
+        "server.capacity.maxCpuLoras (kept in memory) must be at least maxLoras (in one batch): raise it",
+        field_path=".maxCpuLoras",
+    ),
+    Rule(
+        "self.maxCpuLoras >= 2",
+        "server.capacity.maxCpuLoras must be at least 2: stable and canary are loaded side by side during a rollout",
+        field_path=".maxCpuLoras",
+    ),
+)
+
+STEP = (
+    Rule(
+        "has(self.shadow) != has(self.weight)",
+        "a step either copies requests (shadow) or gives the canary a share of the callers (weight): set exactly one",
+    ),
+)
+
+_WEIGHTS = "self.steps.filter(s, has(s.weight)).map(s, s.weight)"
+
+CANARY = (
+    Rule(
+        f"{_WEIGHTS}.isSorted() && {_WEIGHTS}.all(w, {_WEIGHTS}.exists_one(other, other == w))",
+        "strategy.canary.steps weights must rise from step to step, so that no caller goes back and forth: sort them, each once",
+        field_path=".steps",
+    ),
+    Rule(
+        "self.steps.filter(s, has(s.shadow)).size() == 0 || (self.steps.filter(s, has(s.shadow)).size() == 1 && has(self.steps[0].shadow))",
+        "strategy.canary.steps may begin with one shadow step: move it to the front, and remove any other",
+        field_path=".steps",
+    ),
+)
+
+STRATEGY = (
+    Rule(
+        "!(has(self.canary) && has(self.blueGreen))",
+        "strategy is canary or blueGreen, not both: remove one",
+        field_path=".blueGreen",
+    ),
+)
+
+SHARE_CHECK = (
+    Rule(
+        "!has(self.maxDeltaVsStable) || double(self.maxDeltaVsStable) > 0.0",
+        "maxDeltaVsStable must be above 0: two equal versions differ by chance",
+        field_path=".maxDeltaVsStable",
+    ),
+)
+
+LATENCY_CHECK = (
+    Rule(
+        "has(self.maxSeconds) || has(self.maxRatioVsStable)",
+        "a latency check needs maxSeconds, maxRatioVsStable or both: without a limit it would check nothing",
+    ),
+    Rule(
+        "!has(self.maxRatioVsStable) || double(self.maxRatioVsStable) > 1.0",
+        "maxRatioVsStable must be above 1: two equal versions differ by chance",
+        field_path=".maxRatioVsStable",
+    ),
+)
+
+SPEC = (
+    Rule("self.modelName == oldSelf.modelName", "modelName cannot change, clients use it: create another AdapterDeployment for a new name"),
+    Rule(
+        "has(self.server.managed) == has(oldSelf.server.managed)",
+        "server cannot change between managed and external under traffic: create another AdapterDeployment",
+        field_path=".server",
+    ),
+    Rule(
+        "!has(self.strategy.canary) || self.strategy.canary.steps.all(s, !has(s.analysis) || "
+        "s.analysis.all(c, (c == 'Errors' && has(self.analysis.checks.errors)) || (c == 'Schema' && has(self.analysis.checks.schema)) || "
+        "(c == 'TTFT' && has(self.analysis.checks.ttft)) || (c == 'ITL' && has(self.analysis.checks.itl))))",
+        "a step's analysis names a check without limits: add it to analysis.checks, or remove it from the step",
+        field_path=".strategy",
+    ),
+)
+
+DEPLOYMENT = (
+    Rule(
+        "size(self.metadata.name) <= 52 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name becomes a label and part of the names of all children: at most 52 letters, digits and dashes, no dots",
+    ),
+)

@@ -1,0 +1,216 @@
+"""What the operator remembers and shows: ``AdapterDeployment.status``, its only memory.
+
+Killing the operator at any moment and starting it again continues the rollout from here. Every list and text is bounded, numbers that are
+not whole are text, and nothing in here ever holds a prompt or an answer.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_inference.contract import Route, Track, VersionName
+from finetune_operator.api.adapterdeployment.conditions import DeploymentCondition
+from finetune_operator.api.adapterdeployment.spec import CheckKind
+from finetune_operator.api.base import ApiModel, Timestamp
+from finetune_operator.api.markers import Embedded, ListAtomic, ListMap
+from finetune_operator.api.scalars import ContentDigest
+
+Count = Annotated[int, Field(ge=0)]
+Uri = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=64)]
+Message = Annotated[str, Field(max_length=2048)]
+Figure = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=32)]
+"""A measured number as text."""
+Version = Annotated[VersionName, Field(max_length=96)]
+MAX_ROUTERS = 16
+
+
+class Phase(StrEnum):
+    """Derived for people's eyes; nothing may branch on it."""
+
+    PENDING = "Pending"
+    VALIDATING = "Validating"
+    LOADING = "Loading"
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    PROMOTING = "Promoting"
+    RETAINING = "Retaining"
+    HEALTHY = "Healthy"
+    ROLLING_BACK = "RollingBack"
+    DEGRADED = "Degraded"
+    DRAINING = "Draining"
+
+
+class Stage(StrEnum):
+    """Where the rollout under way is."""
+
+    VALIDATING = "Validating"
+    LOADING = "Loading"
+    APPLYING = "Applying"
+    BAKING = "Baking"
+    PROMOTING = "Promoting"
+    ROLLING_BACK = "RollingBack"
+
+
+class VersionStatus(ApiModel):
+    version: Version = Field(description="modelName--digest12.")
+    digest: ContentDigest = Field(description="Digest of its files.")
+    uri: Uri = Field(description="Where they lie.")
+    since: Timestamp = Field(description="Since when it answers all callers, or did.")
+
+
+class RetainedVersion(ApiModel):
+    version: Version = Field(description="A version without traffic that is still loaded.")
+    digest: ContentDigest = Field(description="Digest of its files.")
+    uri: Uri = Field(description="Where they lie.")
+    until: Timestamp = Field(description="When pods may unload it.")
+
+
+class SeriesBaseline(ApiModel):
+    version: Version = Field(description="The version counted.")
+    track: Track = Field(description="Whose traffic: live, shadow or probe.")
+    ok: Count = Field(description="Requests answered.")
+    failed: Count = Field(description="Requests failed.")
+    valid: Count = Field(description="Answers that fit their schema.")
+    invalid: Count = Field(description="Answers that did not.")
+    ttft: Annotated[list[Count], Field(max_length=64), ListAtomic()] = Field(
+        default=[], description="Times to the first token, by the buckets of the step."
+    )
+    itl: Annotated[list[Count], Field(max_length=64), ListAtomic()] = Field(
+        default=[], description="Gaps between tokens, by the buckets of the step."
+    )
+    ttft_bounds: Annotated[list[Figure], Field(max_length=63), ListAtomic()] = Field(default=[], description="Upper bounds, in seconds.")
+    itl_bounds: Annotated[list[Figure], Field(max_length=63), ListAtomic()] = Field(default=[], description="Upper bounds, in seconds.")
+
+
+class RouterBaseline(ApiModel):
+    router: Annotated[str, Field(max_length=64)] = Field(description="uid of the router's pod.")
+    process: Annotated[str, Field(max_length=64)] = Field(description="The process whose counters these are.")
+    series: Annotated[list[SeriesBaseline], Field(max_length=8), ListAtomic()] = Field(
+        default=[], description="What it had counted when the step's bake began."
+    )
+
+
+class WindowStatus(ApiModel):
+    """Requests and failures of both arms in one ended step."""
+
+    canary: Count = Field(description="Requests (or validated answers) of the canary.")
+    canary_failed: Count = Field(description="Those that failed.")
+    stable: Count = Field(description="Requests (or validated answers) of stable.")
+    stable_failed: Count = Field(description="Those that failed.")
+
+
+class RolloutStatus(ApiModel):
+    """The rollout under way."""
+
+    version: Version = Field(description="The version that is being rolled out.")
+    digest: ContentDigest = Field(description="Digest of its files.")
+    uri: Uri = Field(description="Where they lie.")
+    generation: Count = Field(description="The generation that asked for it.")
+    stage: Stage = Field(description="Where the rollout is.")
+    step: Count = Field(default=0, description="The step of the strategy, counted from 1; 0 before the first.")
+    started_at: Timestamp = Field(description="When the rollout began.")
+    stage_since: Timestamp = Field(description="When the present stage began; the progress deadline counts from here.")
+    held_since: Timestamp | None = Field(default=None, description="Since when the bake clock stands still.")
+    held_seconds: Count = Field(default=0, description="How long it has stood still in this step before.")
+    baked: bool = Field(default=False, description="Whether the analysis of this step is done and only an approval is missing.")
+    probing: bool = Field(default=False, description="Whether requests of the operator's own complete the samples.")
+    baseline: Annotated[list[RouterBaseline], Field(max_length=MAX_ROUTERS), ListAtomic()] = Field(
+        default=[], description="The routers' counters when the step's bake began."
+    )
+    error_windows: Annotated[list[WindowStatus], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Requests of the steps before: evidence adds up over steps."
+    )
+    answer_windows: Annotated[list[WindowStatus], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Validated answers of the steps before."
+    )
+    outcome: ShortText | None = Field(default=None, description="While rolling back: one of the documented reasons.")
+    message: Message = Field(default="", description="While rolling back or held: why, with the numbers.")
+
+
+class StepStatus(ApiModel):
+    """What the printer columns show of the step."""
+
+    text: ShortText = Field(description="The step, of how many.")
+    weight: Annotated[int, Field(ge=0, le=100)] = Field(description="Percent of the callers who get the canary.")
+
+
+class CheckStatus(ApiModel):
+    check: CheckKind = Field(description="What was looked at.")
+    finding: ShortText = Field(description="Pass, Fail or Undecided.")
+    canary: Figure | None = Field(default=None, description="Of the canary: a share, or seconds.")
+    stable: Figure | None = Field(default=None, description="Of stable, at the same time.")
+    canary_samples: Count = Field(description="How many it rests on.")
+    stable_samples: Count = Field(description="How many it rests on.")
+    bound: ShortText = Field(description="What it was held against.")
+    message: Annotated[str, Field(max_length=512)] = Field(description="The finding in words, with the numbers.")
+
+
+class FailedVersion(ApiModel):
+    digest: ContentDigest = Field(description="The version's digest.")
+    reason: ShortText = Field(description="One of the documented reasons.")
+    message: Annotated[str, Field(max_length=512)] = Field(default="", description="Why it was taken back, with the numbers.")
+    at: Timestamp = Field(description="When.")
+
+
+class HistoryEntry(ApiModel):
+    version: Version = Field(description="The version that was rolled out.")
+    digest: ContentDigest = Field(description="Digest of its files.")
+    generation: Count = Field(description="The generation that asked for it.")
+    started_at: Timestamp = Field(description="When the rollout began.")
+    ended_at: Timestamp = Field(description="When it ended.")
+    outcome: ShortText = Field(description="One of the documented reasons.")
+    message: Annotated[str, Field(max_length=512)] = Field(default="", description="What happened, for people.")
+
+
+class DesiredVersion(ApiModel):
+    name: Version = Field(description="The version.")
+    uri: Uri = Field(description="Where its files lie.")
+    digest: ContentDigest = Field(description="What they must hash to.")
+    keep_until: Timestamp | None = Field(default=None, description="It has no traffic any more and may be unloaded then.")
+    required: bool = Field(default=True, description="Whether a pod without it is not ready.")
+
+
+class DesiredStatus(ApiModel):
+    """What the agents of the server pods are to hold; they watch this object."""
+
+    generation: Annotated[int, Field(ge=1)] = Field(description="Rises with every change.")
+    versions: Annotated[list[DesiredVersion], Field(max_length=16), ListMap(("name",))] = Field(
+        default=[], description="All that is to be loaded, in this order."
+    )
+
+
+class AdapterDeploymentStatus(ApiModel):
+    observed_generation: Count | None = Field(default=None, description="The generation of the spec that this status speaks about.")
+    conditions: Annotated[list[DeploymentCondition], Field(max_length=16), ListMap(("type",))] = Field(
+        default=[], description="The state, for machines and people."
+    )
+    phase: Phase | None = Field(default=None, description="A summary for people; nothing may branch on it.")
+    stable: VersionStatus | None = Field(default=None, description="The version that answers all callers, or all but the canary's.")
+    rollout: RolloutStatus | None = Field(default=None, description="The rollout under way.")
+    retained: Annotated[list[RetainedVersion], Field(max_length=8), ListMap(("version",))] = Field(
+        default=[], description="Versions without traffic that are still loaded."
+    )
+    canary_version: Version | None = Field(default=None, description="The version being rolled out, while it may get requests.")
+    step: StepStatus | None = Field(default=None, description="The step under way, for people.")
+    analysis: Annotated[list[CheckStatus], Field(max_length=4), ListMap(("check",))] = Field(
+        default=[], description="What the checks found when the last step, or the rollout, ended."
+    )
+    failed_versions: Annotated[list[FailedVersion], Field(max_length=20), ListMap(("digest",))] = Field(
+        default=[], description="Versions that were taken back and are not tried again by themselves, newest first."
+    )
+    history: Annotated[list[HistoryEntry], Field(max_length=20), ListAtomic()] = Field(
+        default=[], description="Ended rollouts, newest first."
+    )
+    route: Annotated[Route, Embedded()] | None = Field(default=None, description="What the routers are to apply.")
+    desired: DesiredStatus | None = Field(default=None, description="What the server pods are to hold.")
+    loaded: ShortText | None = Field(default=None, description="Pods that hold every version they should, of how many.")
+    replicas: Count | None = Field(default=None, description="Server pods.")
+    ready_replicas: Count | None = Field(default=None, description="Server pods that hold the version that answers.")
+    selector: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="Labels of the server pods, for autoscalers.")
+    retry: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The last value of spec.retry that was heeded.")
+    action: Annotated[str, Field(max_length=128)] | None = Field(
+        default=None, description="The last value of the annotation finetune.dev/rollout that was heeded."
+    )
+    draining_since: Timestamp | None = Field(default=None, description="Since when the object is being deleted.")
