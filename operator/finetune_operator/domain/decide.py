@@ -51,9 +51,9 @@ def _unreadable(mistakes: Mistakes) -> Plan:
 
 def _conclude(draft: Draft, subject: Subject) -> Plan:
     status = _build_status(draft)
-    desired = _without_empty(status.to_manifest())
+    desired = reading.without_empty(status.to_manifest())
     _note_trouble(draft, status.conditions)
-    changed = _changed(_without_empty(subject.stored_status), desired)
+    changed = _changed(reading.without_empty(subject.stored_status), desired)
     if changed == {"progress"} and not draft.urgent:
         wait = _until_next_figures(draft)
         if wait > 0:
@@ -94,14 +94,6 @@ def _note_trouble(draft: Draft, conditions: list[Condition]) -> None:
     if (blocked or invalid) and reason != before:
         state = overall(draft)
         draft.note(state.reason, "Wait" if blocked else "Accept", state.message, warning=state.reason is not Reason.QUEUED)
-
-
-def _without_empty(value: Any) -> Any:
-    """Without empty lists and maps: an API server may add or drop them, and they say the same as nothing."""
-    if isinstance(value, Mapping):
-        found = {name: _without_empty(inner) for name, inner in value.items()}
-        return {name: inner for name, inner in found.items() if inner not in ({}, [], None)}
-    return [_without_empty(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _changed(stored: Mapping[str, Any], desired: Mapping[str, Any]) -> set[str]:

@@ -52,3 +52,11 @@ def seconds_between(start: datetime | None, end: datetime | None) -> int:
     if start is None or end is None:
         return 0
     return max(0, int((end - start).total_seconds()))
+
+
+def without_empty(value: Any) -> Any:
+    """Without empty lists and maps: an API server may add or drop them, and they say the same as nothing."""
+    if isinstance(value, Mapping):
+        found = {name: without_empty(inner) for name, inner in value.items()}
+        return {name: inner for name, inner in found.items() if inner not in ({}, [], None)}
+    return [without_empty(inner) for inner in value] if isinstance(value, list) else value

@@ -106,11 +106,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
     Reason.INSUFFICIENT_DATA: Explanation(
         "The step has waited as long as it may and cannot tell; the message says what is missing.",
-        "Send traffic, approve the version with spec.approvedVersion, or take it back.",
+        "Send traffic; or go on with the annotation finetune.dev/rollout: promote:1, or take the version back.",
         True,
     ),
     Reason.ANALYSIS_FAILED: Explanation(
-        "A check failed, and rollback.automatic is false.", "Take the version back, or approve it with spec.approvedVersion.", True
+        "A check failed, and rollback.automatic is false.",
+        "Take the version back, or go on with the annotation finetune.dev/rollout: promote:1.",
+        True,
     ),
     Reason.BREAKER_OPEN: Explanation("Routers took the canary's traffic away by themselves: too many of its requests failed."),
     Reason.ROLLING_BACK: Explanation("The canary's traffic goes back to stable; routers are acknowledging it."),

@@ -16,14 +16,15 @@ from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.markers import Embedded, ListAtomic, ListMap
 from finetune_operator.api.scalars import ContentDigest
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 Uri = Annotated[str, Field(max_length=2048)]
 ShortText = Annotated[str, Field(max_length=64)]
 Message = Annotated[str, Field(max_length=2048)]
 Figure = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=32)]
 """A measured number as text."""
 Version = Annotated[VersionName, Field(max_length=96)]
-MAX_ROUTERS = 16
+MAX_ROUTERS = 32
+"""Router processes whose counters fit into status."""
 
 
 class Phase(StrEnum):
@@ -65,6 +66,7 @@ class RetainedVersion(ApiModel):
     digest: ContentDigest = Field(description="Digest of its files.")
     uri: Uri = Field(description="Where they lie.")
     until: Timestamp = Field(description="When pods may unload it.")
+    served: bool = Field(default=False, description="Whether it answered all callers before, so that it may do so again at once.")
 
 
 class SeriesBaseline(ApiModel):
@@ -114,7 +116,7 @@ class RolloutStatus(ApiModel):
     stage_since: Timestamp = Field(description="When the present stage began; the progress deadline counts from here.")
     held_since: Timestamp | None = Field(default=None, description="Since when the bake clock stands still.")
     held_seconds: Count = Field(default=0, description="How long it has stood still in this step before.")
-    baked: bool = Field(default=False, description="Whether the analysis of this step is done and only an approval is missing.")
+    hold: ShortText | None = Field(default=None, description="Why the rollout does not go on by itself: one of the documented reasons.")
     probing: bool = Field(default=False, description="Whether requests of the operator's own complete the samples.")
     baseline: Annotated[list[RouterBaseline], Field(max_length=MAX_ROUTERS), ListAtomic()] = Field(
         default=[], description="The routers' counters when the step's bake began."
@@ -126,7 +128,7 @@ class RolloutStatus(ApiModel):
         default=[], description="Validated answers of the steps before."
     )
     outcome: ShortText | None = Field(default=None, description="While rolling back: one of the documented reasons.")
-    message: Message = Field(default="", description="While rolling back or held: why, with the numbers.")
+    message: Message = Field(default="", description="While rolling back or held: why, with the numbers of the moment when that began.")
 
 
 class StepStatus(ApiModel):
@@ -213,4 +215,5 @@ class AdapterDeploymentStatus(ApiModel):
     action: Annotated[str, Field(max_length=128)] | None = Field(
         default=None, description="The last value of the annotation finetune.dev/rollout that was heeded."
     )
+    figures_at: Timestamp | None = Field(default=None, description="When loaded, replicas and readyReplicas were last written.")
     draining_since: Timestamp | None = Field(default=None, description="Since when the object is being deleted.")

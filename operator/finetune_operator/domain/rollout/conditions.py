@@ -1,0 +1,124 @@
+"""Conditions: derived as a whole from what status remembers and what is going on, so that none is ever missing or left behind."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from finetune_operator.api.adapterdeployment.conditions import ConditionType, DeploymentCondition
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Stage
+from finetune_operator.api.conditions import ConditionStatus
+from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.loading import holds
+from finetune_operator.domain.rollout.state import State, answering, reason_named
+from finetune_operator.domain.rollout.target import NoTarget
+from finetune_operator.domain.rollout.traffic import acknowledged, route_for
+from finetune_operator.domain.rollout.undoing import outcome_of
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+_MESSAGE_LIMIT = 2048
+_REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INVALID_SPEC)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one condition says."""
+
+    status: ConditionStatus
+    reason: Reason
+    message: str = ""
+
+
+def build_conditions(draft: Draft, state: State) -> list[DeploymentCondition]:
+    judgements = {
+        ConditionType.ACCEPTED: _accepted(draft),
+        ConditionType.LOADED: _loaded(draft),
+        ConditionType.TRAFFIC_APPLIED: _applied(draft),
+        ConditionType.ANALYSIS_PASSING: _passing(draft),
+        ConditionType.AVAILABLE: _available(draft),
+        **of_summary(state),
+    }
+    return assembled(judgements, draft.scene.status, draft.scene.subject.generation, draft.now)
+
+
+def of_summary(state: State) -> dict[ConditionType, Judgement]:
+    """``Reconciling`` and ``Stalled`` are kstatus' abnormal-true pair, never true together."""
+    going_on = not state.ready and not state.stalled
+    return {
+        ConditionType.READY: Judgement(TRUE if state.ready else FALSE, state.reason, state.message),
+        ConditionType.RECONCILING: Judgement(TRUE if going_on else FALSE, state.reason, state.message if going_on else ""),
+        ConditionType.STALLED: Judgement(TRUE if state.stalled else FALSE, state.reason, state.message if state.stalled else ""),
+    }
+
+
+def assembled(
+    judgements: dict[ConditionType, Judgement], status: AdapterDeploymentStatus, generation: int, now: datetime
+) -> list[DeploymentCondition]:
+    """Sorted by type; a transition time moves only when the status does."""
+    before = {condition.type: condition for condition in status.conditions}
+    made = []
+    for kind in sorted(judgements, key=lambda each: each.value):
+        judgement, earlier = judgements[kind], before.get(kind)
+        unmoved = earlier is not None and earlier.status is judgement.status
+        made.append(
+            DeploymentCondition(
+                type=kind,
+                status=judgement.status,
+                reason=judgement.reason.value,
+                message=judgement.message[:_MESSAGE_LIMIT],
+                observed_generation=generation,
+                last_transition_time=earlier.last_transition_time if earlier is not None and unmoved else now,
+            )
+        )
+    return made
+
+
+def _accepted(draft: Draft) -> Judgement:
+    target = draft.scene.target
+    if isinstance(target, NoTarget) and target.reason in _REFUSED:
+        return Judgement(FALSE, target.reason, target.message)
+    return Judgement(TRUE, Reason.ACCEPTED)
+
+
+def _loaded(draft: Draft) -> Judgement:
+    wanted = wanted_versions(draft)
+    if not wanted:
+        return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version is to be loaded yet")
+    if not draft.scene.observed.pods:
+        return Judgement(FALSE, Reason.NO_PODS, "there is no server pod")
+    if all(holds(pod, version) for pod in draft.scene.observed.pods for version in wanted):
+        return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}")
+    return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}")
+
+
+def wanted_versions(draft: Draft) -> list[str]:
+    """Versions that have traffic, or are about to get it."""
+    rollout = draft.rollout
+    coming = rollout is not None and rollout.stage not in (Stage.VALIDATING, Stage.ROLLING_BACK)
+    return [*([draft.stable.version] if draft.stable is not None else []), *([rollout.version] if rollout is not None and coming else [])]
+
+
+def _applied(draft: Draft) -> Judgement:
+    if route_for(draft) is None:
+        return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version may answer yet")
+    if acknowledged(draft):
+        return Judgement(TRUE, Reason.APPLIED, "every router has applied the newest route")
+    missing = "there is no router" if not draft.scene.observed.routers else "routers have yet to acknowledge the newest route"
+    return Judgement(FALSE, Reason.APPLYING, missing)
+
+
+def _passing(draft: Draft) -> Judgement:
+    rollout = draft.rollout
+    if rollout is None or rollout.stage not in (Stage.APPLYING, Stage.BAKING, Stage.ROLLING_BACK):
+        return Judgement(UNKNOWN, Reason.NO_CANARY)
+    if rollout.stage is Stage.ROLLING_BACK:
+        return Judgement(FALSE, outcome_of(rollout), rollout.message)
+    if rollout.hold in (Reason.ANALYSIS_FAILED.value, Reason.INSUFFICIENT_DATA.value):
+        failed = rollout.hold == Reason.ANALYSIS_FAILED.value
+        return Judgement(FALSE if failed else UNKNOWN, reason_named(rollout.hold), rollout.message)
+    return Judgement(TRUE, Reason.PASSING, "no check speaks against the canary")
+
+
+def _available(draft: Draft) -> Judgement:
+    if answering(draft) and route_for(draft) is not None:
+        return Judgement(TRUE, Reason.SERVING, "server pods answer for the alias")
+    return Judgement(FALSE, Reason.NOT_SERVING, "no server pod holds the version that is to answer")

@@ -1,0 +1,168 @@
+"""``decide``: from what is observed of an AdapterDeployment, and the time, to what is to be done. Total and pure.
+
+Read it top to bottom: find out which version is asked for, take the rollout under way forward or begin it, forget what has been kept long
+enough, derive route and desired set, and say how things stand.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from finetune_operator.api.adapterdeployment.conditions import ConditionType
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Phase, Stage, StepStatus
+from finetune_operator.domain import reading
+from finetune_operator.domain.plan import EventNote
+from finetune_operator.domain.rollout import retention, stages
+from finetune_operator.domain.rollout.conditions import FALSE, Judgement, assembled, build_conditions, of_summary, wanted_versions
+from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
+from finetune_operator.domain.rollout.draining import drain
+from finetune_operator.domain.rollout.loading import holds
+from finetune_operator.domain.rollout.observed import RolloutObserved
+from finetune_operator.domain.rollout.plan import RolloutPlan
+from finetune_operator.domain.rollout.state import State, answering, state_of
+from finetune_operator.domain.rollout.subject import Subject, read_subject
+from finetune_operator.domain.rollout.target import NoTarget, find_target
+from finetune_operator.domain.rollout.traffic import route_for
+from finetune_operator.domain.subject import Mistakes
+
+_UNREADABLE_RETRY_SECONDS = 600.0
+_FIGURES = ("loaded", "replicas", "readyReplicas", "figuresAt")
+
+
+def decide(observed: RolloutObserved, now: datetime) -> RolloutPlan:
+    """The plan for one AdapterDeployment at ``now`` (with a time zone); never raises, whatever a cluster or a person put into it."""
+    subject = read_subject(observed.resource)
+    if subject is None:
+        return RolloutPlan()
+    status = subject.status
+    if isinstance(status, Mistakes):
+        return _unreadable(subject, status)
+    if subject.deleting:
+        return _drain(subject, status, observed, now)
+    if isinstance(subject.spec, Mistakes):
+        return _invalid(subject, status, subject.spec, now)
+    target = find_target(subject, subject.spec, observed)
+    draft = begin_draft(Scene(observed, subject, subject.spec, status, target, now))
+    draft.order = _order(subject, status)
+    if isinstance(target, NoTarget) and target.reason is Reason.ALIAS_TAKEN:
+        draft.rollout = None  # two routes for one alias would answer nobody
+    retention.expire(draft)
+    stages.advance(draft)
+    return _conclude(draft)
+
+
+def _unreadable(subject: Subject, mistakes: Mistakes) -> RolloutPlan:
+    """Without its memory nothing is changed: routers and agents keep what they have. A deletion is let go."""
+    if subject.deleting:
+        return RolloutPlan(release=True)
+    text = f"{mistakes.text}: nothing is changed; routers and pods keep what they have. Restore the status, or upgrade the operator."
+    return RolloutPlan(events=(EventNote("Warning", Reason.INTERNAL.value, "Read", text[:1000]),), requeue_after=_UNREADABLE_RETRY_SECONDS)
+
+
+def _drain(subject: Subject, status: AdapterDeploymentStatus, observed: RolloutObserved, now: datetime) -> RolloutPlan:
+    changed, release = drain(subject, status, observed, now)
+    written = _difference(subject, changed) if changed is not None else None
+    return RolloutPlan(status=written, release=release, requeue_after=None if release else observed.settings.poll_seconds)
+
+
+def _invalid(subject: Subject, status: AdapterDeploymentStatus, mistakes: Mistakes, now: datetime) -> RolloutPlan:
+    """What serves goes on serving; nothing else happens until the spec can be read."""
+    text = f"{mistakes.text}. Correct the field and apply the manifest again."
+    state = State(Phase.DEGRADED, Reason.INVALID_SPEC, text, stalled=True)
+    judgements = {ConditionType.ACCEPTED: Judgement(FALSE, Reason.INVALID_SPEC, text), **of_summary(state)}
+    kept = [condition for condition in status.conditions if condition.type not in judgements]
+    conditions = sorted([*kept, *assembled(judgements, status, subject.generation, now)], key=lambda condition: condition.type.value)
+    changed = status.replacing(observed_generation=subject.generation, phase=state.phase, conditions=conditions)
+    written = _difference(subject, changed)
+    fresh = status.observed_generation != subject.generation
+    events = (EventNote("Warning", Reason.INVALID_SPEC.value, "Accept", text[:1000]),) if fresh else ()
+    return RolloutPlan(status=written, events=events)
+
+
+def _order(subject: Subject, status: AdapterDeploymentStatus) -> str:
+    """What the annotation orders, if nobody has heeded it: the word before the colon."""
+    return subject.action.partition(":")[0] if subject.action and subject.action != status.action else ""
+
+
+def _conclude(draft: Draft) -> RolloutPlan:
+    subject, settings = draft.scene.subject, draft.scene.settings
+    status = _build_status(draft)
+    desired = reading.without_empty(status.to_manifest())
+    stored = reading.without_empty(subject.stored_status)
+    if desired != stored and _same_but_figures(stored, desired):
+        wait = _until_next_figures(draft, settings.figures_seconds)
+        if wait > 0:
+            desired = stored
+            draft.wake_in(wait)
+    return RolloutPlan(
+        status=desired if desired != stored else None,
+        events=tuple(draft.events),
+        probes=draft.probes,
+        requeue_after=min(draft.wakes, default=None),
+    )
+
+
+def _build_status(draft: Draft) -> AdapterDeploymentStatus:
+    scene, rollout = draft.scene, draft.rollout
+    taken = isinstance(scene.target, NoTarget) and scene.target.reason is Reason.ALIAS_TAKEN
+    state = state_of(draft)
+    baking = rollout is not None and rollout.stage is Stage.BAKING
+    heeded = not (draft.order and baking)
+    status = AdapterDeploymentStatus(
+        observed_generation=scene.subject.generation,
+        conditions=build_conditions(draft, state),
+        phase=state.phase,
+        stable=draft.stable,
+        rollout=rollout,
+        retained=draft.retained,
+        canary_version=rollout.version if rollout is not None else None,
+        step=_step_of(draft),
+        analysis=draft.analysis,
+        failed_versions=draft.failed,
+        history=draft.history,
+        route=None if taken else route_for(draft),
+        desired=retention.desired_set(draft),
+        loaded=_loaded(draft),
+        replicas=len(scene.observed.pods),
+        ready_replicas=answering(draft),
+        selector=scene.observed.selector[:1024] or None,
+        retry=draft.retry,
+        action=(scene.subject.action or None) if heeded else draft.action,
+    )
+    return status.replacing(figures_at=_figures_at(scene.status, status, draft.now))
+
+
+def _step_of(draft: Draft) -> StepStatus | None:
+    rollout, step = draft.rollout, draft.step
+    if rollout is None or rollout.step == 0:
+        return None
+    weight = step.weight or 0 if step is not None and rollout.stage in (Stage.APPLYING, Stage.BAKING) else 0
+    return StepStatus(text=f"{rollout.step}/{len(draft.scene.steps)}", weight=100 if rollout.stage is Stage.PROMOTING else weight)
+
+
+def _loaded(draft: Draft) -> str:
+    wanted, pods = wanted_versions(draft), draft.scene.observed.pods
+    return f"{sum(bool(wanted) and all(holds(pod, version) for version in wanted) for pod in pods)}/{len(pods)}"
+
+
+def _figures_at(before: AdapterDeploymentStatus, after: AdapterDeploymentStatus, now: datetime) -> datetime:
+    same = (before.loaded, before.replicas, before.ready_replicas) == (after.loaded, after.replicas, after.ready_replicas)
+    return before.figures_at if same and before.figures_at is not None else now
+
+
+def _until_next_figures(draft: Draft, every: float) -> float:
+    written = draft.scene.status.figures_at
+    return every - (draft.now - written) / timedelta(seconds=1) if written is not None else 0.0
+
+
+def _same_but_figures(stored: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
+    def rest(status: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in status.items() if name not in _FIGURES}
+
+    return rest(stored) == rest(desired)
+
+
+def _difference(subject: Subject, status: AdapterDeploymentStatus) -> Mapping[str, Any] | None:
+    desired: Mapping[str, Any] = reading.without_empty(status.to_manifest())
+    return desired if desired != reading.without_empty(subject.stored_status) else None

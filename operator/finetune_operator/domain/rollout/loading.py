@@ -1,0 +1,67 @@
+"""What the server pods hold: whether a version is everywhere, what speaks against it, and whether there is room for one more."""
+
+from collections.abc import Iterator
+
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, ServerPod
+
+_SHOWN = 3
+
+
+def holds(pod: ServerPod, version: str) -> bool:
+    held = pod.held(version)
+    return held is not None and held.state is HeldState.LOADED
+
+
+def everywhere(draft: Draft, version: str) -> bool:
+    """Whether every server pod holds this version and stable, and there is a pod at all."""
+    pods = draft.scene.observed.pods
+    wanted = [version, *([draft.stable.version] if draft.stable is not None else [])]
+    return bool(pods) and all(holds(pod, each) for pod in pods for each in wanted)
+
+
+def refusal(draft: Draft, version: str) -> tuple[Reason, str] | None:
+    """What a pod says finally against the version; the message has the field and the way out."""
+    for pod, held in _held(draft, version):
+        if held.state is HeldState.REJECTED:
+            return Reason.LOAD_FAILED, f"pod {pod.name} refuses {version}: {held.reason or 'no reason given'}: {held.message}"
+        if held.has_effect is False and draft.scene.spec.preflight.effect_probe == "Enforce":
+            return Reason.NO_EFFECT, f"pod {pod.name}: {version} changes no answer of the base model. Was it trained on this one?"
+    return None
+
+
+def missing(draft: Draft, version: str) -> str:
+    """Which pods do not hold the version yet, and what they say."""
+    pods = draft.scene.observed.pods
+    waiting = [_in_words(pod, version) for pod in pods if not holds(pod, version)]
+    more = f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else ""
+    return f"{len(waiting)} of {len(pods)} pods do not hold {version} yet: {', '.join(waiting[:_SHOWN])}{more}"
+
+
+def lack_of_room(draft: Draft) -> str | None:
+    """Why the engines cannot hold one version more, with the numbers; None where they can."""
+    spec, observed = draft.scene.spec, draft.scene.observed
+    capacity = spec.server.capacity
+    own = len({*([draft.stable.version] if draft.stable is not None else []), *(retained.version for retained in draft.retained)})
+    neighbours = sum(sibling.versions for sibling in observed.siblings) if spec.server.external is not None else 0
+    if own + neighbours + 1 <= capacity.max_cpu_loras:
+        return None
+    return (
+        f"one version more would make {own + neighbours + 1} on each pod ({own} of this object, {neighbours} of others), and "
+        f"spec.server.capacity.maxCpuLoras is {capacity.max_cpu_loras}. Raise it, or wait until a version goes."
+    )
+
+
+def _held(draft: Draft, version: str) -> Iterator[tuple[ServerPod, HeldVersion]]:
+    for pod in draft.scene.observed.pods:
+        held = pod.held(version)
+        if held is not None:
+            yield pod, held
+
+
+def _in_words(pod: ServerPod, version: str) -> str:
+    held = pod.held(version)
+    if held is None:
+        return pod.name
+    return f"{pod.name} ({held.reason or held.state.value})"

@@ -1,0 +1,114 @@
+"""Everything a decision about a rollout may know: one frozen snapshot, gathered by the caller from its caches and the last scrape."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from finetune_inference.contract import AppliedRoute
+from finetune_operator.domain.analysis.counters import Sample, Scrape
+from finetune_operator.domain.plan import JsonObject
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """What the installation decides for all rollouts."""
+
+    look_seconds: float = 10.0
+    """Between two looks at a baking canary."""
+    poll_seconds: float = 2.0
+    """Between two looks at routers and pods while something is waited for."""
+    figures_seconds: float = 15.0
+    """At most one status write per object and this many seconds for figures alone."""
+    unload_seconds: int = 30
+    """How long, after the drain, an object being deleted waits for pods to unload."""
+
+
+class HeldState(StrEnum):
+    """How far a pod's agent is with a version. ``Rejected`` is final; ``Retrying`` is not."""
+
+    LOADING = "Loading"
+    LOADED = "Loaded"
+    RETRYING = "Retrying"
+    REJECTED = "Rejected"
+
+
+@dataclass(frozen=True)
+class HeldVersion:
+    """What a pod's agent says about one version; ``message`` names the field and the way out."""
+
+    version: str
+    state: HeldState
+    reason: str = ""
+    message: str = ""
+    has_effect: bool | None = None
+    """Whether it changes the base model's answers; None where that was not tried."""
+
+
+@dataclass(frozen=True)
+class ServerPod:
+    """A server pod that is not terminating. One whose agent does not answer holds nothing."""
+
+    name: str
+    versions: tuple[HeldVersion, ...] = ()
+
+    def held(self, version: str) -> HeldVersion | None:
+        return next((held for held in self.versions if held.version == version), None)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A router that may get requests, whether it answers or not.
+
+    ``uid`` is its pod's; ``applied`` is what it acknowledged for this deployment, None where it answers that it knows no such route;
+    ``samples`` is its scrape, None where that failed. ``reachable`` is about the acknowledgement alone.
+    """
+
+    uid: str
+    process: str = ""
+    reachable: bool = True
+    applied: AppliedRoute | None = None
+    samples: tuple[Sample, ...] | None = None
+
+    @property
+    def scrape(self) -> Scrape:
+        return Scrape(self.uid, self.process, self.samples)
+
+
+@dataclass(frozen=True)
+class JobArtifact:
+    """``status.artifact`` of the FineTuneJob that is followed: it moves only when a gate has passed."""
+
+    uri: str
+    digest: str
+    gated: bool = True
+    """False where the run's evaluation was switched off."""
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another AdapterDeployment of the namespace; ``versions``: how many it wants loaded, if it is on the same server pods."""
+
+    name: str
+    uid: str
+    model_name: str
+    created_at: datetime
+    versions: int = 0
+
+
+@dataclass(frozen=True)
+class RolloutObserved:
+    """An AdapterDeployment and all that decides about it.
+
+    ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
+    ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is not there. ``selector`` selects the server pods.
+    """
+
+    resource: JsonObject
+    settings: RolloutSettings = RolloutSettings()
+    job: JobArtifact | None = None
+    pods: tuple[ServerPod, ...] = ()
+    routers: tuple[Router, ...] = ()
+    siblings: tuple[Sibling, ...] = ()
+    evaluated: frozenset[str] = frozenset()
+    output_schema: str | None = None
+    selector: str = ""

@@ -1,0 +1,36 @@
+"""What a decision about a rollout asks for: the only thing that passes to the code that writes to a cluster.
+
+Route and desired set are parts of the status: routers and agents watch it. Killing the process before or after the write and deciding again
+leads to the same final state.
+"""
+
+from dataclasses import dataclass
+
+from finetune_operator.domain.plan import EventNote, JsonObject
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Requests of the operator's own, pinned to a version and counted as ``track="probe"``: so many more of each are needed."""
+
+    wanted: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """Everything to be done now.
+
+    ``status`` is the complete desired ``.status`` (camelCase JSON) or None where it is as it should be; it is written with the observed
+    resourceVersion. Then come the events, only if that write succeeded. ``release``: the finalizer may go. ``requeue_after`` is in seconds.
+    """
+
+    status: JsonObject | None = None
+    events: tuple[EventNote, ...] = ()
+    probes: Probes | None = None
+    release: bool = False
+    requeue_after: float | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether carrying it out would write nothing."""
+        return self.status is None and not self.events and not self.release

@@ -1,0 +1,223 @@
+r"""The stages of a rollout, one function each, and what interrupts them.
+
+    Validating -> Loading -> (Applying -> Baking) for every step -> Promoting
+         \___________\___________\__________\___> RollingBack
+
+A function moves the draft on as far as what is observed allows; the same observation leads to the same place, however often it is asked.
+Traffic grows only where every router has acknowledged the route before.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
+from finetune_operator.domain.rollout import undoing
+from finetune_operator.domain.rollout.baking import ask_for_probes, bake
+from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.ledger import open_books
+from finetune_operator.domain.rollout.loading import everywhere, lack_of_room, missing, refusal
+from finetune_operator.domain.rollout.target import Target
+from finetune_operator.domain.rollout.traffic import acknowledged, unacknowledged
+
+_MOST_MOVES = 4
+_PAUSED = "spec.paused holds the rollout. Set it to false to go on."
+_ABORT, _RETRY = "abort", "retry"
+
+
+def advance(draft: Draft) -> None:
+    """Take the rollout under way as far as it goes now, and begin the one that is asked for."""
+    _heed_retry(draft)
+    for _ in range(_MOST_MOVES):
+        before = draft.rollout
+        if draft.rollout is not None:
+            _interrupt(draft)
+        if draft.rollout is not None:
+            _STAGES[draft.rollout.stage](draft)
+        if draft.rollout is None:
+            _begin(draft)
+        if draft.rollout == before:
+            return
+    draft.wake_in(0.0)
+
+
+def _begin(draft: Draft) -> None:
+    """The rollout of the version the spec asks for, unless it serves already, or failed before."""
+    target = draft.scene.target
+    if not isinstance(target, Target) or _serves(draft, target.digest) or failed_before(draft, target.digest):
+        return
+    draft.rollout = RolloutStatus(
+        version=target.version,
+        digest=target.digest,
+        uri=target.uri,
+        generation=draft.scene.subject.generation,
+        stage=Stage.VALIDATING,
+        started_at=draft.now,
+        stage_since=draft.now,
+    )
+    draft.analysis = []
+    draft.note(Reason.VALIDATING, "Start", f"{target.version} is being rolled out")
+
+
+def _validate(draft: Draft) -> None:
+    """Before any pod is touched: is it loaded still, so that it may serve again at once, and else, is there room?"""
+    rollout = draft.rollout
+    assert rollout is not None
+    kept = next((version for version in draft.retained if version.version == rollout.version), None)
+    if kept is not None and kept.served and everywhere(draft, rollout.version):
+        if draft.scene.spec.paused:
+            draft.blocked = Reason.PAUSED, _PAUSED
+            return
+        draft.retained.remove(kept)
+        draft.enter(Stage.PROMOTING)
+        draft.note(Reason.REVERTED, "Revert", f"{rollout.version} answered before and is still loaded: it does so again at once")
+        return
+    if not draft.scene.observed.pods:
+        draft.blocked = Reason.NO_PODS, "there is no server pod: raise spec.server.managed.replicas, or correct the labels"
+        draft.wake_in(draft.scene.settings.look_seconds)
+        return
+    shortage = None if kept is not None else lack_of_room(draft)
+    if shortage is not None:
+        draft.blocked = Reason.WAITING_FOR_CAPACITY, shortage
+        draft.wake_in(draft.scene.settings.look_seconds)
+        return
+    draft.retained = [version for version in draft.retained if version.version != rollout.version]
+    draft.enter(Stage.LOADING)
+
+
+def _load(draft: Draft) -> None:
+    rollout = draft.rollout
+    assert rollout is not None
+    refused = refusal(draft, rollout.version)
+    if refused is not None:
+        undoing.take_back(draft, *refused)
+    elif not everywhere(draft, rollout.version):
+        if not _out_of_time(draft, missing(draft, rollout.version)):
+            draft.wake_in(draft.scene.settings.poll_seconds)
+    elif draft.scene.spec.paused:
+        draft.blocked = Reason.PAUSED, _PAUSED
+    else:
+        _next_step(draft)
+
+
+def _next_step(draft: Draft) -> None:
+    """The first version of all has nobody to be compared with: it skips the steps."""
+    rollout = draft.rollout
+    assert rollout is not None
+    number = rollout.step + 1
+    if draft.stable is None or number > len(draft.scene.steps):
+        draft.enter(Stage.PROMOTING)
+    else:
+        draft.enter(Stage.APPLYING, step=number)
+
+
+def _apply(draft: Draft) -> None:
+    if draft.step is None:
+        draft.enter(Stage.PROMOTING)  # a spec with fewer steps came; those before have passed
+        return
+    draft.wake_in(draft.scene.settings.poll_seconds)
+    if not acknowledged(draft):
+        _out_of_time(draft, _silent(draft))
+        return
+    books = open_books(draft)
+    if books is None:
+        _out_of_time(draft, "a router's metrics cannot be read, so the bake cannot begin")
+        return
+    draft.enter(Stage.BAKING, baseline=books)
+
+
+def _bake(draft: Draft) -> None:
+    step = draft.step
+    if step is None:
+        draft.enter(Stage.PROMOTING)
+    elif bake(draft, step):
+        _next_step(draft)
+    elif draft.rollout is not None and draft.rollout.stage is Stage.BAKING:
+        ask_for_probes(draft, step)
+
+
+def _promote(draft: Draft) -> None:
+    """The route names the new version for everybody already; once every router has it, it is stable, and the former one is kept."""
+    rollout = draft.rollout
+    assert rollout is not None
+    draft.wake_in(draft.scene.settings.poll_seconds)
+    if not acknowledged(draft):
+        draft.blocked = Reason.PROMOTING, f"all callers get {rollout.version} once {_silent(draft)}"
+        return
+    former, keep = draft.stable, draft.scene.spec.rollback
+    if former is not None:
+        until = draft.now + timedelta(seconds=max(keep.keep_stable_loaded_seconds, keep.drain_timeout_seconds))
+        undoing.retain(draft, RetainedVersion(version=former.version, digest=former.digest, uri=former.uri, until=until, served=True))
+    draft.stable = VersionStatus(version=rollout.version, digest=rollout.digest, uri=rollout.uri, since=draft.now)
+    draft.rollout = None
+    undoing.remember(draft, rollout, Reason.PROMOTED, f"{rollout.version} answers all callers")
+    draft.note(Reason.PROMOTED, "Promote", f"{rollout.version} answers all callers of {draft.scene.spec.model_name}")
+
+
+def _roll_back(draft: Draft) -> None:
+    undoing.conclude(draft)
+
+
+_STAGES: dict[Stage, Callable[[Draft], None]] = {
+    Stage.VALIDATING: _validate,
+    Stage.LOADING: _load,
+    Stage.APPLYING: _apply,
+    Stage.BAKING: _bake,
+    Stage.PROMOTING: _promote,
+    Stage.ROLLING_BACK: _roll_back,
+}
+
+
+def _interrupt(draft: Draft) -> None:
+    """A person aborts, or the spec asks for something else. Neither touches a promotion or a rollback that is under way."""
+    rollout, target = draft.rollout, draft.scene.target
+    assert rollout is not None
+    if rollout.stage in (Stage.PROMOTING, Stage.ROLLING_BACK):
+        return
+    if draft.order == _ABORT:
+        draft.order = ""
+        undoing.take_back(draft, Reason.ABORTED, "a person ended the rollout")
+    elif isinstance(target, Target) and target.digest != rollout.digest:
+        if _serves(draft, target.digest):
+            undoing.take_back(draft, Reason.REVERTED, f"the spec asks for {target.version} again, which is stable")
+        else:
+            undoing.take_back(draft, Reason.SUPERSEDED, f"the spec asks for {target.version} now")
+
+
+def _heed_retry(draft: Draft) -> None:
+    """A new value of spec.retry, or the order, forgives the version that is asked for; the first value ever seen forgives nothing."""
+    wanted, target = draft.scene.spec.retry, draft.scene.target
+    renewed = draft.scene.status.observed_generation is not None and wanted not in ("", draft.retry)
+    draft.retry = wanted or None
+    if draft.order == _RETRY:
+        draft.order, renewed = "", True
+    if renewed and isinstance(target, Target):
+        draft.failed = [failed for failed in draft.failed if failed.digest != target.digest]
+
+
+def failed_before(draft: Draft, digest: str) -> bool:
+    return any(failed.digest == digest for failed in draft.failed)
+
+
+def _serves(draft: Draft, digest: str) -> bool:
+    return draft.stable is not None and draft.stable.digest == digest
+
+
+def _out_of_time(draft: Draft, why: str) -> bool:
+    """Past the progress deadline, which stands still while a person has paused the rollout."""
+    rollout, limit = draft.rollout, draft.scene.spec.progress_deadline_seconds
+    assert rollout is not None
+    waited = (draft.now - rollout.stage_since).total_seconds()
+    if waited < limit or draft.scene.spec.paused:
+        draft.wake_in(limit - waited)
+        return False
+    undoing.take_back(draft, Reason.DEADLINE_EXCEEDED, f"after {limit} s (spec.progressDeadlineSeconds): {why}")
+    return True
+
+
+def _silent(draft: Draft) -> str:
+    waiting, routers = unacknowledged(draft), draft.scene.observed.routers
+    if not routers:
+        return "there is no router"
+    shown = ", ".join(router.uid for router in waiting[:3])
+    return f"{len(waiting)} of {len(routers)} routers have acknowledged it ({shown} still to come)"

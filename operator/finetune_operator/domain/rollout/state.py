@@ -1,0 +1,112 @@
+"""The one state that phase, events and all summary conditions tell in their own words.
+
+Words stay the same while the state does: a figure that moves in a message would be a status write at every look.
+"""
+
+from dataclasses import dataclass
+
+from finetune_operator.api.adapterdeployment.reasons import Reason, explanation_of
+from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus, Stage
+from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.loading import holds
+from finetune_operator.domain.rollout.target import NoTarget
+
+
+@dataclass(frozen=True)
+class State:
+    """``ready``: the version that the spec asks for answers all callers. Neither ready nor stalled: work is under way."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    ready: bool = False
+    stalled: bool = False
+
+
+def state_of(draft: Draft) -> State:
+    if draft.rollout is not None:
+        return _under_way(draft, draft.rollout)
+    target = draft.scene.target
+    if isinstance(target, NoTarget):
+        return _resting(target.reason, target.message, draft)
+    failed = next((version for version in draft.failed if version.digest == target.digest), None)
+    if failed is not None and not _is_stable(draft, target.digest):
+        return State(Phase.DEGRADED, reason_named(failed.reason), _with_action(failed.message, failed.reason), stalled=True)
+    if not _is_stable(draft, target.digest):
+        return State(Phase.PENDING, Reason.VALIDATING, f"{target.version} is about to be rolled out")
+    return _serving(draft)
+
+
+def answering(draft: Draft) -> int:
+    """Server pods that hold the version that answers callers who are not the canary's."""
+    version = draft.stable.version if draft.stable is not None else None
+    if draft.rollout is not None and draft.rollout.stage is Stage.PROMOTING:
+        version = draft.rollout.version
+    return 0 if version is None else sum(holds(pod, version) for pod in draft.scene.observed.pods)
+
+
+def reason_named(text: str) -> Reason:
+    """A reason from status; one that another version wrote reads as rolled back."""
+    try:
+        return Reason(text)
+    except ValueError:
+        return Reason.ROLLED_BACK
+
+
+def _serving(draft: Draft) -> State:
+    assert draft.stable is not None
+    version = draft.stable.version
+    retaining = any(kept.served for kept in draft.retained)
+    phase = Phase.RETAINING if retaining else Phase.HEALTHY
+    if not answering(draft):
+        return State(phase, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does")
+    if not draft.scene.observed.routers:
+        return State(phase, Reason.NOT_SERVING, "there is no router that could answer for the alias")
+    if retaining:
+        return State(phase, Reason.PROMOTED, f"{version} answers all callers; the version before it stays loaded for a while", ready=True)
+    return State(phase, Reason.HEALTHY, f"{version} answers all callers", ready=True)
+
+
+def _resting(reason: Reason, message: str, draft: Draft) -> State:
+    stalled = explanation_of(reason).stalls
+    if draft.stable is not None:
+        message = f"{message.rstrip('. ')}. Until then {draft.stable.version} answers."
+    return State(Phase.DEGRADED if stalled else Phase.PENDING, reason, message, stalled=stalled)
+
+
+def _under_way(draft: Draft, rollout: RolloutStatus) -> State:
+    if rollout.stage is Stage.ROLLING_BACK:
+        return State(Phase.ROLLING_BACK, Reason.ROLLING_BACK, rollout.message)
+    if rollout.hold is not None:
+        reason = reason_named(rollout.hold)
+        return State(Phase.PAUSED, reason, _with_action(rollout.message, rollout.hold), stalled=explanation_of(reason).stalls)
+    phase, reason, message = _of_stage(draft, rollout)
+    if draft.blocked is not None:
+        reason, message = draft.blocked
+        phase = Phase.PAUSED if reason is Reason.PAUSED else phase
+    return State(phase, reason, message)
+
+
+def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]:
+    version, of = rollout.version, f"step {rollout.step} of {len(draft.scene.steps)}"
+    match rollout.stage:
+        case Stage.VALIDATING:
+            return Phase.VALIDATING, Reason.VALIDATING, f"{version} is being checked"
+        case Stage.LOADING:
+            return Phase.LOADING, Reason.LOADING, f"server pods fetch, verify and load {version}"
+        case Stage.APPLYING:
+            return Phase.PROGRESSING, Reason.APPLYING, f"{of}: the bake begins once every router has acknowledged the weight of {version}"
+        case Stage.PROMOTING:
+            return Phase.PROMOTING, Reason.PROMOTING, f"all callers get {version}"
+        case _:
+            reason = Reason.PROBING if rollout.probing else Reason.BAKING
+            return Phase.PROGRESSING, reason, f"{of}: {version} answers its share, and the checks look at it"
+
+
+def _is_stable(draft: Draft, digest: str) -> bool:
+    return draft.stable is not None and draft.stable.digest == digest
+
+
+def _with_action(message: str, reason: str) -> str:
+    action = explanation_of(reason_named(reason)).next_action
+    return message if action in ("Nothing.", "") or message.rstrip().endswith(action) else f"{message.rstrip('. ')}. {action}"

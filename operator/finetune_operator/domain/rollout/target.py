@@ -1,0 +1,84 @@
+"""Which version the spec asks for, or why there is none to roll out.
+
+Nothing in here touches a pod: what is refused here was never loaded anywhere.
+"""
+
+import re
+from dataclasses import dataclass
+
+from finetune_inference.contract import version_name
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
+from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
+from finetune_operator.domain.rollout.subject import Subject
+
+_DIGEST = "sha256:[0-9a-f]{64}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A version that may be rolled out."""
+
+    version: str
+    digest: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class NoTarget:
+    """Why there is none."""
+
+    reason: Reason
+    message: str
+
+
+def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | NoTarget:
+    rival = _older_rival(subject, spec, observed.siblings)
+    if rival is not None:
+        text = f"spec.modelName {spec.model_name} belongs to AdapterDeployment {rival.name}, which is older. Choose another name."
+        return NoTarget(Reason.ALIAS_TAKEN, text)
+    source = spec.adapter
+    if source.fine_tune_job_ref is not None:
+        return _of_job(spec, source.fine_tune_job_ref.name, observed)
+    if source.uri is None or source.digest is None:
+        return NoTarget(Reason.INVALID_SPEC, "spec.adapter needs fineTuneJobRef, or uri and digest. Set one of them.")
+    if spec.preflight.require_evaluation and source.digest not in observed.evaluated:
+        text = (
+            f"spec.adapter.digest {_short(source.digest)} is the artifact of no run with a passed gate in this namespace. "
+            "Use fineTuneJobRef, or set spec.preflight.requireEvaluation to false."
+        )
+        return NoTarget(Reason.NOT_EVALUATED, text)
+    return Target(version_name(spec.model_name, source.digest), source.digest, source.uri)
+
+
+def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) -> Target | NoTarget:
+    artifact, pinned = observed.job, spec.adapter.digest
+    if artifact is None:
+        return NoTarget(Reason.WAITING_FOR_ARTIFACT, f"FineTuneJob {job} has no artifact yet whose gate passed")
+    if not re.fullmatch(_DIGEST, artifact.digest):
+        return NoTarget(Reason.WAITING_FOR_ARTIFACT, f"FineTuneJob {job} names no digest of its artifact")
+    if pinned is not None and artifact.digest != pinned:
+        text = f"spec.adapter.digest is {_short(pinned)}, and FineTuneJob {job} has {_short(artifact.digest)}"
+        return NoTarget(Reason.WAITING_FOR_ARTIFACT, text)
+    if spec.preflight.require_evaluation and not artifact.gated:
+        text = f"FineTuneJob {job} has no gate. Add spec.evaluation.gates there, or set spec.preflight.requireEvaluation to false here."
+        return NoTarget(Reason.NOT_EVALUATED, text)
+    if spec.adapter.promotion is Promotion.APPROVAL and spec.approved_version != artifact.digest:
+        text = f"FineTuneJob {job} has a new artifact. To roll it out, set spec.approvedVersion to {artifact.digest}"
+        return NoTarget(Reason.WAITING_FOR_APPROVAL, text)
+    return Target(version_name(spec.model_name, artifact.digest), artifact.digest, artifact.uri)
+
+
+def _older_rival(subject: Subject, spec: AdapterDeploymentSpec, siblings: tuple[Sibling, ...]) -> Sibling | None:
+    """The oldest other object with the same alias that is older than this one; the uid decides between equals."""
+    rivals = [sibling for sibling in siblings if sibling.model_name == spec.model_name and sibling.uid != subject.owner.uid]
+    if not rivals:
+        return None
+    oldest = min(rivals, key=lambda sibling: (sibling.created_at, sibling.uid))
+    if subject.created_at is None:
+        return oldest
+    return oldest if (oldest.created_at, oldest.uid) < (subject.created_at, subject.owner.uid) else None
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,324 @@
+"""What goes wrong around a rollout: silent routers, lost pods, no traffic, no room, two owners of one alias, and deletion."""
+
+from datetime import timedelta
+
+import pytest
+
+from finetune_operator.domain.rollout.observed import JobArtifact, Sibling
+from tests.unit.domain.rollout.world import ALIAS, NOON, ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
+
+
+def test_the_bake_begins_when_the_last_router_has_acknowledged():
+    world = serving()
+    world.routers["router-1"].lags = True
+    world.publish(TWO)
+    world.run(300)
+    assert world.rollout["stage"] == "Applying"
+    assert world.condition("TrafficApplied")[:2] == ("False", "Applying")
+    world.routers["router-1"].lags = False
+    world.tick()
+    assert world.rollout["stage"] == "Baking"
+    assert world.rollout["stageSince"] == world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("flaw", ["lags", "silent", "unreadable"])
+def test_a_router_that_cannot_be_asked_lets_nothing_pass_and_nothing_fail(flaw: str):
+    world = baking(2)
+    setattr(world.routers["router-1"], flaw, True)
+    if flaw == "lags":
+        world.change(stickiness__header="x-session")  # a new route, which this router does not see
+    world.run(300)
+    assert world.rollout["step"] == 2
+    world.run(600)
+    assert world.condition("Ready")[1] == "InsufficientData"
+    assert "router-1" in world.condition("Ready")[2]
+    setattr(world.routers["router-1"], flaw, False)
+    world.run(20)
+    assert world.rollout["step"] == 3
+
+
+def test_the_bake_does_not_begin_while_a_routers_metrics_cannot_be_read():
+    world = serving()
+    world.routers["router-0"].unreadable = True
+    world.publish(TWO)
+    world.run(100)
+    assert world.rollout["stage"] == "Applying"
+
+
+def test_without_any_router_nothing_is_promoted():
+    world = World(routers=0)
+    world.run(60)
+    assert world.stable == ""
+    assert world.condition("Ready")[0] == "False"
+
+
+def test_routers_that_never_acknowledge_end_the_rollout_after_its_deadline():
+    world = serving(progressDeadlineSeconds=300)
+    world.routers["router-1"].lags = True
+    world.publish(TWO)
+    world.run(360)
+    assert world.phase == "RollingBack", "the canary is out of the route, but a router still has to say so"
+    world.routers["router-1"].lags = False
+    world.run(20)
+    assert world.condition("Ready")[1] == "DeadlineExceeded"
+    assert "router-1" in world.condition("Ready")[2]
+
+
+def test_a_router_that_restarts_during_a_bake_counts_from_zero_and_the_rollout_goes_on():
+    world = baking(3)
+    world.run(30)
+    world.restart("router-0")
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
+def test_a_router_that_took_the_canarys_traffic_away_ends_it():
+    world = baking(3)
+    world.routers["router-1"].breaker_open = True
+    world.tick()
+    world.routers["router-1"].breaker_open = False
+    world.run_until("Degraded")
+    assert world.condition("Ready")[1] == "BreakerOpen"
+
+
+def test_pods_that_never_load_end_the_rollout_after_its_deadline_and_are_named():
+    world = serving(progressDeadlineSeconds=300)
+    world.slow_pods = {"server-2"}
+    world.publish(TWO)
+    world.run(360)
+    assert world.condition("Ready")[1] == "DeadlineExceeded"
+    assert "server-2" in world.condition("Ready")[2]
+    assert all(canary is None for _, canary in world.weights)
+
+
+def test_no_caller_gets_the_canary_before_every_pod_holds_it():
+    world = serving()
+    world.slow_pods = {"server-2"}
+    world.publish(TWO)
+    world.run(120)
+    assert world.phase == "Loading"
+    assert world.status is not None
+    assert world.status["loaded"] == "2/3"
+    world.slow_pods = set()
+    world.run(20)
+    assert world.phase == "Progressing"
+
+
+def test_the_bake_clock_stands_still_while_a_pod_comes_back():
+    world = baking(3)
+    world.slow_pods = {"server-0"}
+    world.pods["server-0"].clear()
+    world.run(600)
+    assert world.rollout["step"] == 3
+    assert world.condition("Ready")[1] == "Loading"
+    world.slow_pods = set()
+    world.run(30)
+    assert world.rollout["step"] == 3
+    world.run(60)
+    assert world.rollout["step"] == 4
+
+
+def test_without_a_pod_that_holds_stable_the_alias_is_not_available():
+    world = serving()
+    world.slow_pods = set(world.pods)
+    for held in world.pods.values():
+        held.clear()
+    world.tick()
+    assert world.condition("Available")[:2] == ("False", "NotServing")
+    assert world.condition("Ready")[:2] == ("False", "NotServing")
+    assert world.route["stable"] == version(ONE), "never silently another one"
+
+
+def test_without_server_pods_nothing_is_loaded_and_the_message_says_so():
+    world = World(pods=0)
+    world.run(60)
+    assert world.condition("Ready")[1] == "NoPods"
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("Pause", "InsufficientData"), ("Fail", "InsufficientData")])
+def test_without_requests_a_step_pauses_or_fails_as_the_policy_says(policy: str, reason: str):
+    world = serving(analysis__onInsufficientData=policy)
+    world.rate = 0.0
+    world.publish(TWO)
+    world.run(900)
+    assert world.condition("Ready")[1] == reason
+    assert "are needed to tell" in world.condition("Ready")[2]
+    if policy == "Fail":
+        assert world.phase == "Degraded"
+        return
+    assert world.phase == "Paused"
+    written = len(world.writes)
+    world.run(300)
+    assert len(world.writes) == written
+    world.rate = 40.0
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
+def test_without_requests_probes_complete_errors_and_latencies():
+    checks = {"errors": {}, "ttft": {"maxSeconds": "3"}, "itl": {"maxSeconds": "3"}}
+    steps = [{"weight": 10, "bakeSeconds": 30}]
+    world = serving(analysis__onInsufficientData="Probe", analysis__checks=checks, strategy__canary__steps=steps)
+    world.rate = 0.0
+    world.publish(TWO)
+    world.run(700)
+    assert ("Normal", "Probing") in world.events
+    assert set(world.probed) == {version(ONE), version(TWO)}
+    assert max(world.probed.values()) <= 100
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
+def test_probes_find_a_bad_canary_without_a_single_user():
+    steps = [{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors"]}]
+    world = with_truth(serving(analysis__onInsufficientData="Probe", strategy__canary__steps=steps), TWO, errors=0.5)
+    world.rate = 0.0
+    world.publish(TWO)
+    world.run_until("Degraded")
+    assert world.condition("Ready")[1] == "RolledBack"
+
+
+def test_a_rollout_that_needs_more_room_than_the_engine_has_waits_with_the_numbers():
+    neighbours = (Sibling("other", "u2", "other", NOON, versions=7),)
+    external = {"external": {"matchLabels": {"app": "mine"}}, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}
+    world = World(spec(server=external))
+    world.siblings = neighbours
+    world.run_until("Healthy")
+    world.publish(TWO)
+    world.run(60)
+    assert world.condition("Ready")[1] == "WaitingForCapacity"
+    assert "9 on each pod (1 of this object, 7 of others)" in world.condition("Ready")[2]
+    world.siblings = ()
+    world.run_until("Retaining")
+
+
+def test_of_two_deployments_with_one_alias_the_older_one_has_it():
+    world = World()
+    world.siblings = (Sibling("first", "u2", ALIAS, NOON - timedelta(hours=5)),)
+    world.run(60)
+    assert world.condition("Ready")[1] == "AliasTaken"
+    assert "AdapterDeployment first" in world.condition("Accepted")[2]
+    assert world.status is not None
+    assert "route" not in world.status
+    world.siblings = (Sibling("later", "u2", ALIAS, NOON),)
+    world.run_until("Healthy")
+
+
+def test_a_job_without_an_artifact_is_waited_for():
+    world = World()
+    world.job = None
+    world.run(60)
+    assert world.condition("Ready")[1] == "WaitingForArtifact"
+    assert world.condition("Stalled")[0] == "False"
+    world.publish(ONE)
+    world.run_until("Healthy")
+
+
+def test_a_pinned_digest_waits_for_that_very_artifact():
+    world = World(spec(adapter={"fineTuneJobRef": {"name": "x"}, "digest": TWO}))
+    world.run(30)
+    assert world.condition("Ready")[1] == "WaitingForArtifact"
+    world.publish(TWO)
+    world.run_until("Healthy")
+
+
+def test_what_no_gate_has_passed_is_refused_before_any_pod_is_touched():
+    world = World(spec(adapter={"uri": "pvc://adapters/hot", "digest": TWO}))
+    world.run(60)
+    assert world.condition("Accepted")[:2] == ("False", "NotEvaluated")
+    assert "requireEvaluation" in world.condition("Ready")[2]
+    assert world.loaded() == set()
+    ungated = World()
+    ungated.job = JobArtifact("pvc://adapters/x", ONE, gated=False)
+    ungated.run(30)
+    assert ungated.condition("Ready")[1] == "NotEvaluated"
+
+
+@pytest.mark.parametrize("way", ["evaluated", "not required"])
+def test_a_uri_is_served_if_a_gate_has_passed_or_none_is_asked_for(way: str):
+    world = World(spec(adapter={"uri": "pvc://adapters/hot", "digest": TWO}, preflight__requireEvaluation=way == "evaluated"))
+    world.evaluated = frozenset({TWO})
+    world.run_until("Healthy")
+    assert world.stable == version(TWO)
+
+
+def test_an_invalid_spec_leaves_everything_as_it_is():
+    world = serving()
+    route = world.route
+    world.change(analysis__minRequests="many")
+    world.run(60)
+    assert world.condition("Ready")[1] == "InvalidSpec"
+    assert "minRequests" in world.condition("Accepted")[2]
+    assert world.route == route
+    world.change(analysis__minRequests=50)
+    world.tick()
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_a_failing_first_version_leaves_the_alias_off():
+    world = World(spec(progressDeadlineSeconds=60))
+    world.slow_pods = set(world.pods)
+    world.run(120)
+    assert world.condition("Ready")[1] == "DeadlineExceeded"
+    assert world.status is not None
+    assert "route" not in world.status
+    world.slow_pods = set()
+    world.publish(TWO)
+    world.tick()
+    world.run_until("Healthy")
+
+
+# deletion
+
+
+def test_deleting_turns_the_alias_off_waits_for_open_requests_and_unloads():
+    world = serving()
+    world.routers["router-0"].open_requests = 2
+    world.deleted = True
+    world.run(30)
+    assert "stable" not in world.route
+    assert world.loaded() == {version(ONE)}
+    assert not world.released
+    world.routers["router-0"].open_requests = 0
+    world.run(20)
+    assert world.loaded() == set()
+    assert world.released
+
+
+@pytest.mark.parametrize("dead", ["routers", "pods"])
+def test_deleting_ends_in_time_though_nobody_answers(dead: str):
+    world = baking(3)
+    for process in world.routers.values():
+        process.silent = process.silent or dead == "routers"
+    world.slow_pods = set(world.pods) if dead == "pods" else set()
+    world.deleted = True
+    world.run(40)
+    assert not world.released
+    world.run(120)
+    assert world.released
+
+
+def test_deleting_what_never_served_is_done_at_once():
+    world = World()
+    world.job = None
+    world.tick()
+    world.deleted = True
+    world.tick()
+    assert world.released
+
+
+def test_deleting_an_object_whose_status_cannot_be_read_is_let_go():
+    world = World()
+    world.status = {"history": "gone"}
+    assert [event.type for event in world.decide().events] == ["Warning"]
+    world.deleted = True
+    assert world.decide().release
+
+
+def test_of_three_versions_published_in_a_row_only_the_last_is_rolled_out_after_the_first():
+    world = baking(2)
+    world.publish(THREE)
+    world.tick()
+    world.publish(TWO)
+    world.run_until("Healthy", most=800)
+    assert world.stable == version(TWO)
