@@ -1,5 +1,6 @@
 """The ``AdapterDeployment``: its schema is one that an API server accepts, its models read what is stored, its rules say what to do."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,12 @@ def test_every_reason_is_explained_and_one_that_stalls_says_what_to_do(reason: R
     explanation = EXPLANATIONS[reason]
     assert explanation.meaning.endswith(".")
     assert not explanation.stalls or explanation.next_action != "Nothing."
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_in_the_documentation_as_it_is_here(reason: Reason):
+    text = (Path(__file__).parents[3] / "docs" / "serving" / "rollout.md").read_text(encoding="utf-8")
+    assert f"| `{reason.value}` | {EXPLANATIONS[reason].meaning} | {EXPLANATIONS[reason].next_action} |" in text
 
 
 def test_every_condition_is_explained():

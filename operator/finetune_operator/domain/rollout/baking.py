@@ -118,8 +118,6 @@ def _clock(draft: Draft, rollout: RolloutStatus, step: Step) -> Bake:
 def _passed(draft: Draft, step: Step, seen: Evidence, verdict: Promote) -> bool:
     rollout, spec = draft.rollout, draft.scene.spec
     assert rollout is not None
-    if not acknowledged(draft):
-        return False
     if step.approval and spec.approved_version != rollout.digest:
         draft.hold(Reason.WAITING_FOR_APPROVAL, f"step {rollout.step} has passed. To go on, set spec.approvedVersion to {rollout.digest}")
         return False
@@ -127,8 +125,7 @@ def _passed(draft: Draft, step: Step, seen: Evidence, verdict: Promote) -> bool:
 
 
 def _end(draft: Draft, rollout: RolloutStatus, seen: Evidence, verdict: Verdict) -> bool:
-    if not acknowledged(draft):
-        return False
+    """Reached only with every router's acknowledgement: one without it counts as unread, and lets nothing pass."""
     _show(draft, verdict)
     draft.change(**ledger.close_step(rollout, seen))
     return True

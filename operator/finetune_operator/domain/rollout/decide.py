@@ -120,7 +120,7 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
         step=_step_of(draft),
         analysis=draft.analysis,
         failed_versions=draft.failed,
-        history=draft.history,
+        history=draft.history[: scene.spec.revision_history_limit],
         route=None if taken else route_for(draft),
         desired=retention.desired_set(draft),
         loaded=_loaded(draft),

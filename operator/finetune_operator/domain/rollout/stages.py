@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.spec import Step
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout import undoing
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
@@ -18,9 +19,10 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, lack_of_room, missing, refusal
 from finetune_operator.domain.rollout.target import Target
-from finetune_operator.domain.rollout.traffic import acknowledged, unacknowledged
+from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
 
 _MOST_MOVES = 4
+_LATE_SECONDS = 60.0
 _PAUSED = "spec.paused holds the rollout. Set it to false to go on."
 _ABORT, _RETRY = "abort", "retry"
 
@@ -112,12 +114,12 @@ def _next_step(draft: Draft) -> None:
 
 
 def _apply(draft: Draft) -> None:
-    if draft.step is None:
-        draft.enter(Stage.PROMOTING)  # a spec with fewer steps came; those before have passed
-        return
     draft.wake_in(draft.scene.settings.poll_seconds)
     if not acknowledged(draft):
         _out_of_time(draft, _silent(draft))
+        return
+    if draft.step is None:
+        draft.enter(Stage.PROMOTING)  # a strategy with fewer steps came, and those have passed
         return
     books = open_books(draft)
     if books is None:
@@ -128,12 +130,17 @@ def _apply(draft: Draft) -> None:
 
 def _bake(draft: Draft) -> None:
     step = draft.step
-    if step is None:
-        draft.enter(Stage.PROMOTING)
+    if step is None or _share_changed(draft, step):
+        draft.enter(Stage.APPLYING)  # with the numbers of another share, the bake begins anew
     elif bake(draft, step):
         _next_step(draft)
     elif draft.rollout is not None and draft.rollout.stage is Stage.BAKING:
         ask_for_probes(draft, step)
+
+
+def _share_changed(draft: Draft, step: Step) -> bool:
+    """Whether a person has changed the step under way."""
+    return draft.route is None or (draft.route.weight, draft.route.shadow) != share_of(step)
 
 
 def _promote(draft: Draft) -> None:
@@ -142,7 +149,9 @@ def _promote(draft: Draft) -> None:
     assert rollout is not None
     draft.wake_in(draft.scene.settings.poll_seconds)
     if not acknowledged(draft):
-        draft.blocked = Reason.PROMOTING, f"all callers get {rollout.version} once {_silent(draft)}"
+        waited = (draft.now - rollout.stage_since).total_seconds()
+        late = f"; {_silent(draft)}" if waited >= _LATE_SECONDS else ""
+        draft.blocked = Reason.PROMOTING, f"all callers get {rollout.version} once every router has acknowledged it{late}"
         return
     former, keep = draft.stable, draft.scene.spec.rollback
     if former is not None:

@@ -5,6 +5,7 @@ changes. So a rollback is one status write, and a crash between two lines can le
 """
 
 from finetune_inference.contract import Fallback, Route, SchemaCheck, Shadow, Stickiness
+from finetune_operator.api.adapterdeployment.spec import Step
 from finetune_operator.api.adapterdeployment.status import Stage
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.observed import Router
@@ -19,9 +20,9 @@ def route_for(draft: Draft) -> Route | None:
     answering = stable.version if stable is not None else None
     if rollout is not None and rollout.stage is Stage.PROMOTING:
         answering = rollout.version
-    elif rollout is not None and rollout.stage in (Stage.APPLYING, Stage.BAKING) and step is not None:
-        canary, weight = rollout.version, step.weight or 0
-        shadow = Shadow(percent=step.shadow.percent, max_concurrent=step.shadow.max_concurrent) if step.shadow is not None else None
+    elif rollout is not None and rollout.stage in (Stage.APPLYING, Stage.BAKING):
+        canary = rollout.version
+        weight, shadow = share_of(step) if step is not None else _share_so_far(draft)
     if answering is None:
         return None
     former = stable.version if stable is not None else None
@@ -37,6 +38,17 @@ def route_for(draft: Draft) -> Route | None:
             "schema_check": _schema_check(draft),
         },
     )
+
+
+def share_of(step: Step) -> tuple[int, Shadow | None]:
+    """The canary's percent of the callers in a step, and the copies it gets."""
+    copies = step.shadow
+    return step.weight or 0, None if copies is None else Shadow(percent=copies.percent, max_concurrent=copies.max_concurrent)
+
+
+def _share_so_far(draft: Draft) -> tuple[int, Shadow | None]:
+    """Where a strategy with fewer steps came during a rollout, the canary keeps what it has."""
+    return (draft.route.weight, draft.route.shadow) if draft.route is not None else (0, None)
 
 
 def closed(route: Route) -> Route:

@@ -311,3 +311,52 @@ def test_an_adapter_without_effect_is_dropped_unless_that_is_switched_off():
         world.publish(TWO)
         world.run(30)
         assert world.condition("Ready")[1] in (reason, "Baking" if probe == "Off" else reason)
+
+
+def test_a_changed_weight_begins_the_bake_anew():
+    world = baking(3)
+    world.run(50)
+    steps = world.spec["strategy"]["canary"]["steps"]
+    world.change(strategy__canary__steps=[*steps[:2], {"weight": 30, "bakeSeconds": 60}, *steps[3:]])
+    world.tick()
+    assert (world.rollout["step"], world.route["weight"]) == (3, 30)
+    world.run(40)
+    assert world.rollout["step"] == 3
+    world.run(40)
+    assert world.rollout["step"] == 4
+
+
+def test_a_strategy_with_fewer_steps_promotes_what_has_passed_them():
+    world = baking(4)
+    world.routers["router-1"].silent = True
+    world.change(strategy__canary__steps=world.spec["strategy"]["canary"]["steps"][:2])
+    world.run(30)
+    assert (world.route["weight"], world.route["canary"]) == (50, version(TWO)), "the weight stays while a router cannot be asked"
+    world.routers["router-1"].silent = False
+    world.run(30)
+    assert world.stable == version(TWO)
+
+
+def test_the_history_is_as_long_as_the_spec_says():
+    world = serving()
+    world.publish(TWO)
+    world.tick()
+    world.run_until("Healthy")
+    world.change(revisionHistoryLimit=1)
+    world.tick()
+    assert world.status is not None
+    assert [entry["version"] for entry in world.status["history"]] == [version(TWO)]
+
+
+def test_a_promotion_that_routers_are_late_to_apply_names_them():
+    world = baking(5)
+    world.run(40)
+    world.routers["router-1"].lags = True
+    world.run(200)
+    status, reason, message = world.condition("Ready")
+    assert (status, reason) == ("False", "Promoting")
+    assert "router-1" in message
+    assert world.stable == version(ONE)
+    world.routers["router-1"].lags = False
+    world.run(20)
+    assert world.stable == version(TWO)
