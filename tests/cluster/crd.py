@@ -5,11 +5,18 @@ import time
 from typing import Any
 
 from finetune_operator.api.base import API_VERSION, GROUP, VERSION
-from finetune_operator.api.crd import FINETUNEJOB
+from finetune_operator.api.crd import FINETUNEJOB, CrdSpec
 from finetune_testbed.apiserver import ApiServer, RequestError
 
 NAMESPACE = "default"
-PATH = f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{FINETUNEJOB.plural}"
+
+
+def path_of(kind: CrdSpec) -> str:
+    """Where objects of the kind are."""
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{kind.plural}"
+
+
+PATH = path_of(FINETUNEJOB)
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 ABSENT = object()
 
@@ -20,13 +27,13 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-def install(server: ApiServer) -> None:
+def install(server: ApiServer, kind: CrdSpec = FINETUNEJOB) -> None:
     """Apply the definition and wait until objects of the kind can be listed (404, then 429 while its storage begins)."""
-    server.apply(f"{DEFINITIONS}/{FINETUNEJOB.name}", FINETUNEJOB.to_manifest())
+    server.apply(f"{DEFINITIONS}/{kind.name}", kind.to_manifest())
     deadline = time.monotonic() + 30
     while True:
         try:
-            server.request("GET", PATH)
+            server.request("GET", path_of(kind))
         except RequestError as error:
             if error.status not in (404, 429) or time.monotonic() > deadline:
                 raise

@@ -7,8 +7,9 @@ import pytest
 from finetune_operator.domain.analysis.counters import Counts
 from finetune_operator.domain.analysis.criteria import CheckName, Criteria, Evidence, LatencyLimits, LowTraffic, ShareLimits
 from finetune_operator.domain.analysis.eprocess import Window
+from finetune_operator.domain.analysis.histogram import Histogram
 from finetune_operator.domain.analysis.verdict import Bake, Insufficient, KeepBaking, Promote, Rollback, Verdict, judge
-from tests.unit.domain.analysis.samples import counts
+from tests.unit.domain.analysis.samples import BOUNDS, counts
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ERRORS = Criteria(min_requests=200, errors=ShareLimits(max_rate=0.02, max_delta=0.01))
@@ -115,6 +116,14 @@ def test_a_ratio_needs_requests_of_stable_too():
     verdict = look(counts(400, seconds=0.9), counts(199), criteria)
     assert isinstance(verdict, KeepBaking)
     assert "200 requests of stable are needed" in verdict.message
+
+
+def test_many_gaps_of_few_streams_are_few_samples():
+    gaps = Histogram(BOUNDS, (0, 5000, 0, 0))
+    few = Counts(100, 0, itl=gaps)
+    verdict = look(few, Counts(400, 0, itl=gaps), Criteria(200, itl=LatencyLimits(0.95, max_ratio=1.2)))
+    assert isinstance(verdict, KeepBaking)
+    assert "in 100 requests" in verdict.message
 
 
 def test_where_nobody_streams_the_gaps_between_tokens_hold_nothing_up():

@@ -360,3 +360,38 @@ def test_a_promotion_that_routers_are_late_to_apply_names_them():
     world.routers["router-1"].lags = False
     world.run(20)
     assert world.stable == version(TWO)
+
+
+def test_an_order_to_promote_waits_for_every_router():
+    world = baking(2)
+    world.routers["router-1"].silent = True
+    world.order("promote:1")
+    world.tick()
+    assert world.rollout["step"] == 2
+    world.routers["router-1"].silent = False
+    world.tick()
+    assert world.rollout["step"] == 3
+
+
+def test_a_promotion_under_way_is_finished_before_anything_newer_begins():
+    world = baking(5)
+    world.run_until("Promoting")
+    world.routers["router-1"].lags = True
+    world.publish(THREE)
+    world.run(30)
+    assert (world.rollout["version"], world.route["stable"]) == (version(TWO), version(TWO))
+    world.routers["router-1"].lags = False
+    world.tick()
+    assert world.stable == version(TWO)
+    assert world.rollout["version"] == version(THREE)
+
+
+def test_a_newer_version_does_not_make_forget_why_the_one_before_was_taken_back():
+    world = with_truth(serving(), TWO, errors=0.4)
+    world.publish(TWO)
+    world.run_until("RollingBack")
+    world.publish(THREE)
+    world.run(20)
+    assert world.status is not None
+    assert [entry["reason"] for entry in world.status["failedVersions"]] == ["RolledBack"]
+    assert world.rollout["version"] == version(THREE)

@@ -1,0 +1,145 @@
+"""The definition of AdapterDeployments on a real API server: mistakes are refused with field and remedy, defaults are stored once."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from finetune_inference.contract import Route
+from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
+from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus
+from finetune_operator.api.base import API_VERSION
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT
+from finetune_testbed.apiserver import APPLY, ApiServer, RequestError
+from finetune_testbed.bed import Testbed
+from tests.cluster.crd import ABSENT, NAMESPACE, install, path_of
+
+PATH = path_of(ADAPTERDEPLOYMENT)
+DIGEST = "sha256:" + "0" * 64
+MINIMAL: dict[str, Any] = {
+    "modelName": "ticket-router",
+    "adapter": {"fineTuneJobRef": {"name": "ticket-router"}},
+    "baseModel": {"uri": "pvc://models/tiny-chat"},
+    "server": {"managed": {"replicas": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def server(t1: Testbed) -> Any:
+    with ApiServer(t1) as connection:
+        install(connection, ADAPTERDEPLOYMENT)
+        yield connection
+
+
+def deployment(name: str = "bot", changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The smallest AdapterDeployment with some fields changed: dotted path below ``spec`` to value, or ``ABSENT``."""
+    spec = copy.deepcopy(MINIMAL)
+    for path, value in (changes or {}).items():
+        *parents, leaf = path.split(".")
+        place = spec
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if value is ABSENT:
+            place.pop(leaf, None)
+        else:
+            place[leaf] = value
+    return {"apiVersion": API_VERSION, "kind": "AdapterDeployment", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+
+
+def steps(*weights: int) -> dict[str, Any]:
+    return {"strategy.canary.steps": [{"weight": weight} for weight in weights]}
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "two sources": ({"adapter.uri": "pvc://adapters/a", "adapter.digest": DIGEST}, ("spec.adapter", "one source")),
+    "no source": ({"adapter": {}}, ("spec.adapter", "one source")),
+    "a uri without digest": ({"adapter": {"uri": "pvc://adapters/a"}}, ("spec.adapter.digest", "copy it from status.artifact.digest")),
+    "approval of a uri": (
+        {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST, "promotion": "Approval"}},
+        ("spec.adapter.promotion", "belongs to fineTuneJobRef"),
+    ),
+    "two kinds of server": ({"server.external": {"matchLabels": {"app": "vllm"}}}, ("spec.server", "set exactly one")),
+    "no server": ({"server": {}}, ("spec.server", "set exactly one")),
+    "no labels": ({"server": {"external": {"matchLabels": {}}}}, ("spec.server.external.matchLabels", "at least one label")),
+    "no room for a canary": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 1}}, ("maxCpuLoras", "at least 2")),
+    "fewer in memory than in a batch": ({"server.capacity": {"maxLoras": 8, "maxCpuLoras": 4}}, ("maxCpuLoras", "at least maxLoras")),
+    "the engine's own arguments": ({"server.managed.args": ["--max-loras=9"]}, ("spec.server.managed.args", "use server.capacity")),
+    "falling weights": (steps(25, 5), ("spec.strategy.canary.steps", "must rise")),
+    "equal weights": (steps(5, 5), ("spec.strategy.canary.steps", "must rise")),
+    "all callers in a step": (steps(100), ("weight", "less than or equal to 99")),
+    "a step of both": (
+        {"strategy.canary.steps": [{"weight": 5, "shadow": {"percent": 5}}]},
+        ("spec.strategy.canary.steps[0]", "set exactly one"),
+    ),
+    "copies after callers": (
+        {"strategy.canary.steps": [{"weight": 5}, {"shadow": {"percent": 5}}]},
+        ("spec.strategy.canary.steps", "one shadow step"),
+    ),
+    "two strategies": ({"strategy": {"canary": {}, "blueGreen": {}}}, ("spec.strategy.blueGreen", "remove one")),
+    "a check without limits": ({"analysis.checks.ttft": {}}, ("spec.analysis.checks.ttft", "needs maxSeconds")),
+    "a ratio of one": ({"analysis.checks.itl": {"maxRatioVsStable": "1"}}, ("maxRatioVsStable", "above 1")),
+    "no difference allowed": ({"analysis.checks.errors": {"maxDeltaVsStable": "0"}}, ("maxDeltaVsStable", "above 0")),
+    "a float": ({"analysis.checks.errors": {"maxRate": 0.05}}, ("maxRate", "string")),
+    "a check that a step names and nobody defines": (
+        {"strategy.canary.steps": [{"weight": 5, "analysis": ["Schema"]}]},
+        ("spec.strategy", "add it to analysis.checks"),
+    ),
+    "a field nobody knows": ({"strategy.canary.stepz": []}, ("stepz", "unknown field")),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_refused_with_field_and_remedy(server: ApiServer, changes: dict[str, Any], words: tuple[str, ...]):
+    with pytest.raises(RequestError) as refusal:
+        server.request("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", deployment(changes=changes))
+    assert refusal.value.status in (400, 422), str(refusal.value)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "the smallest one": {},
+    "a typed digest": {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST}, "preflight.requireEvaluation": False},
+    "a server of one's own": {"server": {"external": {"matchLabels": {"app": "vllm"}, "authSecretRef": {"name": "key"}}}},
+    "all kinds of steps": {
+        "strategy.canary.steps": [{"shadow": {}}, {"weight": 5, "analysis": ["Errors", "Schema"]}, {"weight": 50, "approval": True}],
+        "analysis.checks.schema": {"configMapRef": {"name": "tickets"}},
+    },
+    "blue/green": {"strategy": {"blueGreen": {"shadow": {"percent": 10}}}},
+}
+
+
+@pytest.mark.parametrize("changes", ACCEPTED.values(), ids=ACCEPTED)
+def test_what_is_meant_is_accepted_and_stored_as_the_models_read_it(server: ApiServer, changes: dict[str, Any]):
+    stored = server.request("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", deployment(changes=changes))
+    assert AdapterDeployment.from_manifest(stored).spec == AdapterDeployment.from_manifest(deployment(changes=changes)).spec
+
+
+def apply(server: ApiServer, manifest: dict[str, Any], subresource: str = "") -> dict[str, Any]:
+    path = f"{PATH}/{manifest['metadata']['name']}{subresource}?fieldManager=somebody&force=true&fieldValidation=Strict"
+    stored: dict[str, Any] = server.request("PATCH", path, manifest, APPLY)
+    return stored
+
+
+def test_a_second_apply_changes_nothing_and_the_alias_cannot_change(server: ApiServer):
+    first, second = apply(server, deployment("twice")), apply(server, deployment("twice"))
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    with pytest.raises(RequestError, match="modelName cannot change"):
+        apply(server, deployment("twice", {"modelName": "other"}))
+    with pytest.raises(RequestError, match="server cannot change"):
+        apply(server, deployment("twice", {"server": {"external": {"matchLabels": {"app": "vllm"}}}}))
+
+
+def test_a_status_with_its_route_is_stored_as_it_was_written(server: ApiServer):
+    apply(server, deployment("route"))
+    route = Route(deployment="route", alias="ticket-router", generation=3, stable="a--0123456789ab", versions=["a--0123456789ab"])
+    status = AdapterDeploymentStatus(observed_generation=1, route=route, loaded="2/2", replicas=2, ready_replicas=2, selector="app=bot")
+    manifest = {key: value for key, value in deployment("route").items() if key != "spec"}
+    stored = apply(server, {**manifest, "status": status.to_manifest()}, "/status")
+    assert AdapterDeployment.from_manifest(stored).status == status
+
+
+def test_the_scale_subresource_is_that_of_the_managed_server(server: ApiServer):
+    apply(server, deployment("scaled"))
+    scale = server.request("GET", f"{PATH}/scaled/scale")
+    assert scale["spec"]["replicas"] == 2
