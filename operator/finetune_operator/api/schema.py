@@ -45,9 +45,7 @@ class StructuralSchema(GenerateJsonSchema):
             return inner
         if inner.pop(UNSTORED_KEY, False):
             return inner
-        if isinstance(default, BaseModel):
-            default = default.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {**inner, "default": to_jsonable_python(default)}
+        return {**inner, "default": to_jsonable_python(default, by_alias=True, exclude_none=True)}
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """An object with its rules and without its docstring, which speaks to developers."""

@@ -3,10 +3,11 @@
 from typing import Annotated, Any, Literal
 
 import pytest
+from jsonschema import Draft4Validator
 from pydantic import Field
 
 from finetune_operator.api.base import ApiModel
-from finetune_operator.api.crd import FINETUNEJOB, KINDS, kept_by_helm, to_yaml
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, KINDS, CrdSpec, kept_by_helm, to_yaml
 from finetune_operator.api.markers import RULES_KEY, ListMap, Rule, UnstoredDefault
 from finetune_operator.api.schema import structural_schema
 from tests.unit.api.structural import problems
@@ -20,6 +21,32 @@ def schema_of(part: str) -> dict[str, Any]:
 @pytest.mark.parametrize("part", ["spec", "status"])
 def test_the_schema_is_structural_bounded_and_described(part: str) -> None:
     assert list(problems(schema_of(part), part)) == []
+
+
+@pytest.mark.parametrize("kind", [FINETUNEJOB, ADAPTERDEPLOYMENT], ids=lambda kind: kind.kind)
+def test_every_default_fits_its_own_schema(kind: CrdSpec) -> None:
+    spec = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    defaults = [node for node in _nodes(spec) if "default" in node]
+    assert len(defaults) > 20
+    for node in defaults:
+        Draft4Validator(node).validate(node["default"])  # the draft whose exclusive bounds are spelled as Kubernetes spells them
+
+
+@pytest.mark.parametrize("kind", [FINETUNEJOB, ADAPTERDEPLOYMENT], ids=lambda kind: kind.kind)
+def test_every_rule_points_at_a_field_that_exists(kind: CrdSpec) -> None:
+    spec = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    pointing = [(node, rule["fieldPath"]) for node in _nodes(spec) for rule in node.get(RULES_KEY, []) if "fieldPath" in rule]
+    assert len(pointing) > 10
+    for node, path in pointing:
+        place = node
+        for part in path.removeprefix(".").split("."):
+            assert part in place["properties"], path
+            place = place["properties"][part]
+
+
+def _nodes(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    inside = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    return [schema, *(node for child in inside for node in _nodes(child))]
 
 
 @pytest.mark.parametrize(
