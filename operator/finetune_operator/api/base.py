@@ -54,7 +54,7 @@ def _whole_seconds(moment: datetime) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """A moment as Kubernetes writes it: UTC, whole seconds, ``Z``."""
-    return _whole_seconds(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _whole_seconds(moment).isoformat().replace("+00:00", "Z")  # strftime writes the year 1 with one digit
 
 
 Timestamp = Annotated[

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from finetune_operator.api import defaults
+from finetune_operator.api.base import rfc3339
 from finetune_operator.api.conditions import Condition, ConditionStatus, ConditionType
 from finetune_operator.api.finetunejob import FineTuneJob
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -35,6 +36,12 @@ def test_a_spec_that_does_not_fit_names_the_field() -> None:
     with pytest.raises(ValidationError) as error:
         spec(tuner={"type": "LoRA", "lora": {"rank": "many"}})
     assert error.value.errors()[0]["loc"] == ("tuner", "lora", "rank")
+
+
+@pytest.mark.parametrize(("year", "text"), [(2026, "2026-11-22T17:00:00Z"), (1, "0001-11-22T17:00:00Z")])
+def test_a_moment_is_written_so_that_it_can_be_read(year: int, text: str) -> None:
+    assert rfc3339(datetime(year, 11, 22, 17, 0, 0, 999, tzinfo=UTC)) == text
+    assert datetime.fromisoformat(text).year == year
 
 
 def test_what_is_unset_is_not_written() -> None:

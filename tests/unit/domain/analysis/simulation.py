@@ -45,6 +45,8 @@ class Truth:
     invalid_ratio: float = 1.0
     latency_ratio: float = 1.0
     spread: float = 0.6
+    bundle: int = 1
+    """Failed requests that come together, as when one caller fails over and over."""
     uneven: float = 0.0
     """Standard deviation of the logarithm of the canary's true share against its weight: some callers are busier than others."""
 
@@ -81,8 +83,10 @@ class Arms:
     def requests(self) -> Array:
         return self.failed + self.ttft.sum(axis=1)
 
-    def arrive(self, generator: np.random.Generator, expected: Array, errors: float, invalid: float, shares: Array) -> None:
-        self.failed += generator.poisson(expected * errors)
+    def arrive(
+        self, generator: np.random.Generator, expected: Array, errors: float, invalid: float, shares: Array, bundle: int = 1
+    ) -> None:
+        self.failed += bundle * generator.poisson(expected * errors / bundle)
         fine = generator.poisson((expected * (1 - errors))[:, None] * shares)
         self.ttft += fine
         self.itl += generator.poisson((expected * (1 - errors))[:, None] * shares)
@@ -172,8 +176,9 @@ class Rollouts:
         before = self.canary.requests, self.stable.requests
         truth = self.truth
         stable, canary = self.shares
-        self.canary.arrive(self.generator, expected * share, truth.errors * truth.error_ratio, truth.invalid * truth.invalid_ratio, canary)
-        self.stable.arrive(self.generator, expected * (1 - share), truth.errors, truth.invalid, stable)
+        errors, invalid = truth.errors * truth.error_ratio, truth.invalid * truth.invalid_ratio
+        self.canary.arrive(self.generator, expected * share, errors, invalid, canary, truth.bundle)
+        self.stable.arrive(self.generator, expected * (1 - share), truth.errors, truth.invalid, stable, truth.bundle)
         new = self.canary.requests - before[0]
         self.outcome.canary_requests += new
         self.outcome.requests += new + self.stable.requests - before[1]

@@ -33,6 +33,11 @@ def test_busy_callers_on_one_arm_do_not_pass_for_failures():
     assert upper_bound(int(outcome.rolled_back.sum()), 2_000) <= 0.05
 
 
+def test_failures_in_bundles_break_the_promise_so_the_documentation_says_so():
+    outcome = simulate(Course(), Truth(bundle=5), 1_000)
+    assert outcome.rolled_back.mean() > 0.1
+
+
 class Judged:
     """Rollouts judged by the decision code itself, row by row, beside the arithmetic on arrays."""
 
