@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import finetune_operator.domain.rollout
 from finetune_inference.contract import Route
 from finetune_operator.api.adapterdeployment.conditions import CONDITION_MEANING, ConditionType
 from finetune_operator.api.adapterdeployment.defaults import checks_of, steps_of
@@ -151,6 +152,12 @@ def test_every_reason_is_explained_and_one_that_stalls_says_what_to_do(reason: R
 def test_every_reason_is_in_the_documentation_as_it_is_here(reason: Reason):
     text = (Path(__file__).parents[3] / "docs" / "serving" / "rollout.md").read_text(encoding="utf-8")
     assert f"| `{reason.value}` | {EXPLANATIONS[reason].meaning} | {EXPLANATIONS[reason].next_action} |" in text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_one_that_a_decision_can_give(reason: Reason):
+    rollout = Path(finetune_operator.domain.rollout.__file__).parent
+    assert any(f"Reason.{reason.name}" in path.read_text(encoding="utf-8") for path in rollout.glob("*.py"))
 
 
 def test_every_condition_is_explained():

@@ -17,7 +17,6 @@ class Reason(StrEnum):
     NOT_EVALUATED = "NotEvaluated"
     NO_PODS = "NoPods"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
-    VERSION_REJECTED = "VersionRejected"
     # On the way
     VALIDATING = "Validating"
     LOADING = "Loading"
@@ -89,9 +88,6 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.WAITING_FOR_CAPACITY: Explanation(
         "The engine cannot hold one version more; the message has the numbers.",
         "Raise server.capacity (and the engine's own limits), or wait for a neighbour or a retained version to go.",
-    ),
-    Reason.VERSION_REJECTED: Explanation(
-        "This version was rolled back before and is not tried again by itself.", "Publish another version, or set spec.retry.", True
     ),
     Reason.VALIDATING: Explanation("The version is being checked before any pod is touched."),
     Reason.LOADING: Explanation("Server pods fetch, verify and load the version; it has no traffic yet."),
