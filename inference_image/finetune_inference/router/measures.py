@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from finetune_inference.contract import Check, CheckOutcome, Outcome, RouteTable, Track
+from finetune_inference.contract import Check, CheckOutcome, Outcome, RouterMetric, RouteTable, Track
 from finetune_inference.router.answers import REASONS
 from finetune_inference.router.upstream import RETRIED
 
@@ -42,19 +42,15 @@ class Measures:
     def __init__(self, registry: CollectorRegistry | None = None, compact: Callable[[], None] = lambda: None) -> None:
         at = registry
         self._compact = compact
-        self._requests = Counter(
-            "adapter_router_requests_total", "Requests by version, track and how they ended.", [*_ARM, "outcome"], registry=at
-        )
+        self._requests = Counter(RouterMetric.REQUESTS, "Requests by version, track and how they ended.", [*_ARM, "outcome"], registry=at)
         self._first_token = Histogram(
-            "adapter_router_ttft_seconds",
+            RouterMetric.TTFT,
             "From the whole request to the first byte of a streamed answer.",
             _ARM,
             buckets=_FIRST_TOKEN,
             registry=at,
         )
-        self._between = Histogram(
-            "adapter_router_itl_seconds", "Gap between chunks of a streamed answer.", _ARM, buckets=_BETWEEN, registry=at
-        )
+        self._between = Histogram(RouterMetric.ITL, "Gap between chunks of a streamed answer.", _ARM, buckets=_BETWEEN, registry=at)
         self._whole = Histogram(
             "adapter_router_e2e_seconds", "From the whole request to the end of a good answer.", _ARM, buckets=_WHOLE, registry=at
         )
@@ -62,7 +58,7 @@ class Measures:
         self._tokens = Counter(
             "adapter_router_output_tokens_total", "Tokens by the engine's usage field, else events of the stream.", _ARM, registry=at
         )
-        self._checks = Counter("adapter_router_checks_total", "Checked answers by result.", [*_ARM, "check", "outcome"], registry=at)
+        self._checks = Counter(RouterMetric.CHECKS, "Checked answers by result.", [*_ARM, "check", "outcome"], registry=at)
         self.checks_dropped = Counter("adapter_router_checks_dropped_total", "Answers not checked: no room, or too long.", registry=at)
         self.shadow_dropped = Counter("adapter_router_shadow_dropped_total", "Copies not sent: as many open as may be.", registry=at)
         self.refused = Counter("adapter_router_refused_total", "Requests that were not forwarded.", ["code"], registry=at)
