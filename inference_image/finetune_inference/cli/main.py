@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "route": "answer for aliases: send each request to a version of an adapter, and measure it",
     "agent": "keep an engine holding the adapter versions that are wanted",
     "preflight": "can this artifact be served? Asked before any server pod is touched",
+    "serve": "a base model and its adapters behind the OpenAI API",
 }
 """Command and purpose; the module of a command is imported when it is asked for, since some of them import torch."""
 
@@ -32,3 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def program() -> None:
     """The console script."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    program()

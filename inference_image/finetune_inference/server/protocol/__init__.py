@@ -1,0 +1,1 @@
+"""What clients send and get: the OpenAI API as vLLM speaks it. No torch here."""
