@@ -66,9 +66,9 @@ class Runner:
         at = [sequence.length - 1 for sequence in live]
         positions = torch.tensor(at, device=self._device)
         ids = torch.tensor([[sequence.last_token] for sequence in live], device=self._device)
-        length = min(_aligned(max(at) + 1), self._limits.model_length)
-        mask = None
+        length, mask = max(at) + 1, None
         if min(at) + 1 < length:
+            length = min(_aligned(length), self._limits.model_length)
             mask = _additive(torch.arange(length, device=self._device)[None] <= positions[:, None], self._dtype)[:, None, None]
         self._assign(live)
         self._make_room(len(live), length)
