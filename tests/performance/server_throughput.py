@@ -1,8 +1,8 @@
 """What our server makes of a processor, against the other server that runs the same models in the same library.
 
-Both servers are processes of their own with one computing thread each and the same model; their clients take turns, round by round, so that
-a shared machine slows both alike. Counted are generated tokens per second. A merged adapter is a plain model, so that is what both serve; then
-our server takes two adapters at once, half the clients each, which no other server of that library does.
+Both servers are processes of their own with one computing thread each and the same model; their clients take turns, round by round, so
+that a shared machine slows both alike. Counted are generated tokens per second. A merged adapter is a plain model, so that is what both
+serve; then our server takes two adapters at once, half the clients each, which no other server of that library does.
 
 ``transformers serve`` needs packages that our images lack (fastapi among them). Where they are missing this benchmark says so, and compares
 with the same library's continuous batching in our own process instead, which has no HTTP to pay for.
@@ -44,20 +44,29 @@ def run(full: bool) -> Section:
         adapters = {f"adapter-{seed}": build_adapter(base, folder / f"adapter-{seed}", seed) for seed in (1, 2)}
         measured, other = asyncio.run(measure(base, adapters, rounds, requests))
     rows = [
-        (f"merged, {clients} clients", f"{measured.rate('ours', clients):.0f}", f"{measured.rate('other', clients):.0f}",
-         f"{measured.ratio('ours', 'other', clients):.2f}")
+        (
+            f"merged, {clients} clients",
+            f"{measured.rate('ours', clients):.0f}",
+            f"{measured.rate('other', clients):.0f}",
+            f"{measured.ratio('ours', 'other', clients):.2f}",
+        )
         for clients in CLIENTS
     ]
     for series, text in (("one", "one adapter"), ("two", "two adapters mixed")):
-        rows.append((f"{text}, 16 clients", f"{measured.rate(series, 16):.0f}", "not served", f"{measured.ratio(series, 'ours', 16):.2f} of merged"))
+        rows.append(
+            (f"{text}, 16 clients", f"{measured.rate(series, 16):.0f}", "not served", f"{measured.ratio(series, 'ours', 16):.2f} of merged")
+        )
     return Section(
         title="Server throughput",
-        flags=f"Llama of 2 M parameters, fp32, one thread each, prompts of about {PROMPT_WORDS} tokens, answers of {ANSWER}, greedy, whole answers; "
+        flags=f"Llama of 2 M parameters, fp32, one thread each, prompts of about {PROMPT_WORDS} tokens, answers of {ANSWER}, greedy; "
         f"{rounds} interleaved rounds of {requests} requests; medians. Other: {other}. Ours: serve with default flags",
         columns=("traffic", "ours, tokens/s", "other, tokens/s", "ratio"),
         rows=tuple(rows),
         limits=(
-            *(Limit(f"ours over other at {clients} clients", measured.ratio("ours", "other", clients), AGAINST_OTHERS, at_most=False) for clients in CLIENTS),
+            *(
+                Limit(f"ours over other at {clients} clients", measured.ratio("ours", "other", clients), AGAINST_OTHERS, at_most=False)
+                for clients in CLIENTS
+            ),
             Limit("two adapters over merged at 16 clients", measured.ratio("two", "ours", 16), MIXED, at_most=False),
         ),
     )
@@ -102,7 +111,7 @@ async def measure(base: Path, adapters: dict[str, Path], rounds: int, requests: 
                     await rate_of(ask, 4, 8)  # warms up and does not count
                 for _ in range(rounds):
                     for clients in CLIENTS:
-                        count = max(4, requests * clients // max(CLIENTS))
+                        count = max(12, requests * clients // max(CLIENTS))
                         measured.add("ours", clients, await rate_of(ours, clients, count))
                         measured.add("other", clients, await rate_of(other, clients, count))
                     measured.add("one", 16, await rate_of(one, 16, requests))
@@ -141,7 +150,21 @@ def prompt(number: int) -> str:
 def our_server(base: Path, adapters: dict[str, Path]) -> Iterator[str]:
     flags = [flag for name, path in adapters.items() for flag in ("--lora", f"{name}={path}")]
     program = "import sys; from finetune_inference.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "serve", "--model", str(base), "--served-model-name", "merged", "--port", "0", "--admin-port", "0", *flags]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "serve",
+        "--model",
+        str(base),
+        "--served-model-name",
+        "merged",
+        "--port",
+        "0",
+        "--admin-port",
+        "0",
+        *flags,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=one_thread()) as process:
         assert process.stdout is not None
         try:
@@ -155,11 +178,25 @@ async def other_side(session: Any, base: Path) -> AsyncIterator[tuple[Ask, str]]
     """``transformers serve`` where it can be started, else its engine without HTTP."""
     if importlib.util.find_spec("fastapi") is None:
         with in_process(base) as ask:
-            yield ask, "continuous batching of transformers in the client's process (transformers serve needs fastapi, which is not installed)"
+            yield (
+                ask,
+                "continuous batching of transformers in the client's process (transformers serve needs fastapi, which is not installed)",
+            )
         return
     port = free_port()
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(base), "--port", str(port), "--host", "127.0.0.1", *OTHER_FLAGS]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread()) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "transformers.cli.transformers",
+        "serve",
+        str(base),
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        *OTHER_FLAGS,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=one_thread()) as process:  # noqa: ASYNC220
         try:
             url = f"http://127.0.0.1:{port}"
             await answering(session, f"{url}/health", process)

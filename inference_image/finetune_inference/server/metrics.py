@@ -46,10 +46,11 @@ class Metrics:
             self._success.labels(**labels, finished_reason=reason)
         self._by_adapter = AdapterMetrics(self.registry)
         self._max_adapters = max_adapters
+        self._adapters_used = False
 
     def watch(self, load: "Callable[[], Load]") -> None:
         """Show how busy the engine is, as it is when somebody looks."""
-        self.registry.register(_EngineLoad(load, self._labels, self._max_adapters))
+        self.registry.register(_EngineLoad(load, lambda: self._adapters_used, self._labels, self._max_adapters))
 
     def token(self, sequence: "Sequence", now: float) -> None:
         """Before ``sequence`` takes a token."""
@@ -58,6 +59,7 @@ class Metrics:
             self._first.observe(now - sequence.arrived)
             self._prompt.inc(len(sequence.prompt))
             self._by_adapter.first_token(sequence.label, now - sequence.arrived)
+            self._adapters_used = self._adapters_used or sequence.label != BASE
         else:
             self._between.observe(now - sequence.last_token_at)
 
@@ -123,11 +125,11 @@ class AdapterMetrics:
 class _EngineLoad(Collector):
     """Gauges that are read, not kept."""
 
-    def __init__(self, load: "Callable[[], Load]", labels: dict[str, str], max_adapters: int) -> None:
+    def __init__(self, load: "Callable[[], Load]", adapters_used: Callable[[], bool], labels: dict[str, str], max_adapters: int) -> None:
         self._load = load
+        self._adapters_used = adapters_used
         self._labels = labels
         self._max_adapters = max_adapters
-        self._adapters_used = False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         load = self._load()
@@ -135,8 +137,7 @@ class _EngineLoad(Collector):
         yield self._gauge("vllm:num_requests_waiting", "Sequences that wait to join it.", len(load.waiting))
         yield self._gauge("finetune_server_cache_bytes", "Memory held for keys and values.", load.cache_bytes)
         running, waiting = (sorted({name for name in names if name != BASE}) for names in (load.running, load.waiting))
-        self._adapters_used = self._adapters_used or bool(running or waiting)
-        if self._adapters_used:  # absent until an adapter is used, as in vLLM
+        if self._adapters_used() or running or waiting:  # absent until an adapter is used, as in vLLM
             names = ["max_lora", "running_lora_adapters", "waiting_lora_adapters"]
             info = GaugeMetricFamily("vllm:lora_requests_info", "Adapters in use; the value is the time of looking.", labels=names)
             info.add_metric([str(self._max_adapters), ",".join(running), ",".join(waiting)], time.time())
