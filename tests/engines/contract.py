@@ -1,7 +1,7 @@
 """What the agent, the router and the operator's client rely on in an engine, as cases that run against any server with vLLM's API.
 
-Ours must pass them always. A real vLLM is checked by hand, see `tests/process/server/test_engine_contract.py`. A case asserts only what both
-promise: statuses and shapes, not wordings.
+Ours must pass them always. A real vLLM is checked by hand, see `tests/process/server/test_engine_contract.py`. A case asserts only what
+both promise: statuses and shapes, not wordings.
 """
 
 import json

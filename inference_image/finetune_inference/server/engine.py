@@ -96,6 +96,10 @@ class Engine:
         self._commands.put(lambda: self._leaving.append((adapter, done)))
         return done
 
+    def end_all(self, reason: str) -> None:
+        """End every sequence after the current step, as failed for this reason."""
+        self._commands.put(lambda: self._fail_all(reason))
+
     def stop(self) -> None:
         """End the thread after the current step, whatever is unfinished."""
 
@@ -135,16 +139,27 @@ class Engine:
             self._failed_before = False
         except Exception as error:
             log.exception("a step failed")
-            for sequence in [*self._live, *([self._partial] if self._partial else [])]:
-                self._end(sequence, Finish.ERROR, f"the model failed: {type(error).__name__}")
-            self._live, self._partial = [], None
-            self._runner.cache.drop()
+            self._fail_running(f"the model failed: {type(error).__name__}")
             if self._failed_before:
-                for sequence in self._waiting:
-                    self._end(sequence, Finish.ERROR, "the engine has stopped")
-                self._waiting.clear()
+                self._fail_all("the engine has stopped")
                 self.died.set()
             self._failed_before = True
+
+    def _fail_running(self, reason: str) -> None:
+        """End what is in the batch and forget its keys and values."""
+        for sequence in self._running():
+            self._end(sequence, Finish.ERROR, reason)
+        self._live, self._partial = [], None
+        self._runner.cache.drop()
+
+    def _fail_all(self, reason: str) -> None:
+        self._fail_running(reason)
+        for sequence in self._waiting:
+            self._end(sequence, Finish.ERROR, reason)
+        self._waiting.clear()
+
+    def _running(self) -> list[Sequence]:
+        return [*self._live, *([self._partial] if self._partial else [])]
 
     def _admit(self) -> None:
         """Compute the prompts of those who fit, as far as one prefill's budget goes."""
@@ -234,7 +249,7 @@ class Engine:
         """Remove the adapters that nobody uses any more."""
         if not self._leaving:
             return
-        used = {sequence.adapter for sequence in (*self._live, *self._waiting, *([self._partial] if self._partial else []))}
+        used = {sequence.adapter for sequence in (*self._running(), *self._waiting)}
         for adapter, done in [entry for entry in self._leaving if entry[0] not in used]:
             self._adapted.remove(adapter)
             self._leaving.remove((adapter, done))
@@ -242,9 +257,10 @@ class Engine:
 
     def _tell(self) -> None:
         """Hand out the step's pieces, and say how busy the engine is."""
-        running = [*self._live, *([self._partial] if self._partial else [])]
         self.load = Load(
-            tuple(sequence.label for sequence in running), tuple(sequence.label for sequence in self._waiting), self._runner.cache.bytes
+            tuple(sequence.label for sequence in self._running()),
+            tuple(sequence.label for sequence in self._waiting),
+            self._runner.cache.bytes,
         )
         if self._pieces:
             pieces, self._pieces = self._pieces, []

@@ -77,21 +77,21 @@ async def _answered(service: Service, request: Request, asked: ChatRequest | Com
     pieces = answer.pieces()
     try:
         if not asked.stream:
-            return await _whole(form, sequence, pieces)
+            return await _whole(service, form, sequence, pieces)
         # The status line waits for the first token: a failure before it is still an honest status.
         first = await anext(pieces)
     finally:
         watch.end()
-    _raise_error(first)
+    service.raise_error(first)
     return EventStream(_events(form, sequence, first, pieces, wants_usage=asked.wants_usage), answer.cancel)
 
 
-async def _whole(form: Form, sequence: Sequence, pieces: AsyncIterator[Piece]) -> Response:
+async def _whole(service: Service, form: Form, sequence: Sequence, pieces: AsyncIterator[Piece]) -> Response:
     text: list[str] = []
     facts: list[TokenFacts] = []
     tokens, finish = 0, Finish.ABORT
     async for piece in pieces:
-        _raise_error(piece)
+        service.raise_error(piece)
         text.append(piece.text)
         facts += piece.facts
         tokens += piece.tokens
@@ -107,7 +107,8 @@ async def _events(form: Form, sequence: Sequence, first: Piece, rest: AsyncItera
     async for piece in _with(first, rest):
         if piece.finish is Finish.ERROR:
             yield event(broken(piece.error or "").body())
-            break
+            yield DONE
+            return
         tokens += piece.tokens
         if piece.text or piece.facts or piece.finish:
             yield event(form.chunk(piece.text, piece.facts, piece.finish.value if piece.finish else None, written))
@@ -121,8 +122,3 @@ async def _with(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece
     yield first
     async for piece in rest:
         yield piece
-
-
-def _raise_error(piece: Piece) -> None:
-    if piece.finish is Finish.ERROR:
-        raise broken(piece.error or "")

@@ -100,13 +100,13 @@ async def _serve(options: ServerOptions, base: BaseModel, limits: Limits, starte
         seconds=round(time.monotonic() - started, 2),
     )
     await _until(stop, service)
-    await _drain(service, options.shutdown_timeout)
+    cut = await _drain(service, options.shutdown_timeout)
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
     died = service.engine.died.is_set()
     service.engine.stop()
-    say("stopped", unfinished=service.open)
+    say("stopped", unfinished=cut)
     return 1 if died else 0
 
 
@@ -117,12 +117,16 @@ async def _until(stop: asyncio.Event, service: Service) -> None:
             await asyncio.wait_for(stop.wait(), 1)
 
 
-async def _drain(service: Service, seconds: float) -> None:
-    """Refuse what is new and let what is in flight finish, up to the deadline; then end it."""
+async def _drain(service: Service, seconds: float) -> int:
+    """Refuse what is new and let what is in flight finish, up to the deadline; then end it, and say how many that were."""
     service.stopping = True
     say("draining", open=service.open, seconds=seconds)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(service.idle.wait(), seconds)
+    cut = service.open
+    if cut and not service.engine.died.is_set():
+        service.engine.end_all("the server is shutting down")
+    return cut
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,10 +10,10 @@ from finetune_inference.server.batching import Limits
 from finetune_inference.server.engine import Engine
 from finetune_inference.server.metrics import BASE, Metrics
 from finetune_inference.server.prompts import Prompts
-from finetune_inference.server.protocol.errors import no_such_model, overloaded, stopping
+from finetune_inference.server.protocol.errors import broken, no_such_model, overloaded, stopping
 from finetune_inference.server.protocol.requests import ChatRequest, CompletionRequest
 from finetune_inference.server.registry import Registry
-from finetune_inference.server.sequence import Piece, Sequence
+from finetune_inference.server.sequence import Finish, Piece, Sequence
 from finetune_inference.server.text import Transcript
 
 LONG = 20_000
@@ -82,6 +82,11 @@ class Service:
 
     def _ids(self, request: ChatRequest | CompletionRequest) -> list[int]:
         return self.prompts.chat(request) if isinstance(request, ChatRequest) else self.prompts.completion(request)
+
+    def raise_error(self, piece: Piece) -> None:
+        """Raise ``RequestError`` for a piece that says the answer failed: 503 when another server may do better, else 500."""
+        if piece.finish is Finish.ERROR:
+            raise stopping() if self.stopping else broken(piece.error or "")
 
     def _refuse_unknown(self, name: str) -> None:
         if name != self.base.name and self.registry.find(name) is None:

@@ -48,6 +48,18 @@ RECIPES = {
             "trainer_image/Dockerfile",
             (*_SHARED, "requirements/trainer.txt", "trainer_image/finetune_trainer"),
         ),
+        Recipe(
+            "inference",
+            "inference_image/Dockerfile",
+            (
+                *_SHARED,
+                "requirements/trainer.txt",
+                "requirements/inference.txt",
+                "trainer_image/finetune_trainer/__init__.py",
+                "trainer_image/finetune_trainer/contract",
+                "inference_image/finetune_inference",
+            ),
+        ),
     )
 }
 

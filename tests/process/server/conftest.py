@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 GUARD = 120
 """Seconds after which something is broken, not slow."""
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PROGRAM = "import sys; from finetune_inference.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,87 @@ class Reply:
         return self.json["error"]
 
 
-@dataclass
-class Server:
-    """A process of the server, and what it said when it began to listen."""
+class Forge:
+    """The warm parent's other end."""
 
-    process: "subprocess.Popen[str]"
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[int, int] = {}
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.process.server.forge"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+        )
+        self._ready = False
+
+    def start(self, *arguments: str) -> "Process":
+        """Start a server with these flags, on free ports."""
+        if not self._ready:
+            self._ready = self._read() == {"ready": True}
+        out, err = (self._folder / f"{len(self._running)}.{name}" for name in ("out", "err"))
+        flags = ["serve", *arguments, "--port", "0", "--admin-port", "0"]
+        pid = int(self._ask({"start": flags, "out": str(out), "err": str(err)})["pid"])
+        self._running[pid] = pid
+        return Process(self, pid, out, err)
+
+    def wait(self, pid: int) -> int:
+        status = int(self._ask({"wait": pid})["status"])
+        self._running[pid] = 0
+        return status
+
+    def close(self) -> None:
+        for pid in [pid for pid in self._running.values() if pid]:
+            os.kill(pid, signal.SIGKILL)
+            self.wait(pid)
+        assert self._parent.stdin is not None
+        self._parent.stdin.close()
+        self._parent.wait(GUARD)
+
+    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self._parent.stdin is not None
+        self._parent.stdin.write(json.dumps(command) + "\n")
+        self._parent.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._parent.stdout is not None
+        line = self._parent.stdout.readline()
+        assert line, "the warm parent died"
+        return dict(json.loads(line))
+
+
+@dataclass(frozen=True)
+class Process:
+    forge: Forge
+    pid: int
+    out: Path
+    err: Path
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it said on standard output."""
+        return [json.loads(line) for line in self.out.read_text().splitlines()] if self.out.exists() else []
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        return self.forge.wait(self.pid)
+
+    @property
+    def ended(self) -> bool:
+        state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "Z"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process of the server, and the ports it said it listens on."""
+
+    process: Process
     port: int
     admin_port: int
-    errors: Path
 
     @property
     def url(self) -> str:
@@ -90,45 +162,28 @@ def until(true: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Start a server on free ports; all are ended after the tests."""
-    started: list[Server] = []
-
-    def start(base: Path, *flags: str) -> Server:
-        errors = tmp_path_factory.mktemp("server") / "stderr"
-        command = [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            "serve",
-            "--model",
-            str(base),
-            "--served-model-name",
-            "base",
-            "--port",
-            "0",
-            "--admin-port",
-            "0",
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with errors.open("w") as sink:
-            process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=sink, text=True, env=environment)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, errors.read_text()
-        said = json.loads(line)
-        started.append(Server(process, said["port"], said["adminPort"], errors))
-        return started[-1]
-
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.send_signal(signal.SIGKILL)
-        server.process.wait(GUARD)
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    made = Forge(tmp_path_factory.mktemp("servers"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
-def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def start_server(forge: Forge, tiny_base: Path) -> Callable[..., Server]:
+    """Start a server of the tiny base model; it is ended after the tests."""
+
+    def start(*flags: str) -> Server:
+        process = forge.start("--model", str(tiny_base), "--served-model-name", "base", *flags)
+        until(lambda: bool(process.events()) or process.ended, "it listens")
+        assert process.events(), process.err.read_text()
+        said = process.events()[0]
+        return Server(process, said["port"], said["adminPort"])
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def adapters(forge: Forge, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Adapters with random weights, strong enough to change every answer."""
     import torch
     from peft import (
@@ -165,9 +220,9 @@ def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture(scope="session")
-def server(start_server: Callable[..., Server], tiny_base: Path, adapters: dict[str, Path]) -> Server:
+def server(start_server: Callable[..., Server], adapters: dict[str, Path]) -> Server:
     flags = [flag for name, path in adapters.items() for flag in ("--lora", f"{name}={path}")]
-    return start_server(tiny_base, "--max-loras", "12", "--max-lora-rank", "16", "--max-prefill-tokens", "128", *flags)
+    return start_server("--max-loras", "12", "--max-lora-rank", "16", "--max-prefill-tokens", "128", *flags)
 
 
 @pytest.fixture(scope="session")

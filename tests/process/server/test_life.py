@@ -1,9 +1,6 @@
 """From start to end: options that cannot be honoured, a full queue, and a stop that finishes what is in flight."""
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.process.server.conftest import GUARD, PROGRAM, Server, until
+from tests.process.server.conftest import GUARD, Forge, Server, until
 
 LONG: Any = {"model": "base", "prompt": "hi", "max_tokens": 900, "temperature": 0, "ignore_eos": True}
 
 
 def test_a_full_queue_says_when_to_come_back_and_a_stop_finishes_what_is_in_flight(
-    start_server: Callable[..., Server], tiny_base: Path
+    start_server: Callable[..., Server],
 ) -> None:
-    server = start_server(tiny_base, "--max-num-seqs", "1", "--max-waiting", "1")
+    server = start_server("--max-num-seqs", "1", "--max-waiting", "1")
     with ThreadPoolExecutor(2) as clients:
         running = clients.submit(server.ask, "/v1/completions", LONG)
         until(lambda: server.metric("vllm:num_requests_running") == 1, "it runs")
@@ -27,27 +24,27 @@ def test_a_full_queue_says_when_to_come_back_and_a_stop_finishes_what_is_in_flig
         until(lambda: server.metric("vllm:num_requests_waiting") == 1, "it waits")
         full = server.ask("/v1/completions", LONG)
         assert (full.status, full.error["type"], full.headers["retry-after"]) == (503, "ServiceUnavailableError", "1")
-        server.process.send_signal(signal.SIGTERM)
+        server.process.signal(signal.SIGTERM)
         until(lambda: server.ask("/health").status == 503, "it drains")
         assert not running.done()
         assert server.ask("/v1/completions", LONG).status == 503
         assert running.result(GUARD).json["usage"]["completion_tokens"] == 900
         assert waiting.result(GUARD).status == 200
-    assert server.process.wait(GUARD) == 0
-    assert server.process.stdout is not None
-    events = [json.loads(line) for line in server.process.stdout]
-    assert [event["event"] for event in events] == ["draining", "stopped"]
+    assert server.process.wait() == 0
+    events = server.process.events()
+    assert [event["event"] for event in events] == ["listening", "draining", "stopped"]
     assert events[-1]["unfinished"] == 0
 
 
-def test_what_does_not_end_by_the_deadline_is_cut(start_server: Callable[..., Server], tiny_base: Path) -> None:
-    server = start_server(tiny_base, "--shutdown-timeout", "0")
+def test_what_does_not_end_by_the_deadline_is_cut(start_server: Callable[..., Server]) -> None:
+    server = start_server("--shutdown-timeout", "0")
     with ThreadPoolExecutor(1) as clients:
         running = clients.submit(server.ask, "/v1/completions", LONG)
         until(lambda: server.metric("vllm:num_requests_running") == 1, "it runs")
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(GUARD) == 0
-        assert running.exception(GUARD) is not None or running.result().status != 200
+        server.process.signal(signal.SIGTERM)
+        assert server.process.wait() == 0
+        assert running.result(GUARD).status == 503
+    assert server.process.events()[-1]["event"] == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -59,8 +56,7 @@ def test_what_does_not_end_by_the_deadline_is_cut(start_server: Callable[..., Se
         (["--lora", "a=/no/such/adapter"], "--lora a=/no/such/adapter: lora_path: there is no folder"),
     ],
 )
-def test_options_that_cannot_be_honoured_end_with_two_and_the_reason(tiny_base: Path, flags: list[str], words: str) -> None:
-    command = [sys.executable, "-c", PROGRAM, "serve", "--model", str(tiny_base), "--port", "0", "--admin-port", "0", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GUARD)
-    assert done.returncode == 2
-    assert words in done.stderr
+def test_options_that_cannot_be_honoured_end_with_two_and_the_reason(forge: Forge, tiny_base: Path, flags: list[str], words: str) -> None:
+    process = forge.start("--model", str(tiny_base), *flags)
+    assert process.wait() == 2
+    assert words in process.err.read_text()

@@ -35,5 +35,28 @@ def test_the_key_covers_what_the_build_may_see(name: str) -> None:
 
 
 def test_an_unknown_image_is_refused_with_those_there_are() -> None:
-    with pytest.raises(recipes.UnknownImageError, match="known: operator, trainer"):
+    with pytest.raises(recipes.UnknownImageError, match="known: inference, operator, trainer"):
         recipes.find("server")
+
+
+def test_trainer_and_inference_image_share_every_instruction_up_to_the_trainers_dependencies() -> None:
+    """Equal instructions over equal inputs are one layer, and that one has 5.8 GB."""
+    trainer, inference = (_instructions(recipes.find(name).dockerfile) for name in ("trainer", "inference"))
+    shared = next(number for number, text in enumerate(trainer) if "requirements/trainer.txt" in text) + 1
+    assert inference[:shared] == trainer[:shared]
+
+
+def test_the_inference_image_keeps_every_package_of_the_trainer_as_it_is() -> None:
+    """A package of another version would be a second copy in the layer above."""
+    trainer, inference = (_pins(f"requirements/{name}.txt") for name in ("trainer", "inference"))
+    assert trainer <= inference
+
+
+def _instructions(dockerfile: str) -> list[str]:
+    lines = [line for line in (images.ROOT / dockerfile).read_text().splitlines() if line and not line.startswith("#")]
+    return "\n".join(lines).replace("\\\n", " ").split("\n")
+
+
+def _pins(requirements: str) -> set[str]:
+    lines = (images.ROOT / requirements).read_text().splitlines()
+    return {line.split()[0] for line in lines if "==" in line and not line.startswith((" ", "#"))}
