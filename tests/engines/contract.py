@@ -143,6 +143,7 @@ def metrics_have_the_names_that_are_read(engine: Engine) -> None:
         "vllm:generation_tokens_total",
     ):
         assert f"\n{name}{{" in text, name
+    assert "\nprocess_start_time_seconds " in text
 
 
 CASES: tuple[Case, ...] = (

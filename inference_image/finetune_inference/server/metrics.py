@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -27,6 +27,7 @@ class Metrics:
 
     def __init__(self, model_name: str, max_adapters: int) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # when this process began is how the agent knows that an engine came back empty
         labels = {"model_name": model_name, "engine": "0"}
         self._labels = labels
 

@@ -87,6 +87,32 @@ def test_an_adapter_trained_behind_another_template_is_refused(server: Server, c
     assert "chatTemplateDigest" in refused(server, other)
 
 
+def test_an_adapter_as_our_trainer_publishes_it_is_served(
+    server: Server, tiny_base: Path, changed: Callable[..., Path], run_spec: Callable[..., Any]
+) -> None:
+    """Its tokenizer files and contract are the trainer's own; one byte of a difference is refused."""
+    from transformers import AutoTokenizer
+
+    from finetune_trainer.artifact.contents import TOKENIZER_FILES
+    from finetune_trainer.artifact.facts import artifact_facts
+
+    published = changed()
+    for name in TOKENIZER_FILES:
+        if (tiny_base / name).exists():
+            shutil.copyfile(tiny_base / name, published / name)
+
+    def facts() -> str:
+        tokenizer = AutoTokenizer.from_pretrained(str(published))
+        return str(artifact_facts(run_spec(), published, tiny_base, tokenizer, "sha256:" + "0" * 64, adapter=True).to_json())
+
+    (published / "finetune.json").write_text(facts())
+    assert server.load("published", published).status == 200
+    assert server.unload("published").status == 200
+    (published / "tokenizer_config.json").write_text((published / "tokenizer_config.json").read_text() + " ")
+    (published / "finetune.json").write_text(facts())
+    assert "tokenizerDigest" in refused(server, published)
+
+
 def test_slots_are_counted(server: Server, adapters: dict[str, Path]) -> None:
     names = [f"slot-{number}" for number in range(12 - len(adapters))]
     try:

@@ -12,6 +12,7 @@ from finetune_inference.server.metrics import Metrics
 from finetune_inference.server.sequence import Finish
 
 SHARED = {
+    "process_start_time_seconds",
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
     "vllm:time_to_first_token_seconds",

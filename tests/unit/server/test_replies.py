@@ -59,4 +59,6 @@ def test_completion_likelihoods_hold_the_chosen_token_and_offsets_into_the_text(
 def test_a_likelihood_of_nothing_is_still_json() -> None:
     never = (TokenFacts(1, Likelihoods(float("-inf"), ((1, float("-inf")),))),)
     answer = ChatForm(HEAD, WORDS.__getitem__).whole("Hel", never, "stop", Usage(1, 1))
+    completion = CompletionForm(HEAD, WORDS.__getitem__).whole("Hel", never, "stop", Usage(1, 1))
+    assert completion["choices"][0]["logprobs"]["top_logprobs"] == [{"Hel": -9999.0}]
     assert json.loads(event(answer).removeprefix(b"data: "))["choices"][0]["logprobs"]["content"][0]["logprob"] == -9999.0

@@ -108,7 +108,7 @@ class CompletionForm:
             before += len(token)
         return {
             "tokens": tokens,
-            "token_logprobs": [fact.likelihoods.chosen for fact in facts],
+            "token_logprobs": [_finite(fact.likelihoods.chosen) for fact in facts],
             "top_logprobs": [self._top(fact) for fact in facts],
             "text_offset": offsets,
         }
@@ -117,11 +117,16 @@ class CompletionForm:
         """The chosen token is always among them, as OpenAI has it."""
         assert self.spell is not None
         pairs = [*fact.likelihoods.top, (fact.token, fact.likelihoods.chosen)]
-        return {self.spell(token): value for token, value in reversed(pairs)}
+        return {self.spell(token): _finite(value) for token, value in reversed(pairs)}
 
 
 Form = ChatForm | CompletionForm
 
 
 def _entry(token: str, value: float) -> dict[str, Any]:
-    return {"token": token, "logprob": max(value, -9999.0), "bytes": list(token.encode())}
+    return {"token": token, "logprob": _finite(value), "bytes": list(token.encode())}
+
+
+def _finite(logarithm: float) -> float:
+    """JSON has no infinity; vLLM writes this for a token that cannot come."""
+    return max(logarithm, -9999.0)
