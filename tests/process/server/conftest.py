@@ -170,10 +170,10 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 
 @pytest.fixture(scope="session")
 def start_server(forge: Forge, tiny_base: Path) -> Callable[..., Server]:
-    """Start a server of the tiny base model; it is ended after the tests."""
+    """Start a server, of the tiny base model unless told otherwise; it is ended after the tests."""
 
-    def start(*flags: str) -> Server:
-        process = forge.start("--model", str(tiny_base), "--served-model-name", "base", *flags)
+    def start(*flags: str, model: Path = tiny_base) -> Server:
+        process = forge.start("--model", str(model), "--served-model-name", "base", *flags)
         until(lambda: bool(process.events()) or process.ended, "it listens")
         assert process.events(), process.err.read_text()
         said = process.events()[0]
