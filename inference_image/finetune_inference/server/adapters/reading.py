@@ -16,7 +16,6 @@ from peft.tuners.ia3.layer import IA3Layer
 from peft.tuners.ia3.layer import Linear as IA3Linear
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.lora.layer import LoraLayer
-from peft.utils.integrations import dequantize_module_weight
 from peft.utils.save_and_load import get_peft_model_state_dict
 from torch import nn
 
@@ -117,7 +116,11 @@ class Reader:
         if not layer.use_dora[_NAME] or layer.fan_in_fan_out:
             raise AdapterRefused(f"{CONFIG}: the LoRA variant of {name} is not served; merge the adapter into the base model")
         base = self.base_layer(name)
-        weight = dequantize_module_weight(base).float()
+        weight: torch.Tensor = base.weight
+        if not weight.is_floating_point() or tuple(weight.shape) != (up.shape[0], down.shape[1]):
+            # Its norms need the weights as numbers, and a four-bit layer on a CPU gives wrong ones back once it has been used.
+            raise AdapterRefused(f"{CONFIG} use_dora: not on a quantised base model; serve it on the full-precision one")
+        weight = weight.float()
         norm = torch.linalg.norm(weight + (change.up @ change.down).to(weight.device), dim=1)
         stretch = tensors[f"{_PREFIX}{name}.lora_magnitude_vector"].float().to(norm.device) / norm
         bias = getattr(base, "bias", None)
