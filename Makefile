@@ -74,8 +74,6 @@ bench-full: venv ## the same at full size (an hour)
 	@$(PY) -m tests.performance --full
 
 images: check-root check-go venv ## build both images with BuildKit into the testbed's cache
-images: venv ## build all images with BuildKit into the testbed's cache
-images: venv ## build both images with BuildKit into the testbed's cache
 	@$(PY) -m demo --images-only
 
 venv: $(VENV)/.ready ## the Python environment (hash-locked; 6 GB, a minute from a warm cache)
