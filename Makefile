@@ -20,7 +20,7 @@ PYTEST_FLAGS ?=
 T3_MAY_BE_MISSING := $(filter T3 --allow-missing-tier=T3,$(PYTEST_FLAGS))
 BEFORE_T3 := $(if $(T3_MAY_BE_MISSING),,check-root) check-go
 
-.PHONY: check-root check-go help tools demo demo-down test test-unit test-process test-cluster test-e2e test-gpu lint format manifests bench bench-full images venv lock
+.PHONY: check-root check-go help tools demo demo-down test test-unit test-serving test-process test-cluster test-e2e test-gpu lint format manifests bench bench-full images venv lock
 
 help: ## what can be typed here
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,10 +32,13 @@ demo-down: venv ## take the demo's cluster away; the host is as it was
 	@$(PY) -m demo --down --cluster "$(CLUSTER)"
 
 test: $(BEFORE_T3) venv tools lint ## lint and every tier, T0 to T3
-	@$(PY) -m pytest tests/unit tests/process tests/cluster tests/e2e $(PYTEST_FLAGS)
+	@$(PY) -m pytest tests/unit tests/serving tests/process tests/cluster tests/e2e $(PYTEST_FLAGS)
 
 test-unit: venv ## T0: no cluster, under a minute
 	@$(PY) -m pytest tests/unit $(PYTEST_FLAGS)
+
+test-serving: venv ## T0: router, inference server, intake and canary statistics, each in one process
+	@$(PY) -m pytest tests/serving $(PYTEST_FLAGS)
 
 test-process: venv ## T0: real trainer processes, killed and resumed
 	@$(PY) -m pytest tests/process $(PYTEST_FLAGS)

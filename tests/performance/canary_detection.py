@@ -2,7 +2,7 @@
 
     python -m tests.performance.canary_detection [--rollouts 20000]
 
-The arithmetic is that of the operator's verdicts (tests/unit/domain/analysis proves the two equal). Three steps, 5, 25 and 50 percent, ten
+The arithmetic is that of the operator's verdicts (tests/serving/canary proves the two equal). Three steps, 5, 25 and 50 percent, ten
 minutes each, ten requests per second; stable fails 2 % of its requests and 2 % of its answers do not fit the schema, unless said otherwise.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from finetune_operator.domain.analysis.criteria import CheckName
 from tests.performance.report import Limit, Section
-from tests.unit.domain.analysis.simulation import CHECKS, Course, Truth, simulate, upper_bound
+from tests.serving.canary.simulation import CHECKS, Course, Truth, simulate, upper_bound
 
 FULL, QUICK = 20_000, 1_000
 MOST_FALSE = 0.05

@@ -6,7 +6,7 @@ import json
 from finetune_inference.router import sampling
 from tests.engines.processes import CANARY, STABLE
 from tests.engines.synthetic import Behaviour
-from tests.unit.router.desk import desk, until
+from tests.serving.router.desk import desk, until
 
 SCHEMA = json.dumps({"type": "object", "required": ["team"]})
 

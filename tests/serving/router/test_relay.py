@@ -10,7 +10,7 @@ from finetune_inference.router.choice import has_canary, position
 from finetune_inference.router.messages import Credentials
 from tests.engines.processes import ALIAS, CANARY, STABLE
 from tests.engines.synthetic import Behaviour
-from tests.unit.router.desk import desk, until
+from tests.serving.router.desk import desk, until
 
 EVERY_CALLER = {"canary": CANARY, "weight": 100}
 

@@ -11,7 +11,7 @@ from finetune_inference.router.credentials import digest
 from finetune_inference.router.messages import Credentials
 from tests.engines.processes import ALIAS, CANARY, STABLE
 from tests.engines.synthetic import Behaviour
-from tests.unit.router.desk import Desk, desk, until
+from tests.serving.router.desk import Desk, desk, until
 
 BODY = json.dumps({"model": ALIAS}).encode()
 

@@ -8,7 +8,7 @@ import pytest
 from finetune_operator.domain.analysis.criteria import CheckName, Evidence, LowTraffic, answer_window, error_window
 from finetune_operator.domain.analysis.eprocess import Window
 from finetune_operator.domain.analysis.verdict import Bake, Promote, Rollback, Verdict, judge
-from tests.unit.domain.analysis.simulation import CHECKS, Course, Rollouts, Truth, simulate, upper_bound
+from tests.serving.canary.simulation import CHECKS, Course, Rollouts, Truth, simulate, upper_bound
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 ROLLOUTS = 20_000

@@ -10,7 +10,7 @@ from finetune_inference.router import polling
 from finetune_inference.router.polling import Poller
 from tests.engines.processes import STABLE
 from tests.engines.synthetic import Behaviour, Engine
-from tests.unit.router.desk import served, until
+from tests.serving.router.desk import served, until
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""What the decisions about a canary do in thousands of simulated rollouts."""
