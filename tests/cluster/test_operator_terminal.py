@@ -1,6 +1,7 @@
 """Terminal is terminal: what has ended never starts again by itself, and what somebody asks for starts exactly once."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -198,8 +199,10 @@ def test_an_upgrade_under_fifty_finished_and_five_running_jobs_starts_nothing(he
     running = [f"running-{number}" for number in range(5)]
     with operator_process.running(here.bed.kubeconfig, tmp_path, arguments):
         rejected = PodOutcome(exit_code=65, termination_message=words("MalformedRow"))
-        with outcomes.played(here.bed, {LABEL_STEP: "prepare"}, rejected, name=here.namespace, namespace=here.namespace):
+        with ExitStack() as played:
             for name in failed:
+                labels = {LABEL_STEP: "prepare", LABEL_JOB: name}
+                played.enter_context(outcomes.played(here.bed, labels, rejected, name=f"{here.namespace}-{name}", namespace=here.namespace))
                 here.apply(name)
             assert {here.wait_ended(name, 180) for name in failed} == {"Failed"}
         for name in succeeded:
