@@ -73,10 +73,12 @@ class Metrics:
             "finetune_run_retries_total", "Attempts repeated, by step and cause.", ["namespace", "step", "cause"], registry=at
         )
         self._verdicts = Counter("finetune_gate_verdicts_total", "Verdicts of evaluations.", ["namespace", "verdict"], registry=at)
+        self.leads: Callable[[], bool] = lambda: True
+        """Whether this process speaks for the jobs: a follower knows them too, and two processes that tell would be counted twice."""
         self._success = JobGauge(
-            "finetune_last_success_timestamp_seconds", "Unix time at which the newest successful run of the job ended."
+            self, "finetune_last_success_timestamp_seconds", "Unix time of the end of the job's newest successful run."
         )
-        self._artifact = JobGauge("finetune_artifact_bytes", "Size of the artifact that the job points at.")
+        self._artifact = JobGauge(self, "finetune_artifact_bytes", "Size of the artifact that the job points at.")
         at.register(self._success)
         at.register(self._artifact)
 
@@ -154,9 +156,10 @@ class Metrics:
 
 
 class JobGauge(Collector):
-    """A gauge with one series for each FineTuneJob that exists, such as what an alert on overdue retraining needs."""
+    """A gauge with one series for each FineTuneJob that exists, such as what an alert on overdue retraining needs; told by the leader."""
 
-    def __init__(self, name: str, documentation: str) -> None:
+    def __init__(self, metrics: Metrics, name: str, documentation: str) -> None:
+        self._metrics = metrics
         self._name = name
         self._documentation = documentation
         self._values: dict[tuple[str, str], float] = {}
@@ -169,6 +172,6 @@ class JobGauge(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily(self._name, self._documentation, labels=["namespace", "name"])
-        for labels, value in self._values.items():
+        for labels, value in self._values.items() if self._metrics.leads() else ():
             family.add_metric(labels, value)
         yield family

@@ -199,7 +199,8 @@ class Process:
         gauge("finetune_queue_depth", "Keys that wait for a worker.", lambda: len(queue))
         gauge("finetune_queue_delayed", "Keys that wait for their time.", lambda: queue.delayed)
         gauge("finetune_workers_active", "Reconciles in progress.", lambda: queue.working)
-        gauge("finetune_leader", "1 while this process may write.", lambda: float(self._leadership.leads if self._leadership else True))
+        self._metrics.leads = lambda: self._leadership.leads if self._leadership else True
+        gauge("finetune_leader", "1 while this process may write.", lambda: float(self._metrics.leads()))
         gauge("finetune_loop_lag_seconds", "How late the event loop was at its last beat.", lambda: self._pulse.lag)
         help_text = "Objects in memory."
         gauge("finetune_cache_objects", help_text, lambda: len(cache.parents), resource="finetunejobs")

@@ -251,4 +251,5 @@ def test_the_operators_metrics_are_well_formed(story: Story, tenant: Tenant, pro
     ]
     for text in texts:
         check_metrics(promtool, text)
-    assert any("finetune_" in text and json.dumps(NAME) not in text for text in texts)
+    assert all("finetune_" in text for text in texts)
+    assert sorted(json.dumps(NAME) in text for text in texts) == [False, True], "the leader speaks for the jobs, and nobody else"

@@ -88,6 +88,16 @@ def test_a_retry_is_counted_by_its_cause() -> None:
         assert metrics.registry.get_sample_value("finetune_run_retries_total", {"namespace": "ns", "step": "train", "cause": cause}) == 1
 
 
+def test_a_follower_knows_the_jobs_and_leaves_the_telling_to_the_leader() -> None:
+    metrics, labels = everything(), {"namespace": "ns", "name": "a"}
+    metrics.leads = lambda: False
+    for name in ("finetune_last_success_timestamp_seconds", "finetune_artifact_bytes"):
+        assert metrics.registry.get_sample_value(name, labels) is None
+        metrics.leads = lambda: True
+        assert metrics.registry.get_sample_value(name, labels)
+        metrics.leads = lambda: False
+
+
 def test_every_metric_of_the_operator_is_in_the_reference() -> None:
     root = Path(__file__).resolve().parents[3]
     documented = set(re.findall(r"`(finetune_[a-z_]+)`", (root / "docs/reference/metrics.md").read_text(encoding="utf-8")))
