@@ -6,6 +6,7 @@ gone; wait likewise, its deletion arrives as a change. Forbidden, Invalid: only 
 unknown is a defect: logged with its traceback, counted, and tried again, because one odd object must not stop the others.
 """
 
+import asyncio
 import logging
 import time
 from typing import Final
@@ -38,6 +39,7 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, measures: Measures
         finally:
             measures.reconciled(result, time.perf_counter() - started)
             queue.done(key)
+        await asyncio.sleep(0)  # a reconcile that writes nothing never waits: thousands in a row would hold up probes and the Lease
 
 
 async def _attempt(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> str:

@@ -119,6 +119,19 @@ async def test_a_lasting_outage_is_said(caplog: pytest.LogCaptureFixture) -> Non
     assert any("no route" in record.getMessage() for record in caplog.records)
 
 
+async def test_a_long_backlog_does_not_hold_up_the_rest_of_the_process() -> None:
+    queue, reconciler, turns = WorkQueue[Key](), Scripted(), 0
+    for number in range(1000):
+        queue.add(Key("ns", str(number)))
+    worker = asyncio.create_task(work(queue, reconciler, Results()))  # type: ignore[arg-type]
+    while len(queue):
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 1000
+    queue.close()
+    await worker
+
+
 async def test_lost_leadership_ends_the_worker_at_once() -> None:
     with pytest.raises(LeadershipLost):
         await drive(Scripted(LeadershipLost("no lease")))
