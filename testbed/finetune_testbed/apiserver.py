@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -23,6 +24,10 @@ class RequestError(RuntimeError):
         self.status = status
 
 
+IDLE_SECONDS = 60.0
+"""A connection that was silent for longer is opened anew: the API server closes idle ones, after 90 s and more."""
+
+
 class ApiServer:
     """One kept-alive connection with the admin's certificate; for one thread."""
 
@@ -30,6 +35,7 @@ class ApiServer:
         context = ssl.create_default_context(cafile=bed.pki / "ca.crt")
         context.load_cert_chain(bed.pki / "admin.crt", bed.pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", bed.ports.apiserver, timeout=seconds, context=context)
+        self._used = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +58,9 @@ class ApiServer:
             RequestError: any status of 400 and above.
             OSError: no connection.
         """
+        if time.monotonic() - self._used > IDLE_SECONDS:
+            self._connection.close()
+        self._used = time.monotonic()
         headers = {"User-Agent": user_agent, "Accept": "application/json", "Content-Type": content_type}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = self._connection.getresponse()
