@@ -152,9 +152,22 @@ def place(bed: Testbed, *, claims: tuple[str, ...] = CLAIMS) -> Iterator[Place]:
             _clean(here, claims)
 
 
+def _delete_all(here: Place, path: str) -> None:
+    """Everything of one kind; the API server gives up after a minute, and then has deleted a part of ten thousand."""
+    for _ in range(20):
+        try:
+            here.server.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+        except RequestError as error:
+            if error.status != 504:
+                raise
+        else:
+            return
+    raise AssertionError(f"{path} could not be emptied")
+
+
 def _clean(here: Place, claims: tuple[str, ...]) -> None:
     for path in (here.job_path(), here.batch_path(), here.path("pods")):
-        here.server.request("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"})
+        _delete_all(here, path)
     for claim in claims:
         try:
             here.server.request("DELETE", f"/api/v1/persistentvolumes/{here.namespace}-{claim}")
