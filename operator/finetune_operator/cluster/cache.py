@@ -55,7 +55,7 @@ def controller_of(manifest: Manifest) -> dict[str, Any] | None:
 
 
 class Store:
-    """One kind of child. ``project`` trims an object before it is kept, and may refuse it; ``on_change`` hears of every change."""
+    """One kind of child. ``project`` trims an object before it is kept, and may refuse it; ``on_change`` hears of what changes in that."""
 
     def __init__(
         self, project: Project, on_change: OnChange, *, index: Callable[[Manifest], str | None], by_namespace: bool = False
@@ -133,7 +133,8 @@ class Store:
         owner = self._index(projected)
         if owner is not None:
             self._by_owner.setdefault(owner, set()).add(name)
-        self._on_change(projected)
+        if known is None or _significant(known) != _significant(projected):
+            self._on_change(projected)
 
     def _discard(self, name: Name, *, uid: str | None = None) -> None:
         known = self._items.get(name)
@@ -152,6 +153,12 @@ class Store:
             names.discard(name)
             if not names:
                 del self._by_owner[owner]
+
+
+def _significant(projected: Manifest) -> Manifest:
+    """What decisions can read: of two versions that differ in what is not kept, the second is no news."""
+    metadata = {field: value for field, value in projected["metadata"].items() if field != "resourceVersion"}
+    return {**projected, "metadata": metadata}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Where the list and watch of our own kind end: every object into the cache, every change into the queue.
 
-What was under way when we came goes first; what was at rest is looked at once the first list is complete, behind everything that changed.
+What has no status yet goes first, then what is under way; what was at rest is looked at once the first list is complete, behind everything
+that changed.
 Nothing here writes: deletion needs no finalizer, because garbage collection stops the pods, and artifacts are to stay.
 """
 
@@ -37,7 +38,7 @@ class Intake:
         if self._held is not None and at_rest(manifest):
             self._held.append(key)
         else:
-            self._queue.add(key)
+            self._queue.add(key, Priority.CHANGE if manifest.get("status") else Priority.NEW)
 
     def remove(self, manifest: Manifest) -> None:
         """A deletion; one that concerns a predecessor of the same name changes nothing."""

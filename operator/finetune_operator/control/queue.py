@@ -1,7 +1,8 @@
 """The work queue, with client-go's contract, because a level-triggered reconciler is only correct on top of it.
 
 A key is queued at most once. A key in work is never handed out a second time: adding it meanwhile marks it dirty and it comes back after
-``done``. Failures come back after an exponential, jittered wait. What just changed goes before what start-up or the resync asked for.
+``done``. Failures come back after an exponential, jittered wait. What nobody has looked at yet goes before what changed, because somebody
+waits for the first answer; both go before what start-up or the resync asked for.
 """
 
 import asyncio
@@ -23,10 +24,11 @@ STALE_ALLOWED: Final = 64
 
 
 class Priority(IntEnum):
-    """Something changed now; or nothing is known to have changed."""
+    """Nothing was decided yet; something changed now; or nothing is known to have changed."""
 
-    CHANGE = 0
-    BACKLOG = 1
+    NEW = 0
+    CHANGE = 1
+    BACKLOG = 2
 
 
 class QueueMetrics(Protocol):
@@ -46,7 +48,7 @@ class WorkQueue(Generic[K]):
         self._metrics = metrics
         self._clock = clock
         self._random = rng or random.Random()  # noqa: S311  jitter, no secret
-        self._ready: tuple[deque[K], deque[K]] = (deque(), deque())
+        self._ready: tuple[deque[K], ...] = tuple(deque() for _ in Priority)
         self._queued: dict[K, tuple[Priority, float]] = {}
         self._working: set[K] = set()
         self._dirty: dict[K, Priority] = {}

@@ -44,6 +44,15 @@ async def test_what_is_under_way_comes_before_what_is_at_rest_and_rest_waits_for
     assert await fed.taken() == ["busy", "rest"]
 
 
+async def test_a_job_without_a_status_does_not_wait_for_those_under_way() -> None:
+    fed = Fed()
+    busy = finetunejob("busy", 1)
+    busy["status"] = {"observedGeneration": 1, "conditions": [{"type": "Reconciling", "status": "True"}]}
+    fed.intake.put(busy)
+    fed.intake.put(finetunejob("new", 2))
+    assert await fed.taken() == ["new", "busy"]
+
+
 async def test_a_second_list_of_the_same_objects_asks_for_nothing() -> None:
     fed = Fed()
     objects = [finetunejob("rest", 1, settled=True), finetunejob("busy", 2)]

@@ -48,6 +48,14 @@ async def test_what_changed_goes_before_the_backlog() -> None:
     assert await drain(queue) == ["new", "old", "older"]
 
 
+async def test_what_nobody_has_looked_at_goes_before_what_changed() -> None:
+    queue = WorkQueue[str]()
+    queue.add("resync", Priority.BACKLOG)
+    queue.add("changed")
+    queue.add("new", Priority.NEW)
+    assert await drain(queue) == ["new", "changed", "resync"]
+
+
 async def test_a_backlog_key_that_changes_moves_up_and_is_worked_on_once() -> None:
     queue = WorkQueue[str]()
     for key in ("a", "b", "c"):
@@ -174,7 +182,7 @@ async def test_no_key_is_ever_worked_on_twice_at_once_and_none_is_lost(seed: int
         wanted[key] += 1
         choice = source.random()
         if choice < 0.6:
-            queue.add(key, Priority(source.randrange(2)))
+            queue.add(key, Priority(source.randrange(len(Priority))))
         else:
             queue.add_after(key, source.uniform(0, 0.01))
         if choice < 0.3:
