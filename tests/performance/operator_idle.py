@@ -32,7 +32,7 @@ def run(full: bool = False) -> Section:
     with (
         testing.running(Tier.T2, "bench-idle", progress=lambda _text: None, fsync=False) as bed,
         tempfile.TemporaryDirectory() as folder,
-        finetunejobs.place(bed) as here,
+        finetunejobs.place(bed, clean=False) as here,
     ):
         with operator_process.running(bed.kubeconfig, Path(folder), ("--namespace", here.namespace)) as operator:
             size = seed_first(here)
