@@ -64,6 +64,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no room for a canary": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 1}}, ("maxCpuLoras", "at least 2")),
     "fewer in memory than in a batch": ({"server.capacity": {"maxLoras": 8, "maxCpuLoras": 4}}, ("maxCpuLoras", "at least maxLoras")),
     "the engine's own arguments": ({"server.managed.args": ["--max-loras=9"]}, ("spec.server.managed.args", "use server.capacity")),
+    "an address": ({"server.managed.args": ["--admin-host", "0.0.0.0"]}, ("spec.server.managed.args", "remove it")),
+    "another model": ({"server.managed.args": ["--model=/tmp/other"]}, ("spec.server.managed.args", "remove it")),
+    "a managed server with a model from the hub": (
+        {"baseModel.uri": "hf://org/name@main"},
+        ("spec.baseModel", "copy the model to a claim"),
+    ),
     "falling weights": (steps(25, 5), ("spec.strategy.canary.steps", "must rise")),
     "equal weights": (steps(5, 5), ("spec.strategy.canary.steps", "must rise")),
     "all callers in a step": (steps(100), ("weight", "less than or equal to 99")),
@@ -101,6 +107,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "the smallest one": {},
     "a typed digest": {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST}, "preflight.requireEvaluation": False},
     "a server of one's own": {"server": {"external": {"matchLabels": {"app": "vllm"}, "authSecretRef": {"name": "key"}}}},
+    "arguments of the engine": {"server.managed.args": ["--max-model-len", "4096", "--model-impl=auto"]},
+    "a model from the hub behind a server of one's own": {
+        "baseModel.uri": "hf://org/name@main",
+        "server": {"external": {"matchLabels": {"app": "vllm"}}},
+    },
     "all kinds of steps": {
         "strategy.canary.steps": [{"shadow": {}}, {"weight": 5, "analysis": ["Errors", "Schema"]}, {"weight": 50, "approval": True}],
         "analysis.checks.schema": {"configMapRef": {"name": "tickets"}},

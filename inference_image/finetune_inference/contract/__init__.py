@@ -17,7 +17,7 @@ from finetune_inference.contract.desired import (
     VersionStatus,
 )
 from finetune_inference.contract.metrics import RouterMetric
-from finetune_inference.contract.naming import VERSION_PATTERN, VersionName, digest_prefix_of, version_name
+from finetune_inference.contract.naming import BASE_NAME, VERSION_PATTERN, VersionName, digest_prefix_of, version_name
 from finetune_inference.contract.preflight import PreflightResult
 from finetune_inference.contract.routes import (
     POINTS,
@@ -35,6 +35,7 @@ from finetune_inference.contract.routes import (
 from finetune_inference.contract.tracks import Check, CheckOutcome, Outcome, Track
 
 __all__ = [
+    "BASE_NAME",
     "MAX_VERSIONS",
     "POINTS",
     "VERSION_PATTERN",

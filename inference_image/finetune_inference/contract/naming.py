@@ -3,7 +3,7 @@
 A name never changes its meaning, so an update can be no silent no-op, and no engine can reuse the prefix cache of other weights.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import StringConstraints
 
@@ -12,6 +12,9 @@ from finetune_trainer.contract import Digest
 DIGEST_PREFIX = 12
 SEPARATOR = "--"
 VERSION_PATTERN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?--[0-9a-f]{12}$"
+
+BASE_NAME: Final = "base"
+"""Under which name the engines of managed pods serve their base model; no version has such a name, and the router never asks for it."""
 
 VersionName = Annotated[str, StringConstraints(pattern=VERSION_PATTERN, max_length=96)]
 

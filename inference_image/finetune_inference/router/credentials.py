@@ -20,11 +20,15 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read(keys: Path | None, pin_token: Path | None, engine_key: Path | None) -> Credentials:
-    """Read all files; raises `Unreadable`. ``keys`` is a folder in which each file is one caller's key, or one file with a key per line."""
+def read(keys: Path | None, pin_token: Path | None, engine_key: Path | None, *, keyless_admits: bool = False) -> Credentials:
+    """Read all files; raises `Unreadable`. ``keys`` is a folder in which each file is one caller's key, or one file with a key per line.
+
+    ``keyless_admits``: a folder or file without keys asks nobody for one, as an optional Secret that is not there; else it lets nobody in.
+    """
+    known = tuple(sorted(digest(key) for key in _keys(keys))) if keys else ()
     return Credentials(
-        required=keys is not None,
-        keys=tuple(sorted(digest(key) for key in _keys(keys))) if keys else (),
+        required=keys is not None and (bool(known) or not keyless_admits),
+        keys=known,
         pin_token=digest(token) if pin_token and (token := _text(pin_token)) else None,
         engine_key=(_text(engine_key) or None) if engine_key else None,
     )

@@ -158,7 +158,9 @@ class Supervisor:
         """Keys that cannot be read leave the last ones in force; before there were any, nobody may ask."""
         options = self._options
         try:
-            found = credentials.read(options.api_keys, options.pin_token_file, options.engine_key_file)
+            found = credentials.read(
+                options.api_keys, options.pin_token_file, options.engine_key_file, keyless_admits=options.without_keys == "admit"
+            )
         except credentials.Unreadable as error:
             log.warning("the keys stay as they were: %s", error)
             return

@@ -38,8 +38,8 @@ def step_labels(owner: Owner, run_key: str, step: str, attempt: int) -> dict[str
     }
 
 
-def owner_references(owner: Owner) -> list[dict[str, Any]]:
-    """Controlled by the FineTuneJob: deleting it garbage-collects the child."""
+def owner_references(owner: Owner, kind: str = KIND) -> list[dict[str, Any]]:
+    """Controlled by the owner: deleting it garbage-collects the child."""
     return [
-        {"apiVersion": API_VERSION, "kind": KIND, "name": owner.name, "uid": owner.uid, "controller": True, "blockOwnerDeletion": True},
+        {"apiVersion": API_VERSION, "kind": kind, "name": owner.name, "uid": owner.uid, "controller": True, "blockOwnerDeletion": True},
     ]

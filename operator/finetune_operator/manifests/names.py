@@ -15,7 +15,7 @@ CLEAN = "clean"
 
 @dataclass(frozen=True)
 class Owner:
-    """The FineTuneJob that controls the children."""
+    """The object that controls the children."""
 
     namespace: str
     name: str

@@ -5,9 +5,9 @@ from typing import Any
 
 from finetune_operator.api.spec import ComputeResources, FineTuneJobSpec
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
+from finetune_operator.manifests.security import container_security, pod_security
 from finetune_trainer.contract import PROGRESS_PORT, RUN_SPEC_PATH, WORK_MOUNT, Step, TunerType
 
-TRAINER_UID = 10001
 COMMAND = "finetune-trainer"
 _SUBCOMMAND = {Step.PREPARE: "prepare", Step.TRAIN: "run", Step.PUBLISH: "publish"}
 _SMALL = {"requests": {"cpu": "250m", "memory": "512Mi"}}
@@ -76,12 +76,7 @@ def build_container(
         "resources": resources,
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-        },
+        "securityContext": container_security(),
     }
     if serves_progress:
         container["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"}]
@@ -97,14 +92,7 @@ def build_pod_spec(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds(spec, step) if step else _GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": TRAINER_UID,
-            "runAsGroup": TRAINER_UID,
-            "fsGroup": TRAINER_UID,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(),
         "containers": [container],
         "volumes": volumes,
     }

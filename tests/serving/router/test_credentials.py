@@ -30,6 +30,15 @@ def test_an_empty_folder_lets_nobody_in(tmp_path):
     assert not is_known("", found)
 
 
+def test_an_empty_folder_may_stand_for_an_optional_secret_that_is_not_there(tmp_path):
+    assert not credentials.read(tmp_path, None, None, keyless_admits=True).required
+    (tmp_path / "alice").write_text("key-a")
+    found = credentials.read(tmp_path, None, None, keyless_admits=True)
+    assert found.required
+    assert is_known("key-a", found)
+    assert not is_known("", found)
+
+
 def test_without_keys_nobody_needs_one():
     assert not credentials.read(None, None, None).required
 

@@ -26,11 +26,17 @@ SERVER = (
     ),
 )
 
+_OWN_FLAGS = (
+    "--enable-lora", "--max-lora", "--max-cpu-loras", "--api-server-count", "--api-key", "--host", "--port", "--admin-", "--model=",
+    "--served-model-name", "--shutdown-timeout",
+)  # fmt: skip
+_IS_OWN = " || ".join(["a == '--'", "a == '--model'", *(f"a.startsWith('{flag}')" for flag in _OWN_FLAGS)])
+
 MANAGED = (
     Rule(
-        "!has(self.args) || !self.args.exists(a, a.startsWith('--enable-lora') || a.startsWith('--max-lora') || "
-        "a.startsWith('--max-cpu-loras') || a.startsWith('--api-server-count') || a.startsWith('--port'))",
-        "server.managed.args must not hold what the operator sets itself (LoRA limits, ports, processes): use server.capacity",
+        f"!has(self.args) || !self.args.exists(a, {_IS_OWN})",
+        "server.managed.args must not hold what the operator sets itself (model and its name, addresses, ports, keys, LoRA limits, "
+        "processes, shutdown): remove it, or use server.capacity",
         field_path=".args",
     ),
 )
@@ -112,6 +118,11 @@ SPEC = (
         "has(self.server.managed) == has(oldSelf.server.managed)",
         "server cannot change between managed and external under traffic: create another AdapterDeployment",
         field_path=".server",
+    ),
+    Rule(
+        "!has(self.server.managed) || !self.baseModel.uri.startsWith('hf://')",
+        "baseModel.uri must be pvc://CLAIM/PATH for a managed server, whose pods have no way to the hub: copy the model to a claim",
+        field_path=".baseModel",
     ),
     Rule(
         "!has(self.strategy.canary) || self.strategy.canary.steps.all(s, !has(s.analysis) || "

@@ -1,0 +1,55 @@
+"""What serves an AdapterDeployment, as manifests: the servers it owns, and the router that its namespace has once.
+
+All are complete and deterministic, for server-side apply by one field manager; applied twice they change nothing.
+"""
+
+from finetune_operator.manifests.serving.labels import (
+    AGENT_NAME,
+    LABEL_ADAPTER_DEPLOYMENT,
+    LABEL_SERVING_ROLE,
+    ROUTER,
+    ROUTER_NAME,
+    SERVER,
+    router_selector,
+    server_name,
+    server_selector,
+)
+from finetune_operator.manifests.serving.mistakes import ServerMistake, server_mistake
+from finetune_operator.manifests.serving.rights import AGENT_RULES, ROUTER_RULES
+from finetune_operator.manifests.serving.router import KEYS_SECRET, namespace_objects
+from finetune_operator.manifests.serving.server import server_objects
+from finetune_operator.manifests.serving.settings import (
+    AGENT_PORT,
+    ENGINE_ADMIN_PORT,
+    ENGINE_PORT,
+    ROUTER_ADMIN_PORT,
+    ROUTER_PORT,
+    JsonObject,
+    ServingSettings,
+)
+
+__all__ = [
+    "AGENT_NAME",
+    "AGENT_PORT",
+    "AGENT_RULES",
+    "ENGINE_ADMIN_PORT",
+    "ENGINE_PORT",
+    "KEYS_SECRET",
+    "LABEL_ADAPTER_DEPLOYMENT",
+    "LABEL_SERVING_ROLE",
+    "ROUTER",
+    "ROUTER_ADMIN_PORT",
+    "ROUTER_NAME",
+    "ROUTER_PORT",
+    "ROUTER_RULES",
+    "SERVER",
+    "JsonObject",
+    "ServerMistake",
+    "ServingSettings",
+    "namespace_objects",
+    "router_selector",
+    "server_mistake",
+    "server_name",
+    "server_objects",
+    "server_selector",
+]

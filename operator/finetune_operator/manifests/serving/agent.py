@@ -1,0 +1,48 @@
+"""The agent's container: a native sidecar, up before the engine and until after its last answer.
+
+https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
+"""
+
+from finetune_operator.api.adapterdeployment.spec import Engine, ManagedServer
+from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.security import container_security
+from finetune_operator.manifests.serving.settings import AGENT_PORT, ENGINE_ADMIN_PORT, ENGINE_PORT, JsonObject, ServingSettings
+from finetune_operator.manifests.serving.volumes import STATE, STORE, TEMPORARY, ServerClaims, agent_mounts, claim_folder
+
+
+def build_agent(owner: Owner, managed: ManagedServer, claims: ServerClaims, settings: ServingSettings) -> JsonObject:
+    """The container. It alone of the pod holds a token, and it alone says whether the pod is ready."""
+    return {
+        "name": "agent",
+        "image": settings.inference_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "restartPolicy": "Always",
+        "command": ["finetune-inference", "agent"],
+        "args": _arguments(owner, managed, claims),
+        "env": [{"name": "HOME", "value": TEMPORARY}, {"name": "TMPDIR", "value": TEMPORARY}],
+        "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "volumeMounts": agent_mounts(claims),
+        # /readyz here would keep the engine from ever starting: it waits for this probe.
+        "startupProbe": _probe("/healthz", period=1, timeout=3, failures=120),
+        "livenessProbe": _probe("/healthz", period=10, timeout=5, failures=6),
+        # Each answer is a new look at the engine, which may take two seconds.
+        "readinessProbe": _probe("/readyz", period=3, timeout=3, failures=2),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": container_security(),
+    }
+
+
+def _arguments(owner: Owner, managed: ManagedServer, claims: ServerClaims) -> list[str]:
+    arguments = ["--adapter-deployment", owner.name, "--namespace", owner.namespace, "--store", STORE, "--state", STATE]
+    arguments += ["--engine-url", f"http://127.0.0.1:{ENGINE_PORT}"]
+    if managed.engine is Engine.TRANSFORMERS:
+        arguments += ["--engine-admin-url", f"http://127.0.0.1:{ENGINE_ADMIN_PORT}"]
+    arguments += ["--base-model", claims.base_path]
+    for claim in claims.adapters:
+        arguments += ["--claim", f"{claim}={claim_folder(claim)}"]
+    return [*arguments, "--port", str(AGENT_PORT)]
+
+
+def _probe(path: str, *, period: int, timeout: int, failures: int) -> JsonObject:
+    return {"httpGet": {"path": path, "port": "agent"}, "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": failures}

@@ -1,0 +1,62 @@
+"""Names and labels of what serves: the pods are found by them, whoever looks."""
+
+from finetune_operator.api.adapterdeployment.deployment import KIND
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.base import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PREFIX
+from finetune_operator.manifests.labels import owner_references
+from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.serving.settings import JsonObject
+
+LABEL_SERVING_ROLE = f"{LABEL_PREFIX}serving-role"
+LABEL_ADAPTER_DEPLOYMENT = f"{LABEL_PREFIX}adapter-deployment"
+SERVER = "server"
+ROUTER = "router"
+AGENT = "agent"
+ROUTER_NAME = "finetune-router"
+"""Of everything that is the router's; no name of a server begins like this."""
+AGENT_NAME = "finetune-agent"
+"""Of the agents' service account and rights."""
+_APPLICATION = "finetune-serving"
+
+
+def server_name(owner: Owner) -> str:
+    """Of everything that is one managed server's. A Service's name begins with a letter, an AdapterDeployment's may begin with a digit.
+
+    Its name has at most 52 characters, so this one has at most 59.
+    """
+    return f"{SERVER}-{owner.name}"
+
+
+def managed_selector(owner: Owner) -> dict[str, str]:
+    """Labels of the pods that the operator runs for ``owner``; never to be changed, since a Deployment's selector cannot be."""
+    return {LABEL_SERVING_ROLE: SERVER, LABEL_ADAPTER_DEPLOYMENT: owner.name}
+
+
+def server_selector(owner: Owner, spec: AdapterDeploymentSpec) -> dict[str, str]:
+    """Labels of the server pods in the owner's namespace: those that the operator runs, or those that the user names."""
+    external = spec.server.external
+    return dict(external.match_labels) if external is not None else managed_selector(owner)
+
+
+def router_selector() -> dict[str, str]:
+    """Labels of a namespace's router pods."""
+    return {LABEL_SERVING_ROLE: ROUTER}
+
+
+def server_metadata(owner: Owner) -> JsonObject:
+    """Metadata of a managed server's object: controlled by its AdapterDeployment, gone with it."""
+    return {
+        "name": server_name(owner),
+        "namespace": owner.namespace,
+        "labels": {**_common(SERVER), **managed_selector(owner)},
+        "ownerReferences": owner_references(owner, KIND),
+    }
+
+
+def namespace_metadata(namespace: str, name: str, role: str) -> JsonObject:
+    """Metadata of what a namespace has once, whichever AdapterDeployments are in it."""
+    return {"name": name, "namespace": namespace, "labels": {**_common(role), LABEL_SERVING_ROLE: role}}
+
+
+def _common(role: str) -> dict[str, str]:
+    return {LABEL_NAME: _APPLICATION, LABEL_MANAGED_BY: FIELD_MANAGER, LABEL_COMPONENT: role}

@@ -1,0 +1,90 @@
+"""A managed server: the pods with engine and agent, and what keeps them available."""
+
+from collections.abc import Sequence
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, ManagedServer
+from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.security import pod_security
+from finetune_operator.manifests.serving.agent import build_agent
+from finetune_operator.manifests.serving.availability import build_budget, rolling_update, spread
+from finetune_operator.manifests.serving.engine import build_engine, shares_memory
+from finetune_operator.manifests.serving.labels import AGENT_NAME, managed_selector, server_metadata
+from finetune_operator.manifests.serving.mistakes import server_mistake
+from finetune_operator.manifests.serving.policies import server_policy
+from finetune_operator.manifests.serving.settings import AGENT_PORT, ENGINE_PORT, GRACE_SECONDS, JsonObject, ServingSettings
+from finetune_operator.manifests.serving.volumes import server_claims, server_volumes
+
+_REVISIONS = 3
+
+
+def server_objects(
+    owner: Owner, spec: AdapterDeploymentSpec, settings: ServingSettings, claims: Sequence[str] = ()
+) -> tuple[JsonObject, ...]:
+    """Deployment, Service, budget and network policy of a managed server; none for a server of the user's own.
+
+    ``claims`` are those of the versions in ``.status.desired``; that of ``spec.adapter.uri`` is there anyhow, order and repetition do not
+    matter. Another set of claims makes other pods, because a volume cannot be added to a running one: leave a claim out only when the pods
+    are made anew for another reason too. None as well where `server_mistake` has something to say: what runs already goes on.
+    """
+    managed = spec.server.managed
+    if managed is None or server_mistake(spec, settings) is not None:
+        return ()
+    metadata, selector = server_metadata(owner), managed_selector(owner)
+    policies = (server_policy(metadata, selector, settings),) if settings.network_policies else ()
+    return (
+        _deployment(owner, spec, managed, settings, claims),
+        _service(owner),
+        build_budget(metadata, selector),
+        *policies,
+    )
+
+
+def _deployment(
+    owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, claims: Sequence[str]
+) -> JsonObject:
+    metadata, selector = server_metadata(owner), managed_selector(owner)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": managed.replicas,
+            "revisionHistoryLimit": _REVISIONS,
+            "progressDeadlineSeconds": spec.progress_deadline_seconds,
+            "selector": {"matchLabels": selector},
+            "strategy": rolling_update(),
+            "template": {"metadata": {"labels": metadata["labels"]}, "spec": _pod(owner, spec, managed, settings, claims)},
+        },
+    }
+
+
+def _pod(owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, claims: Sequence[str]) -> JsonObject:
+    mounted, wanted = server_claims(spec, claims), managed.resources
+    pod: JsonObject = {
+        "serviceAccountName": AGENT_NAME,
+        "automountServiceAccountToken": False,  # the engine gets none; the agent mounts its own
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": pod_security(),
+        "initContainers": [build_agent(owner, managed, mounted, settings)],
+        "containers": [build_engine(spec, managed, mounted, settings)],
+        "volumes": server_volumes(mounted, shared_memory=shares_memory(managed)),
+        "topologySpreadConstraints": spread(managed_selector(owner)),
+    }
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    if wanted.node_selector:
+        pod["nodeSelector"] = dict(wanted.node_selector)
+    if wanted.tolerations:
+        pod["tolerations"] = [toleration.to_manifest() for toleration in wanted.tolerations]
+    return pod
+
+
+def _service(owner: Owner) -> JsonObject:
+    """Headless: nothing is balanced here, the router chooses the pod; it gives the pods names, and scrapers a target."""
+    ports = [
+        {"name": "http", "port": ENGINE_PORT, "targetPort": "http", "protocol": "TCP"},
+        {"name": "agent", "port": AGENT_PORT, "targetPort": "agent", "protocol": "TCP"},
+    ]
+    spec = {"type": "ClusterIP", "clusterIP": "None", "selector": managed_selector(owner), "ports": ports}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": server_metadata(owner), "spec": spec}

@@ -1,0 +1,96 @@
+"""What the containers of a server pod see of the outside: claims read-only, the agent's store, and the token that the agent alone holds.
+
+Every claim is one volume of the pod, however often it is mounted. Both containers see the whole claim of the base model, since the links in
+a hub's cache lead out of the model's folder; claims of adapters are the agent's alone, who copies what is wanted into the store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.uris import volume_path
+from finetune_operator.manifests.serving.settings import JsonObject
+from finetune_trainer.contract import BASE_MOUNT
+
+STORE = "/var/lib/finetune/store"
+STATE = "/var/lib/finetune/state"
+TEMPORARY = "/tmp"  # noqa: S108  the container's own, root is read-only
+CLAIMS = "/mnt/claims"
+TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  a path
+TOKEN_SECONDS = 3607
+"""Life of the token; the kubelet renews it before. The odd number is what the API server itself asks for."""
+
+
+@dataclass(frozen=True)
+class ServerClaims:
+    """``base_path`` is where the base model lies in both containers; ``adapters`` the claims that adapters come from."""
+
+    base: str
+    base_path: str
+    adapters: tuple[str, ...]
+
+    def volume_of(self, claim: str) -> str:
+        """The pod's name for a claim."""
+        return f"claim-{sorted({self.base, *self.adapters}).index(claim) + 1}"
+
+
+def server_claims(spec: AdapterDeploymentSpec, further: Sequence[str]) -> ServerClaims:
+    """Which claims the pods of a managed server mount, in an order that does not depend on that of ``further``."""
+    base = volume_path(spec.base_model.uri)
+    assert base is not None, "a managed server has its base model on a claim"
+    adapter = volume_path(spec.adapter.uri) if spec.adapter.uri else None
+    adapters = {*further, *([adapter.claim] if adapter else [])}
+    return ServerClaims(base.claim, f"{BASE_MOUNT}/{base.path}", tuple(sorted(adapters)))
+
+
+def server_volumes(claims: ServerClaims, *, shared_memory: bool) -> list[JsonObject]:
+    """Volumes of the pod."""
+    names = sorted({claims.base, *claims.adapters})
+    volumes: list[JsonObject] = [
+        {"name": claims.volume_of(name), "persistentVolumeClaim": {"claimName": name, "readOnly": True}} for name in names
+    ]
+    volumes += [{"name": name, "emptyDir": {}} for name in ("store", "state", "engine-tmp", "agent-tmp")]
+    if shared_memory:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
+    return [*volumes, token_volume()]
+
+
+def engine_mounts(claims: ServerClaims, *, shared_memory: bool) -> list[JsonObject]:
+    """The base model and the store, neither to be written."""
+    mounts = [_base_mount(claims), _mount("store", STORE, read_only=True), _mount("engine-tmp", TEMPORARY)]
+    return [*mounts, _mount("shm", "/dev/shm")] if shared_memory else mounts  # noqa: S108  no file
+
+
+def agent_mounts(claims: ServerClaims) -> list[JsonObject]:
+    """All claims, the store and the state to write, and the token."""
+    adapters = [_mount(claims.volume_of(name), claim_folder(name), read_only=True) for name in claims.adapters]
+    folders = [_mount("store", STORE), _mount("state", STATE), _mount("agent-tmp", TEMPORARY)]
+    return [_base_mount(claims), *adapters, *folders, token_mount()]
+
+
+def claim_folder(claim: str) -> str:
+    """Where the agent sees an adapter's claim."""
+    return f"{CLAIMS}/{claim}"
+
+
+def token_volume() -> JsonObject:
+    """The API token, the authority's certificate and the namespace, as every client in a pod expects them."""
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]
+    return {"name": "token", "projected": {"sources": sources, "defaultMode": 0o440}}
+
+
+def token_mount() -> JsonObject:
+    """For the one container that talks to the API server."""
+    return _mount("token", TOKEN, read_only=True)
+
+
+def _base_mount(claims: ServerClaims) -> JsonObject:
+    return _mount(claims.volume_of(claims.base), BASE_MOUNT, read_only=True)
+
+
+def _mount(volume: str, path: str, *, read_only: bool = False) -> JsonObject:
+    return {"name": volume, "mountPath": path, **({"readOnly": True} if read_only else {})}
