@@ -1,5 +1,6 @@
 """What serves, on a real API server: taken as it is, in a namespace of restricted pods, and taken again without a change."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from finetune_operator.api.base import API_VERSION, FIELD_MANAGER, GROUP, VERSIO
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import JsonObject, ServingSettings, namespace_objects, server_name, server_objects
-from finetune_testbed.apiserver import APPLY, MERGE, ApiServer
+from finetune_testbed.apiserver import APPLY, MERGE, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
 from tests.cluster.crd import install
 from tests.unit.manifests.serving.samples import FULL, FULL_SETTINGS, ONE_CLAIM, SETTINGS, SMALL, of_kind
@@ -97,6 +98,13 @@ def test_a_router_and_its_rights_are_taken_and_taken_again_without_a_change(serv
     for found in namespace_objects(NAMESPACE, ROUTERS[name]):
         first, second = apply(server, found), apply(server, found)
         assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"], found["kind"]
+
+
+def test_the_namespace_refuses_pods_that_are_not_restricted(server: ApiServer):
+    found = copy.deepcopy(made_for(server, "small"))
+    del of_kind(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    with pytest.raises(RequestError, match="violates PodSecurity"):
+        admitted(server, found)
 
 
 @pytest.mark.parametrize("name", SERVERS)

@@ -22,9 +22,10 @@ def server_objects(
 ) -> tuple[JsonObject, ...]:
     """Deployment, Service, budget and network policy of a managed server; none for a server of the user's own.
 
-    ``claims`` are those of the versions in ``.status.desired``; that of ``spec.adapter.uri`` is there anyhow, order and repetition do not
-    matter. Another set of claims makes other pods, because a volume cannot be added to a running one: leave a claim out only when the pods
-    are made anew for another reason too. None as well where `server_mistake` has something to say: what runs already goes on.
+    ``claims`` are those of the versions in ``.status.desired``, and of the job's artifact that comes next; that of ``spec.adapter.uri`` is
+    there anyhow, order and repetition do not matter. Another set of claims makes other pods, because a volume cannot be added to a running
+    one: until they are there, agents say ``ClaimNotMounted`` of what lies on it. So a claim that is not needed any more should stay as long
+    as the pods do. None as well where `server_mistake` has something to say: what runs already goes on.
     """
     managed = spec.server.managed
     if managed is None or server_mistake(spec, settings) is not None:

@@ -1,5 +1,9 @@
 """The router, the rights and the network policies of a namespace."""
 
+from pathlib import Path
+
+import yaml
+
 from finetune_inference.router.options import Options
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
@@ -124,6 +128,11 @@ def test_servers_reach_names_and_the_api_server_and_nothing_else():
     egress = of_kind(objects()["vllm"], "NetworkPolicy")["spec"]["egress"]
     assert [ports_of(rule) for rule in egress] == [{53}, {6443}]
     assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+def test_the_operator_is_known_by_the_labels_of_its_chart():
+    chart = yaml.safe_load((Path(__file__).parents[4] / "charts/finetune-operator/Chart.yaml").read_text())
+    assert SETTINGS.operator_labels == {"app.kubernetes.io/name": chart["name"]}
 
 
 def test_an_installation_may_do_without_network_policies():
