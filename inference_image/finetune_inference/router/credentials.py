@@ -23,11 +23,11 @@ def digest(secret: str) -> str:
 def read(keys: Path | None, pin_token: Path | None, engine_key: Path | None, *, keyless_admits: bool = False) -> Credentials:
     """Read all files; raises `Unreadable`. ``keys`` is a folder in which each file is one caller's key, or one file with a key per line.
 
-    ``keyless_admits``: a folder or file without keys asks nobody for one, as an optional Secret that is not there; else it lets nobody in.
+    ``keyless_admits``: a folder with nothing in it asks nobody for a key, as an optional Secret that is not there; else it lets nobody in.
     """
     known = tuple(sorted(digest(key) for key in _keys(keys))) if keys else ()
     return Credentials(
-        required=keys is not None and (bool(known) or not keyless_admits),
+        required=keys is not None and (bool(known) or not (keyless_admits and _is_vacant(keys))),
         keys=known,
         pin_token=digest(token) if pin_token and (token := _text(pin_token)) else None,
         engine_key=(_text(engine_key) or None) if engine_key else None,
@@ -53,13 +53,22 @@ def is_pin_token(token: str, credentials: Credentials) -> bool:
     return bool(token) and credentials.pin_token is not None and hmac.compare_digest(digest(token), credentials.pin_token)
 
 
-def _keys(source: Path) -> set[str]:
-    """Names that begin with a dot are how a mounted Secret swaps its content."""
+def _is_vacant(folder: Path) -> bool:
+    """Whether the folder has no entry; one that leads nowhere counts, since a mounted Secret has such while it swaps its content."""
     try:
-        if source.is_dir():
-            texts = [_text(path) for path in source.iterdir() if not path.name.startswith(".") and path.is_file()]
-        else:
-            texts = _text(source).splitlines()
+        return folder.is_dir() and not _entries(folder)
+    except OSError as error:
+        raise Unreadable(f"{folder}: {error.strerror}") from error
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Names that begin with a dot are how a mounted Secret swaps its content."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _keys(source: Path) -> set[str]:
+    try:
+        texts = [_text(path) for path in _entries(source) if path.is_file()] if source.is_dir() else _text(source).splitlines()
     except OSError as error:
         raise Unreadable(f"{source}: {error.strerror}") from error
     return {text.strip() for text in texts} - {""}

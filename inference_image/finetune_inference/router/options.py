@@ -20,7 +20,7 @@ class Options(BaseModel):
     workers: int = Field(default=min(4, os.cpu_count() or 1), ge=1, le=64, description="Worker processes.")
     api_keys: Path | None = Field(default=None, description="Folder with a caller's key in each file, or a file with a key per line.")
     without_keys: Literal["refuse", "admit"] = Field(
-        default="refuse", description="What happens to callers while --api-keys is there and holds no key."
+        default="refuse", description="What happens to callers while the folder --api-keys is empty."
     )
     pin_token_file: Path | None = Field(default=None, description="Token that lets the operator pin a version with x-adapter-version.")
     engine_key_file: Path | None = Field(default=None, description="Key that is sent to the engines.")

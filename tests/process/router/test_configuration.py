@@ -151,6 +151,16 @@ def test_keys_are_read_again_when_they_change(keyed, engines):
     assert not any(secret in log for secret in ("key-a", "key-b", "pin-a", "engine-a"))
 
 
+def test_keys_of_an_optional_secret_count_from_the_moment_it_is_there(tmp_path, engines):
+    (tmp_path / "keys").mkdir()
+    write_table(tmp_path, table_of(engines))
+    with processes.router(tmp_path, "--api-keys", str(tmp_path / "keys"), "--without-keys", "admit", workers=1) as router:
+        until(lambda: ask(router) == 200)
+        (tmp_path / "keys" / "alice").write_text("key-a")
+        until(lambda: ask(router) == 401)
+        assert ask(router, {"Authorization": "Bearer key-a"}) == 200
+
+
 def test_the_last_good_table_is_served_when_the_source_is_away(tmp_path, engines, site: Site):
     (tmp_path / "state").mkdir()
     kept = (site.router.folder / "state" / "last-good-table.json").read_bytes()

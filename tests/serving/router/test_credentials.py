@@ -39,6 +39,17 @@ def test_an_empty_folder_may_stand_for_an_optional_secret_that_is_not_there(tmp_
     assert not is_known("", found)
 
 
+def test_a_secret_that_is_being_swapped_lets_nobody_in_for_a_moment(tmp_path):
+    (tmp_path / "alice").symlink_to(tmp_path / "..data" / "alice")
+    assert credentials.read(tmp_path, None, None, keyless_admits=True).required
+
+
+def test_a_key_without_text_and_a_file_without_lines_are_no_optional_secret(tmp_path):
+    (tmp_path / "keys").write_text("")
+    assert credentials.read(tmp_path / "keys", None, None, keyless_admits=True).required
+    assert credentials.read(tmp_path, None, None, keyless_admits=True).required
+
+
 def test_without_keys_nobody_needs_one():
     assert not credentials.read(None, None, None).required
 
