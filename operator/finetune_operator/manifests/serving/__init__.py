@@ -3,10 +3,10 @@
 All are complete and deterministic, for server-side apply by one field manager; applied twice they change nothing.
 """
 
+from finetune_operator.api.base import LABEL_SERVING_ROLE
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
     LABEL_ADAPTER_DEPLOYMENT,
-    LABEL_SERVING_ROLE,
     ROUTER,
     ROUTER_NAME,
     SERVER,

@@ -2,13 +2,19 @@
 
 from finetune_operator.api.adapterdeployment.deployment import KIND
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
-from finetune_operator.api.base import FIELD_MANAGER, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PREFIX
+from finetune_operator.api.base import (
+    FIELD_MANAGER,
+    LABEL_COMPONENT,
+    LABEL_DEPLOYMENT,
+    LABEL_MANAGED_BY,
+    LABEL_NAME,
+    LABEL_SERVING_ROLE,
+)
 from finetune_operator.manifests.labels import owner_references
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving.settings import JsonObject
 
-LABEL_SERVING_ROLE = f"{LABEL_PREFIX}serving-role"
-LABEL_ADAPTER_DEPLOYMENT = f"{LABEL_PREFIX}adapter-deployment"
+LABEL_ADAPTER_DEPLOYMENT = LABEL_DEPLOYMENT
 SERVER = "server"
 ROUTER = "router"
 AGENT = "agent"
