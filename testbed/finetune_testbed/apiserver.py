@@ -31,7 +31,7 @@ IDLE_SECONDS = 60.0
 class ApiServer:
     """One kept-alive connection with the admin's certificate; for one thread."""
 
-    def __init__(self, bed: Testbed, seconds: float = 10.0) -> None:
+    def __init__(self, bed: Testbed, seconds: float = 60.0) -> None:
         context = ssl.create_default_context(cafile=bed.pki / "ca.crt")
         context.load_cert_chain(bed.pki / "admin.crt", bed.pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", bed.ports.apiserver, timeout=seconds, context=context)

@@ -21,7 +21,7 @@ from finetune_testbed.bed import Testbed
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 REVIEWS = frozenset({"tokenreviews", "subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"})
 """Created, but stored nowhere."""
-FLUSH_SECONDS = 10.0
+FLUSH_SECONDS = 60.0
 
 
 class AuditError(RuntimeError):

@@ -20,7 +20,7 @@ from finetune_testbed.bed import Testbed
 PREFIX = "testbed.finetune.dev/"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
 BINDINGS = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings"
-EFFECTIVE_SECONDS = 30.0
+EFFECTIVE_SECONDS = 120.0
 
 
 class OutcomeError(RuntimeError):

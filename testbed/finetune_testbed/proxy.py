@@ -43,7 +43,7 @@ EXPIRED = {
     },
 }
 HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "host", "content-length"})
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 
 
 class Moment(enum.Enum):
@@ -220,7 +220,7 @@ class Proxy:
         if leaf:
             context.load_cert_chain(self._bed.pki / f"{leaf}.crt", self._bed.pki / f"{leaf}.key")
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
-        timeout = aiohttp.ClientTimeout(total=None, connect=10)
+        timeout = aiohttp.ClientTimeout(total=None, connect=60)
         async with aiohttp.ClientSession(self._bed.apiserver_url, connector=connector, timeout=timeout, auto_decompress=False) as session:
             yield session
 

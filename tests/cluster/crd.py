@@ -30,7 +30,7 @@ MINIMAL: dict[str, Any] = {
 def install(server: ApiServer, kind: CrdSpec = FINETUNEJOB) -> None:
     """Apply the definition and wait until objects of the kind can be listed (404, then 429 while its storage begins)."""
     server.apply(f"{DEFINITIONS}/{kind.name}", kind.to_manifest())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             server.request("GET", path_of(kind))

@@ -10,10 +10,10 @@ from finetune_operator.api.base import API_VERSION, GROUP, LABEL_JOB, VERSION
 from finetune_testbed.apiserver import MERGE, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
 from tests.cluster.crd import MINIMAL, install
-from tests.cluster.operator_process import until
+from tests.cluster.operator_process import PATIENCE, until
 
-PATIENCE = 120.0
-"""Seconds a request may take: deleting hundreds of objects at once is slow on a busy machine."""
+REQUEST_SECONDS = 120.0
+"""How long a request may take: deleting hundreds of objects at once is slow on a busy machine."""
 CLAIMS = ("models", "data", "adapters")
 Object = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Place:
     def delete(self, name: str) -> None:
         self.server.request("DELETE", self.job_path(name))
 
-    def wait_reason(self, name: str, reason: str, kind: str = "Ready", seconds: float = 30.0) -> Object:
+    def wait_reason(self, name: str, reason: str, kind: str = "Ready", seconds: float = PATIENCE) -> Object:
         """Wait until a condition has this reason, and return it."""
 
         def look() -> Object:
@@ -79,7 +79,7 @@ class Place:
             found = self.condition(name, kind)
             raise AssertionError(f"{name}: {kind} is {found}, not {reason}, after {seconds} s; its pods: {pods}") from None
 
-    def wait_ended(self, name: str, seconds: float = 60.0) -> str:
+    def wait_ended(self, name: str, seconds: float = PATIENCE) -> str:
         """Wait until the current run has ended and its status speaks of the current generation; its outcome."""
 
         def look() -> str:
@@ -108,6 +108,15 @@ class Place:
     def events(self, name: str) -> list[Object]:
         items = self.server.request("GET", self.path("events", group="events.k8s.io/v1"))["items"]
         return [item for item in items if item.get("regarding", {}).get("name") == name and item["regarding"]["kind"] == "FineTuneJob"]
+
+    def wait_event(self, name: str, reason: str) -> list[Object]:
+        """All events, once one with this reason is among them: the operator writes events last, after the status."""
+
+        def look() -> list[Object]:
+            found = self.events(name)
+            return found if any(event["reason"] == reason for event in found) else []
+
+        return until(look)
 
     def _labelled(self, path: str, name: str) -> list[Object]:
         selector = f"{LABEL_JOB}%3D{name}" if name else LABEL_JOB
@@ -143,7 +152,7 @@ def place(bed: Testbed, *, claims: tuple[str, ...] = CLAIMS, clean: bool = True)
     Not with ``clean=False``, for a testbed that goes as a whole: for ten thousand objects the API server needs more than one request gets.
     """
     name = f"test-{uuid.uuid4().hex[:8]}"
-    with ApiServer(bed, PATIENCE) as server:
+    with ApiServer(bed, REQUEST_SECONDS) as server:
         install(server)
         server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         here = Place(bed, server, name)

@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from finetune_operator.api.base import LABEL_RUN
+from finetune_testbed.apiserver import ApiServer
 from finetune_testbed.bed import Testbed
+from tests.cluster.operator_process import until
 
 
 @dataclass
@@ -31,6 +33,13 @@ class JobWatch:
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
         return self
+
+    def catch_up(self) -> None:
+        """Wait until it has seen every Job that there is now: a watch tells of what happened a moment later than a list."""
+        with ApiServer(self.bed) as server:
+            items = server.request("GET", f"/apis/batch/v1/namespaces/{self.namespace}/jobs?labelSelector={LABEL_RUN}")["items"]
+        names = {item["metadata"]["name"] for item in items}
+        until(lambda: names <= set(self.created) or self.error is not None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._connection.sock is not None:

@@ -1,7 +1,9 @@
 """The real operator as a process of its own, as a user starts it, and what a test asks of it."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,16 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from finetune_testbed.state import PORTS
+
 T = TypeVar("T")
 
 TRAINER_IMAGE = "registry.invalid/finetune-trainer:test"
 FAST = ("--progress-seconds", "1", "--retry-base-seconds", "0.2", "--retry-cap-seconds", "2", "--finished-job-ttl-seconds", "3600")
 """Waits that a test need not sit through; what is decided is the same."""
-START_SECONDS = 30.0
+PATIENCE = 120.0
+"""Seconds for what must come, on a machine that is ten times as slow; no promise of the operator's."""
 STOP_SECONDS = 20.0
+"""What the operator promises: less than the grace period of its pod."""
 
 
-def until(look: Callable[[], T], seconds: float = 30.0, every: float = 0.05) -> T:
+def until(look: Callable[[], T], seconds: float = PATIENCE, every: float = 0.05) -> T:
     """The first true answer; fails with the last one."""
     deadline = time.monotonic() + seconds
     while not (answer := look()):
@@ -53,7 +59,7 @@ class OperatorProcess:
 
     @property
     def logs(self) -> list[dict[str, Any]]:
-        lines = self.log_file.read_text().splitlines()
+        lines = self.log_file.read_text().rpartition("\n")[0].splitlines()  # of the last one a part may be written
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def messages(self, level: str = "") -> list[str]:
@@ -66,6 +72,10 @@ class OperatorProcess:
         """The value of one series, written as in the exposition; 0 while there is none."""
         return next((float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines() if line.rsplit(" ", 1)[0] == name), 0.0)
 
+    def wait_metric(self, name: str, value: float) -> None:
+        """Wait until a series has this value: a call is counted when it was answered, after its effect can be seen."""
+        until(lambda: self.metric(name) == value or self._dead())
+
     def probe(self, path: str) -> int:
         try:
             self._get(self.health_port, path)
@@ -75,7 +85,7 @@ class OperatorProcess:
             return 0
         return 200
 
-    def wait_in_sync(self, seconds: float = START_SECONDS) -> None:
+    def wait_in_sync(self, seconds: float = PATIENCE) -> None:
         until(lambda: "in sync" in self.messages() or self._dead(), seconds)
 
     def rss(self) -> int:
@@ -109,7 +119,7 @@ class OperatorProcess:
         return False
 
     def _get(self, port: int, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return str(answer.read().decode())
 
 
@@ -150,9 +160,12 @@ def running(kubeconfig: Path, folder: Path, arguments: Sequence[str] = ()) -> It
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Of those that the kernel gives to no outgoing connection, one of which could take it before the operator listens."""
+    for port in random.sample(PORTS, 100):
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
 def _progress_key(folder: Path) -> Path:

@@ -26,6 +26,7 @@ def test_a_successful_run_costs_at_most_twelve_writes_and_an_object_at_rest_none
     start = log.mark()
     here.apply("cheap")
     assert here.wait_ended("cheap") == "Succeeded"
+    here.wait_event("cheap", "RunSucceeded")
     rest()
     cost = writes(log, start, here)
     assert len(cost) <= BUDGET, tally(cost)
@@ -37,6 +38,7 @@ def test_a_successful_run_costs_at_most_twelve_writes_and_an_object_at_rest_none
 def test_applying_the_same_manifest_again_writes_nothing(operator: OperatorProcess, here: Place) -> None:
     here.apply("same")
     here.wait_ended("same")
+    here.wait_event("same", "RunSucceeded")
     rest(1.5)
     log = AuditLog(here.bed)
     mark = log.mark()
@@ -50,6 +52,7 @@ def test_applying_the_same_manifest_again_writes_nothing(operator: OperatorProce
 def test_a_restart_of_the_operator_writes_nothing_about_objects_at_rest(operator: OperatorProcess, here: Place, tmp_path: Path) -> None:
     here.apply("quiet")
     here.wait_ended("quiet")
+    here.wait_event("quiet", "RunSucceeded")
     rest(1.5)
     log = AuditLog(here.bed)
     mark = log.mark()

@@ -54,12 +54,13 @@ def run_struck(here: Place, name: str, folder: Path, after: int, moment: Moment)
             proxy.set_strike(Strike(after, kill(operator.pid), moment))
         try:
             here.apply(name)
-            until(lambda: proxy.has_struck or here.status(name).get("currentRun", {}).get("outcome"), 60)
+            until(lambda: proxy.has_struck or here.status(name).get("currentRun", {}).get("outcome"))
             if proxy.has_struck:
                 operator.process.wait()
                 operator = operator_process.start(kubeconfig, folder, arguments)
             here.wait_ended(name)
             settle(here, name, proxy)
+            watch.catch_up()
         finally:
             operator.stop()
         return proxy.has_struck, here.status(name), watch
@@ -79,7 +80,7 @@ def settle(here: Place, name: str, proxy: Proxy, quiet: float = 0.7) -> None:
             count, since = len(proxy.writes(WRITER)), time.monotonic()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("moment", "stride"), [(Moment.COMMITTED, 1), (Moment.ANSWERED, 3)], ids=["every write, before its answer", "some, after it"]
 )

@@ -9,24 +9,27 @@ from finetune_testbed.bed import Testbed
 from finetune_testbed.outcomes import PodOutcome
 from finetune_trainer.contract import FailureClass, TerminationMessage
 from tests.cluster import finetunejobs, operator_process
-from tests.cluster.evidence import assert_prompt, first_evidence
+from tests.cluster.evidence import assert_prompt, first_evidence, last_word
 from tests.cluster.finetunejobs import Place
 from tests.cluster.operator_process import OperatorProcess, until
 
 
 def wait_condition(here: Place, name: str, reason: str, *mentions: str) -> None:
     """Wait for what its owner must be told; that it comes soon after the evidence is part of it."""
-    message = str(here.wait_reason(name, reason, seconds=60)["message"])
-    assert_prompt(first_evidence(here.get(name), here.pods(name)))
+    message = str(here.wait_reason(name, reason)["message"])
+    job = here.get(name)
+    assert_prompt(first_evidence(job, here.pods(name)), last_word(job))
     for text in mentions:
         assert text in message
 
 
 def assert_calm(here: Place, operator: OperatorProcess, name: str, seconds: float = 3.0) -> None:
-    """It waits: no loop of writes, no error in the log."""
-    before = here.get(name)["metadata"]["resourceVersion"]
-    time.sleep(seconds)
-    assert here.get(name)["metadata"]["resourceVersion"] == before
+    """It waits: no loop of writes, no error in the log. More evidence may come in right after the first, and is told once."""
+    seen: set[str] = set()
+    while (version := here.get(name)["metadata"]["resourceVersion"]) not in seen:
+        seen.add(version)
+        assert len(seen) <= 3, f"{name} is written again and again"
+        time.sleep(seconds)
     assert operator.messages("error") == []
     assert operator.messages("critical") == []
 
@@ -36,7 +39,7 @@ def test_a_missing_claim_is_named_and_the_run_goes_on_once_it_exists(operator: O
     wait_condition(here, "claimless", "ClaimMissing", "spec.baseModel.uri", "absent")
     assert_calm(here, operator, "claimless")
     here.add_claim("absent")
-    assert here.wait_ended("claimless", 60) == "Succeeded"
+    assert here.wait_ended("claimless") == "Succeeded"
 
 
 def test_a_job_quota_that_is_used_up_is_named_and_waited_for(operator: OperatorProcess, here: Place) -> None:
@@ -55,21 +58,20 @@ def test_a_pod_quota_that_is_used_up_is_named_and_clears_by_itself(operator: Ope
     here.apply("podless")
     wait_condition(here, "podless", "QuotaExceeded", "quota")
     here.server.request("DELETE", here.path("resourcequotas", "no-pods"))
-    assert here.wait_ended("podless", 90) == "Succeeded"
+    assert here.wait_ended("podless") == "Succeeded"
 
 
 def test_a_foreign_job_of_our_childs_name_is_left_alone_and_named(operator: OperatorProcess, here: Place) -> None:
     failing = PodOutcome(hold=True)
     with outcomes.played(here.bed, {"finetune.dev/step": "prepare"}, failing, name=here.namespace, namespace=here.namespace):
         here.apply("namesake")
-        until(lambda: here.status("namesake").get("currentRun"))
-    run = here.status("namesake")["currentRun"]["name"]
+        pod = until(lambda: [p for p in here.pods("namesake") if p["status"].get("phase") == "Running"])[0]
+        run = until(lambda: here.status("namesake").get("currentRun"))["name"]
     foreign = {
         "metadata": {"name": f"{run}-train-1"},
         "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}}},
     }
     created = here.server.request("POST", here.batch_path(), foreign)
-    pod = until(lambda: [p for p in here.pods("namesake") if p["status"].get("phase") == "Running"])[0]
     outcomes.release(here.bed, here.namespace, pod["metadata"]["name"])
     wait_condition(here, "namesake", "NameTaken", f"{run}-train-1")
     assert_calm(here, operator, "namesake")
@@ -84,7 +86,7 @@ def test_no_node_with_the_accelerator_is_said_and_clears_when_one_comes(operator
     capacity = {"status": {"capacity": {"example.com/absent": "1"}, "allocatable": {"example.com/absent": "1"}}}
     here.server.request("PATCH", f"/api/v1/nodes/{node}/status", capacity, "application/merge-patch+json")
     try:
-        assert here.wait_ended("gpuless", 90) == "Succeeded"
+        assert here.wait_ended("gpuless") == "Succeeded"
     finally:
         removal = {"status": {"capacity": {"example.com/absent": None}, "allocatable": {"example.com/absent": None}}}
         here.server.request("PATCH", f"/api/v1/nodes/{node}/status", removal, "application/merge-patch+json")

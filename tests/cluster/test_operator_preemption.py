@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from finetune_operator.api.base import LABEL_ATTEMPT, LABEL_STEP
 from finetune_testbed import outcomes
 from finetune_testbed.outcomes import PodOutcome
 from finetune_trainer.contract import FailureClass, SealedCheckpoint, TerminationMessage
@@ -31,12 +32,11 @@ def evict(here: Place, pod: str) -> None:
     here.server.request("POST", here.path("pods", pod) + "/eviction", eviction)
 
 
-def training_pod(here: Place, name: str) -> Object:
+def training_pod(here: Place, name: str, attempt: int) -> Object:
     def look() -> list[Object]:
+        wanted = {LABEL_STEP: "train", LABEL_ATTEMPT: str(attempt)}
         return [
-            pod
-            for pod in here.pods(name)
-            if pod["metadata"]["labels"]["finetune.dev/step"] == "train" and pod["status"].get("phase") == "Running"
+            pod for pod in here.pods(name) if wanted.items() <= pod["metadata"]["labels"].items() and pod["status"]["phase"] == "Running"
         ]
 
     return until(look)[0]
@@ -49,11 +49,12 @@ def test_the_sealed_step_of_a_pod_that_is_taken_is_known_when_the_next_attempt_b
     with outcomes.played(here.bed, {"finetune.dev/step": "train"}, PREEMPTED, name=here.namespace, namespace=here.namespace):
         here.apply("taken")
         here.wait_reason("taken", "Training")
-        take(here, training_pod(here, "taken")["metadata"]["name"])
+        take(here, training_pod(here, "taken", 1)["metadata"]["name"])
         until(lambda: here.status("taken")["currentRun"]["attempt"] == 2)
+        second = training_pod(here, "taken", 2)["metadata"]["name"]
     run = here.status("taken")["currentRun"]
     assert run["lastSealedStep"] == SEALED
     assert (run["retries"]["preemptions"], run["retries"]["idlePreemptions"]) == (1, 0)
     assert run["retries"]["infrastructure"] == 0
-    outcomes.release(here.bed, here.namespace, training_pod(here, "taken")["metadata"]["name"])
+    outcomes.release(here.bed, here.namespace, second)
     assert here.wait_ended("taken") == "Succeeded"

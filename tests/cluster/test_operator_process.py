@@ -15,7 +15,7 @@ from finetune_testbed.proxy import Proxy
 from tests.cluster import finetunejobs, operator_process
 from tests.cluster.crd import DEFINITIONS
 from tests.cluster.finetunejobs import Place
-from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.operator_process import PATIENCE, OperatorProcess, until
 
 LEASE = "finetune-operator"
 
@@ -39,7 +39,7 @@ def holder(here: Place) -> str:
 def starts_runs(here: Place, name: str) -> None:
     """Whether an operator is at work: a new FineTuneJob gets its first child."""
     here.apply(name)
-    until(lambda: here.jobs(name), 40)
+    until(lambda: here.jobs(name))
 
 
 def test_it_is_ready_healthy_and_measured(place: Place, tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_it_is_ready_healthy_and_measured(place: Place, tmp_path: Path) -> None:
         starts_runs(place, "seen")
         assert operator.metric("finetune_leader") == 1
         assert operator.metric('finetune_cache_objects{resource="finetunejobs"}') == 1
-        assert operator.metric('finetune_api_requests_total{code="201",resource="jobs",verb="create"}') == 1
-        assert operator.metric("finetune_queue_depth") == 0
+        operator.wait_metric('finetune_api_requests_total{code="201",resource="jobs",verb="create"}', 1)
+        operator.wait_metric("finetune_queue_depth", 0)
 
 
 def test_it_stops_within_its_grace_period_and_gives_the_lease_back(place: Place, tmp_path: Path) -> None:
@@ -77,17 +77,17 @@ def test_a_follower_is_ready_writes_nothing_and_takes_over_at_once_after_a_relea
         second.stop()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_leader_that_is_frozen_is_replaced_and_ends_when_it_wakes(place: Place, tmp_path: Path) -> None:
     first = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place))
     second = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place), wait=False)
     try:
         until(lambda: second.probe("/readyz") == 200)
         first.signal(signal.SIGSTOP)
-        second.wait_in_sync(60)
+        second.wait_in_sync()
         place.apply("new")
         first.signal(signal.SIGCONT)
-        assert first.process.wait(20) == 1
+        assert first.process.wait(PATIENCE) == 1
         until(lambda: place.jobs("new"))
         assert len(place.jobs("new")) == 1
         assert any("does not hold lease" in message for message in first.messages("critical"))
@@ -103,7 +103,7 @@ def test_a_missing_definition_is_one_clear_sentence(t1: Testbed, tmp_path: Path)
             server.request("DELETE", f"{DEFINITIONS}/{item['metadata']['name']}")
         until(lambda: not server.request("GET", DEFINITIONS)["items"])
     operator = operator_process.start(t1.kubeconfig, tmp_path, wait=False)
-    assert operator.process.wait(40) == 2
+    assert operator.process.wait(PATIENCE) == 2
     (sentence,) = operator.messages("critical")
     assert "finetunejobs.finetune.dev" in sentence
     assert "install the custom resource definition" in sentence
@@ -125,7 +125,7 @@ def test_missing_rights_are_named_before_anything_starts(place: Place, tmp_path:
     with Proxy(place.bed) as proxy:
         kubeconfig = proxy.write_kubeconfig(tmp_path / "poor.kubeconfig", token)
         operator = operator_process.start(kubeconfig, tmp_path, ("--namespace", place.namespace), wait=False)
-        assert operator.process.wait(40) == 2
+        assert operator.process.wait(PATIENCE) == 2
     (sentence,) = operator.messages("critical")
     for right in ("create jobs.batch", "patch finetunejobs.finetune.dev/status", "list pods", "create events.events.k8s.io"):
         assert right in sentence
@@ -143,7 +143,7 @@ def test_cut_and_silent_watches_and_an_api_server_that_is_away_are_survived(plac
             place.apply("meanwhile")
             until(lambda: "finetune_watch_restarts_total" in operator.metrics())
             proxy.set_rule(faults.never)
-            until(lambda: place.jobs("meanwhile"), 40)
+            until(lambda: place.jobs("meanwhile"))
             starts_runs(place, "after-outage")
             assert operator.messages("critical") == []
 
@@ -157,9 +157,9 @@ def test_refusals_and_lost_answers_cost_no_child_twice(place: Place, tmp_path: P
             names = [f"faulty-{number}" for number in range(12)]
             for name in names:
                 place.apply(name)
-            until(lambda: all(place.status(name).get("currentRun") for name in names), 60)
+            until(lambda: all(place.status(name).get("currentRun") for name in names))
             proxy.set_rule(faults.never)
-            until(lambda: all(place.jobs(name) for name in names), 60)
+            until(lambda: all(place.jobs(name) for name in names))
             assert [len(place.jobs(name)) for name in names] == [1] * len(names)
             assert [len(place.config_maps(name)) for name in names] == [1] * len(names)
             assert operator.messages("error") == []
@@ -172,12 +172,19 @@ def alone(place: Place, tmp_path: Path) -> Iterator[OperatorProcess]:
 
 
 def test_a_hot_object_is_coalesced(alone: OperatorProcess, place: Place) -> None:
+    """Fifty changes while the operator cannot look, as on a machine that gives it no time."""
+    applied = 'finetune_api_requests_total{code="200",resource="finetunejobs",verb="apply"}'
     starts_runs(place, "hot")
-    before = alone.metric('finetune_api_requests_total{code="200",resource="finetunejobs",verb="apply"}')
-    for number in range(50):
-        place.patch("hot", {"runPolicy": {"failedRunsHistoryLimit": 1 + number % 10}})
+    until(lambda: place.status("hot").get("observedGeneration"))
+    before = until(lambda: alone.metric(applied))
+    alone.signal(signal.SIGSTOP)
+    try:
+        for number in range(50):
+            place.patch("hot", {"runPolicy": {"failedRunsHistoryLimit": 1 + number % 10}})
+    finally:
+        alone.signal(signal.SIGCONT)
     generation = place.get("hot")["metadata"]["generation"]
     until(lambda: place.status("hot")["observedGeneration"] == generation)
-    writes = alone.metric('finetune_api_requests_total{code="200",resource="finetunejobs",verb="apply"}') - before
-    assert writes <= 50
+    until(lambda: alone.metric(applied) > before)
+    assert alone.metric(applied) - before <= 5, "writes for fifty changes"
     assert alone.messages("error") == []

@@ -38,7 +38,7 @@ def delete_children(here: Place, name: str) -> None:
     until(lambda: not here.jobs(name) and not here.config_maps(name))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_starts_again_after_success(operator: OperatorProcess, here: Place, tmp_path: Path) -> None:
     here.apply("done")
     assert here.wait_ended("done") == "Succeeded"
@@ -58,13 +58,14 @@ def test_nothing_starts_again_after_success(operator: OperatorProcess, here: Pla
             here.patch("done", {"suspend": False})
             here.server.request("PATCH", here.job_path("done"), {"metadata": {"labels": {"team": "support"}}}, MERGE)
             quiet()
+        watch.catch_up()
         assert len(watch.created) == known
     after = here.status("done")
     assert after["history"] == before["history"]
     assert after["artifact"] == before["artifact"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_starts_again_after_failure(operator: OperatorProcess, here: Place, tmp_path: Path) -> None:
     failing = PodOutcome(exit_code=65, termination_message=words("MalformedRow"))
     with outcomes.played(here.bed, {"finetune.dev/step": "prepare"}, failing, name=here.namespace, namespace=here.namespace):
@@ -102,7 +103,7 @@ def lists_of_our_kind(proxy: Proxy) -> int:
     return len([call for call in proxy.calls if (call.verb, call.resource) == ("list", PLURAL)])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_starts_again_when_the_jobs_time_to_live_is_over(operator: OperatorProcess, here: Place) -> None:
     before = both_ends(here)
     with JobWatch(here.bed, here.namespace) as watch:
@@ -111,14 +112,14 @@ def test_nothing_starts_again_when_the_jobs_time_to_live_is_over(operator: Opera
         for job in jobs:
             assert job["spec"]["ttlSecondsAfterFinished"] == 3600, "the operator leaves them to the controller that removes them"
             here.server.request("PATCH", here.batch_path(job["metadata"]["name"]), {"spec": {"ttlSecondsAfterFinished": 1}}, MERGE)
-        until(lambda: not here.jobs() and not here.pods(), 60)
+        until(lambda: not here.jobs() and not here.pods())
         until(lambda: operator.metric('finetune_cache_objects{resource="jobs"}') == 0)
         quiet()
         assert len(watch.created) == len(jobs)
     assert {name: here.status(name) for name in before} == before
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_starts_again_when_everything_has_to_be_listed_again(here: Place, tmp_path: Path) -> None:
     with Proxy(here.bed) as proxy:
         kubeconfig = proxy.write_kubeconfig(tmp_path / "proxied.kubeconfig")
@@ -136,7 +137,7 @@ def test_nothing_starts_again_when_everything_has_to_be_listed_again(here: Place
                 until(lambda: operator.metric('finetune_cache_objects{resource="jobs"}') == 0)
                 until(lambda: operator.metric('finetune_cache_objects{resource="pods"}') == 0)
                 for resource in (PLURAL, "jobs", "pods"):
-                    assert operator.metric(f'finetune_watch_restarts_total{{reason="expired",resource="{resource}"}}') == 1
+                    operator.wait_metric(f'finetune_watch_restarts_total{{reason="expired",resource="{resource}"}}', 1)
                 quiet()
                 assert len(watch.created) == known
             assert {name: here.status(name) for name in before} == before
@@ -144,7 +145,7 @@ def test_nothing_starts_again_when_everything_has_to_be_listed_again(here: Place
             assert here.wait_ended("next") == "Succeeded"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_nothing_starts_again_when_watch_and_list_are_refused_as_too_old(here: Place, tmp_path: Path) -> None:
     """The other form of a 410: as the answer to the request, first to the watch of our own kind and then to the list after it."""
     with Proxy(here.bed) as proxy:
@@ -169,7 +170,7 @@ def test_nothing_starts_again_when_watch_and_list_are_refused_as_too_old(here: P
             assert here.wait_ended("next") == "Succeeded"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_rerun_starts_exactly_one_run_and_a_revert_none(operator: OperatorProcess, here: Place) -> None:
     here.apply("again")
     here.wait_ended("again")
@@ -190,7 +191,7 @@ def test_rerun_starts_exactly_one_run_and_a_revert_none(operator: OperatorProces
     assert (run["stepText"], run["loss"]) == ("100/100", "0.4200")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_an_upgrade_under_fifty_finished_and_five_running_jobs_starts_nothing(here: Place, tmp_path: Path) -> None:
     arguments = ("--namespace", here.namespace)
     succeeded = [f"succeeded-{number:02d}" for number in range(40)]
@@ -225,7 +226,8 @@ def test_an_upgrade_under_fifty_finished_and_five_running_jobs_starts_nothing(he
                 if pod["status"]["phase"] == "Running":
                     outcomes.release(here.bed, here.namespace, pod["metadata"]["name"])
             for name in running:
-                assert here.wait_ended(name, 60) == "Succeeded"
+                assert here.wait_ended(name) == "Succeeded"
+        watch.catch_up()
         assert len(watch.created) == known + len(running), "only the publish steps of the running jobs were still to come"
         assert watch.overlaps == []
     assert all(len(here.status(name)["history"]) == 1 for name in (*finished, *running))

@@ -18,7 +18,7 @@ PODS = "/api/v1/namespaces/default/pods"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 
 
-def until(look: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while not (answer := look()):
@@ -95,7 +95,6 @@ def test_exit_code_reason_and_message_come_from_the_pods_annotations(server: Api
 def test_a_pod_runs_as_long_as_asked(server: ApiServer) -> None:
     began = time.monotonic()
     server.request("POST", JOBS, job("runs", PodOutcome(run_seconds=1.5)))
-    until(lambda: phase(server, "runs") == "Running")
     terminated(server, "runs")
     assert time.monotonic() - began >= 1.5
 
@@ -176,7 +175,7 @@ def test_a_lost_node_is_unknown_and_its_pods_are_evicted(server: ApiServer) -> N
     server.request("PATCH", f"/api/v1/nodes/{node}", {"metadata": {"labels": {LOST_LABEL: "true"}}}, MERGE)
     try:
         until(lambda: node_ready(server, node) == "Unknown")
-        until(lambda: "Failed" in conditions(server, "stranded"), seconds=60)
+        until(lambda: "Failed" in conditions(server, "stranded"))
     finally:
         server.request("PATCH", f"/api/v1/nodes/{node}", {"metadata": {"labels": {LOST_LABEL: None}}}, MERGE)
     until(lambda: node_ready(server, node) == "True")

@@ -31,14 +31,14 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "--output=json"))
         return found
 
-    def wait(self, what: str, condition: str, seconds: int = 90) -> None:
+    def wait(self, what: str, condition: str, seconds: int = 300) -> None:
         self.kubectl("wait", what, f"--for={condition}", f"--timeout={seconds}s")
 
     def run_job(self, name: str, image: str, *command: str, **pod: Any) -> int:
         """Run a command to its end; returns its exit code."""
         self.apply(job(name, image, command, **pod))
         selector = f"--selector=job-name={name}"
-        self.kubectl("wait", f"job/{name}", "--for=jsonpath={.status.conditions[0].type}", "--timeout=90s")
+        self.kubectl("wait", f"job/{name}", "--for=jsonpath={.status.conditions[0].type}", "--timeout=300s")
         (only,) = self.get("pods", selector)["items"]
         return int(only["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"])
 

@@ -70,7 +70,7 @@ def start_with_a_pod() -> tuple[Testbed, Cluster]:
     outside = ["--labels=purpose=host-port", f"--image={image}", "--image-pull-policy=Never", "--restart=Never"]
     override = {"spec": {"containers": [{"name": "listens", "image": image, "command": STAY, "ports": port}]}}
     cluster.kubectl("run", "listens", "--namespace=default", *outside, "--overrides", json.dumps(override))
-    cluster.kubectl("wait", "--namespace=default", "pod/listens", "--for=condition=Ready", "--timeout=60s")
+    cluster.kubectl("wait", "--namespace=default", "pod/listens", "--for=condition=Ready", "--timeout=300s")
     return bed, cluster
 
 
@@ -148,7 +148,7 @@ def test_a_volume_of_a_fixed_size_is_mounted_again_after_its_mount_was_lost(befo
     bed, cluster = start_with_a_pod()
     volume = cluster.get("persistentvolumeclaim/limited")["spec"]["volumeName"]
     place = Path(cluster.get(f"persistentvolume/{volume}")["spec"]["local"]["path"])
-    cluster.kubectl("delete", "pod/stays", "--grace-period=1", "--timeout=60s")
+    cluster.kubectl("delete", "pod/stays", "--grace-period=1", "--timeout=300s")
     kill(bed, "provisioner")
     mounts.unmount_below(place)
     lifecycle.up(NAME, Tier.T3, print)

@@ -23,7 +23,7 @@ ENTRYPOINT ["cat", "/greeting", "/words"]
 def cluster(t3: Testbed) -> Iterator[Cluster]:
     made = Cluster(t3, "image-tests")
     yield made
-    made.kubectl("delete", "namespace", "image-tests", "--timeout=60s")
+    made.kubectl("delete", "namespace", "image-tests", "--timeout=300s")
 
 
 @pytest.fixture

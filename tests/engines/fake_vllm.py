@@ -30,7 +30,7 @@ class FakeEngine:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.adapters = Adapters(max_cpu_loras=options.max_cpu_loras, max_rank=options.max_lora_rank)
-        self.faults = Faults(load_seconds=options.load_seconds)
+        self.faults = Faults(load_seconds=options.load_seconds, drift=dict.fromkeys(options.drift, 1.0))
         self.requests: Counter[str] = Counter()
         self.loading = 0
         self.most_loading = 0
@@ -223,6 +223,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--max-cpu-loras", type=int, default=4)
     parser.add_argument("--max-lora-rank", type=int, default=64)
     parser.add_argument("--load-seconds", type=float, default=0.0)
+    parser.add_argument("--drift", action="append", default=[], help="an adapter that answers otherwise from the first request on")
     parser.add_argument("--start-seconds", type=float, default=0.0, help="before the port opens")
     parser.add_argument("--token-seconds", type=float, default=0.0)
     parser.add_argument("--api-key")

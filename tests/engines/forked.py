@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-GUARD = 60.0
+GUARD = 300.0
 """Seconds after which a condition is given up; nothing is measured by it."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")

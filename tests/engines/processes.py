@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from finetune_inference.contract import Acknowledgement, Endpoint, Route, RouteTable, version_name
 
 T = TypeVar("T")
-PATIENCE = 30.0
+PATIENCE = 120.0
 ALIAS = "tickets"
 STABLE = version_name(ALIAS, "sha256:" + "a" * 64)
 CANARY = version_name(ALIAS, "sha256:" + "b" * 64)
@@ -91,7 +91,7 @@ class RouterProcess:
 
     @property
     def logs(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in (self.folder / "log").read_text().rpartition("\n")[0].splitlines() if line.startswith("{")]
 
     def admin(self, path: str) -> tuple[int, str]:
         status, body = get(f"http://127.0.0.1:{self.admin_port}{path}")
@@ -163,7 +163,7 @@ def router(folder: Path, *options: str, workers: int = 2, ready: bool = True) ->
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 try:
-                    process.wait(10)
+                    process.wait(PATIENCE)
                 except subprocess.TimeoutExpired:
                     process.kill()
             process.wait()

@@ -88,7 +88,7 @@ def bare_rate(bed: Testbed, runs: int) -> float:
 
         def create(chain: str, step: int) -> None:
             if not hasattr(local, "server"):
-                local.server = ApiServer(bed, finetunejobs.PATIENCE)
+                local.server = ApiServer(bed, finetunejobs.REQUEST_SECONDS)
             document = json.loads(template)
             document["metadata"] = {"name": f"{chain}-{step}", "labels": {CHAIN: chain, LABEL_JOB: chain}}
             local.server.request("POST", here.batch_path(), document)
@@ -130,7 +130,7 @@ def create_delays(bed: Testbed, folder: Path, *, pace: float, seconds: float) ->
         def notice(document: dict[str, Any]) -> None:
             seen.add(document["metadata"]["labels"].get(LABEL_JOB, ""))
 
-        with Follow(bed, here.batch_path(), notice), ApiServer(bed, finetunejobs.PATIENCE) as server:
+        with Follow(bed, here.batch_path(), notice), ApiServer(bed, finetunejobs.REQUEST_SECONDS) as server:
             create_job(here, server, "warm")  # within two seconds of its definition the API server holds up the first create of a kind
             until(lambda: "warm" in seen, 60)
             log = AuditLog(bed)
@@ -186,7 +186,7 @@ def at_once(bed: Testbed, names: list[str], act: Callable[[ApiServer, str], None
 
     def one(name: str) -> None:
         if not hasattr(local, "server"):
-            local.server = ApiServer(bed, finetunejobs.PATIENCE)
+            local.server = ApiServer(bed, finetunejobs.REQUEST_SECONDS)
         act(local.server, name)
 
     with ThreadPoolExecutor(CLIENTS) as pool:

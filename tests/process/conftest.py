@@ -31,6 +31,8 @@ from finetune_trainer.pod.workspace import Workspace
 from tests.process.training.conftest import write_rows
 from tests.unit.trainer.conftest import run_spec, tiny_base  # noqa: F401 - fixtures
 
+PATIENCE = 30.0
+"""Seconds that a busy machine may add to what takes a second on an idle one. A pod has 90 s between TERM and KILL."""
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
@@ -59,9 +61,11 @@ class Forge:
         self._running.add(pid)
         return pid
 
-    def wait(self, pid: int) -> int:
+    def wait(self, pid: int) -> tuple[int, float]:
+        """Exit code, or minus the signal, and the seconds of processor time that it took."""
         self._running.discard(pid)
-        return int(self._ask({"wait": pid})["status"])
+        answer = self._ask({"wait": pid})
+        return int(answer["status"]), float(answer["cpu"])
 
     def kill_leftovers(self) -> None:
         """A test that failed in the middle leaves its process to the next one no longer."""
@@ -72,7 +76,7 @@ class Forge:
     def close(self) -> None:
         assert self._parent.stdin is not None
         self._parent.stdin.close()
-        self._parent.wait(30)
+        self._parent.wait(120)
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._parent.stdin is not None
@@ -89,15 +93,17 @@ class Forge:
 
 @dataclass(frozen=True)
 class Interruption:
-    """A signal at a step: at ``share`` of the steps that an attempt still has to take, ``delay`` seconds after it.
+    """Signals at a step: at ``share`` of the steps that an attempt still has to take, ``delay`` seconds after it.
 
-    With ``sealed`` not before there is a checkpoint to go on from.
+    With ``sealed`` not before there is a checkpoint to go on from. With an ``event``, after the first one of that name with these fields.
     """
 
-    signal: signal.Signals
-    share: float
-    delay: float
+    signals: tuple[signal.Signals, ...]
+    share: float = 0.0
+    delay: float = 0.0
     sealed: bool = False
+    event: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,21 +116,23 @@ class Attempt:
     last_words: Path
     skipped: int
     asked: Path
-    started: float = field(default_factory=time.monotonic)
+    cpu_seconds: float = 0.0
+    ended: float = 0.0
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines()[self.skipped :] if self.log.exists() else []
-        events = [json.loads(line) for line in lines if line.endswith("}")]
+        told = self.log.read_text().rpartition("\n")[0] if self.log.exists() else ""  # of the last line a part may be written
+        events = [json.loads(line) for line in told.splitlines()[self.skipped :] if line.startswith("{")]
         return [event for event in events if kind in (None, event["event"])]
 
-    def wait_for(self, kind: str, timeout: float = 60, **fields: Any) -> dict[str, Any]:
+    def wait_for(self, kind: str, timeout: float = 300, **fields: Any) -> dict[str, Any]:
         """Block until an event of this kind with these fields was written."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
+            dead = "Z" in Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1][:3]  # before the last look, not after it
             for event in self.events(kind):
                 if all(event.get(name) == value for name, value in fields.items()):
                     return event
-            if not Path(f"/proc/{self.pid}").exists() or "Z" in Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1][:3]:
+            if dead:
                 break
             time.sleep(0.005)
         raise AssertionError(f"no event {kind} {fields}; there were {self.events()}\n{self.errors()}")
@@ -133,11 +141,15 @@ class Attempt:
         os.kill(self.pid, number)
 
     def wait(self) -> int:
-        return self.forge.wait(self.pid)
+        code, self.cpu_seconds = self.forge.wait(self.pid)
+        self.ended = time.monotonic()
+        return code
 
-    def seconds_since_interruption(self) -> float:
-        """The monotonic clock is one for all processes of a machine."""
-        return time.monotonic() - float(self.asked.read_text())
+    def assert_stopped_within(self, seconds: float) -> None:
+        """From its interruption to its end: processor time, which a busy machine does not lengthen; and it did not sit and wait."""
+        asked = json.loads(self.asked.read_text())
+        assert self.cpu_seconds - asked["cpu"] < seconds
+        assert self.ended - asked["clock"] < seconds + PATIENCE
 
     def message(self) -> TerminationMessage:
         return TerminationMessage.from_json(self.last_words.read_bytes())

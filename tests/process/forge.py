@@ -1,9 +1,9 @@
 """A warm parent that forks trainer processes, because importing the libraries takes ten times as long as a small training.
 
 Reads one JSON command a line on standard input: ``{"start": [argv], "log": path, "env": {…}, "more_memory": bytes, "interruption": {…}}``
-answers ``{"pid": n}``; ``{"wait": pid}`` answers ``{"status": exit code or minus the signal}``. Each child is a process of its own that
-runs the trainer's real entry point and can be killed like one. With an ``interruption`` it gets the signal from a thread of its own, at a
-step: a watcher outside would come too late on a machine that is busy, after the run's end at worst.
+answers ``{"pid": n}``; ``{"wait": pid}`` answers ``{"status": exit code or minus the signal, "cpu": seconds of processor time}``. Each
+child is a process of its own that runs the trainer's real entry point and can be killed like one. With an ``interruption`` it gets the
+signal from within, at a step or an event: a watcher outside would come too late on a machine that is busy, after the run's end at worst.
 """
 
 import json
@@ -12,6 +12,7 @@ import resource
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def serve() -> None:
         if "start" in command:
             print(json.dumps({"pid": _fork(command)}), flush=True)
         else:
-            _, status = os.waitpid(command["wait"], 0)
-            print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+            _, status, used = os.wait4(command["wait"], 0)
+            print(json.dumps({"status": os.waitstatus_to_exitcode(status), "cpu": used.ru_utime + used.ru_stime}), flush=True)
 
 
 def _limit_growth(more: int) -> None:
@@ -39,16 +40,34 @@ def _limit_growth(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
 
 
-def _interrupt(signal: int, share: float, delay: float, sealed: bool, asked: str) -> None:
-    """Send ``signal`` to this process ``delay`` seconds after a step, and write the clock's time then to ``asked``.
+def _interrupt(signals: list[int], share: float, delay: float, sealed: bool, event: str, fields: dict[str, Any], asked: str) -> None:
+    """Send ``signals`` to this process ``delay`` seconds after a step or an event, and write the clocks' times then to ``asked``.
 
-    It is the step at ``share`` of those that this attempt still has to take; with ``sealed`` not before there is a checkpoint.
+    It is the step at ``share`` of those that this attempt still has to take; with ``sealed`` not before there is a checkpoint. With an
+    ``event`` it is the first one of that name with these ``fields``.
     """
+    from finetune_trainer.pod.events import EventLog
     from finetune_trainer.pod.progress import ProgressState
 
     def send() -> None:
-        Path(asked).write_text(str(time.monotonic()))
-        os.kill(os.getpid(), signal)
+        Path(asked).write_text(json.dumps({"clock": time.monotonic(), "cpu": time.process_time()}))
+        for number in signals:
+            os.kill(os.getpid(), number)
+
+    def later() -> None:
+        threading.Timer(delay, send).start() if delay else send()
+
+    if event:
+        emit, told = EventLog.emit, threading.Event()
+
+        def emit_and_interrupt(self: EventLog, kind: str, /, **told_fields: Any) -> None:
+            emit(self, kind, **told_fields)
+            if kind == event and fields.items() <= told_fields.items() and not told.is_set():
+                told.set()
+                later()
+
+        EventLog.emit = emit_and_interrupt  # type: ignore[method-assign]
+        return
 
     class Interrupted(ProgressState):
         target: int | None = None
@@ -86,6 +105,8 @@ def _fork(command: dict[str, Any]) -> int:
         code = main(command["start"])
     except SystemExit as end:
         code = int(end.code or 0)
+    except BaseException:  # noqa: BLE001 - told here, and the exit code is 1
+        traceback.print_exc()
     finally:
         os._exit(code)
 

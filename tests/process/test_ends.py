@@ -164,7 +164,7 @@ def test_an_accelerator_that_is_not_there_is_missed_by_name(new_run: Callable[..
 
 
 def test_a_full_volume_ends_as_storage_and_the_run_goes_on_when_there_is_room(new_run: Callable[..., Run], small_volume: Path) -> None:
-    frequent = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 100}, "checkpoint": {"every_seconds": 1}}
+    frequent = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 5000}, "checkpoint": {"every_seconds": 1}}
     run = new_run("full", **frequent)
     run.workspace.checkpoints.symlink_to(small_volume)
     attempt = run.start()

@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,12 +56,12 @@ def test_five_random_interruptions_change_nothing_in_the_result(
     for point in range(POINTS):
         # at a step, since seconds mean something else on a busy machine, and early enough to leave steps to the following ones
         share, delay = rng.random() / (POINTS + 1 - point), rng.uniform(0, 0.05)
-        attempt = run.start(interruption=Interruption(number, share, delay, sealed=point == 0))
+        attempt = run.start(interruption=Interruption((number,), share, delay, sealed=point == 0))
         code = attempt.wait()
         resumed.append(attempt.events("training")[0]["from_step"])
         if number == signal.SIGTERM:
             assert code == 75, attempt.errors()
-            assert attempt.seconds_since_interruption() < 5 + 1
+            attempt.assert_stopped_within(5)
             message = attempt.message()
             assert message.outcome is FailureClass.STOPPED
             assert message.checkpoint is not None
@@ -81,10 +80,8 @@ def test_five_random_interruptions_change_nothing_in_the_result(
 def test_a_torn_and_a_foreign_checkpoint_are_skipped_with_the_reason(new_run: Callable[..., Run], straight: list[TrainSummary]) -> None:
     expected = undisturbed(new_run, straight)
     run = new_run("damaged", longest=96, **SECTIONS)
-    attempt = run.start()
-    attempt.wait_for("checkpoint")
-    attempt.signal(signal.SIGTERM)
-    assert attempt.wait() == 75
+    attempt = run.start(interruption=Interruption((signal.SIGTERM,), sealed=True))
+    assert attempt.wait() == 75, attempt.errors()
     sealed = attempt.message().checkpoint
     assert sealed is not None
     folder = run.workspace.checkpoints
@@ -97,49 +94,40 @@ def test_a_torn_and_a_foreign_checkpoint_are_skipped_with_the_reason(new_run: Ca
     manifest = foreign / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace(f'"run":"{"a" * 64}"', f'"run":"{"c" * 64}"'))
     (unfinished / "MANIFEST.json").unlink()
-    following = run.start()
-    assert following.wait_for("training")["from_step"] == sealed.step
+    following = run.start(interruption=Interruption((signal.SIGTERM,), event="training"))
+    assert following.wait() == 75, following.errors()
+    assert following.events("training")[0]["from_step"] == sealed.step
     reasons = [event["reason"] for event in following.events("checkpoint_skipped")]
     assert [reason.split(":")[0] for reason in reasons] == [unfinished.name, foreign.name, torn.name]
     assert "was not written to its end" in reasons[0]
     assert "made for another run (cccc" in reasons[1]
     assert "adapter_model.safetensors has" in reasons[2]
-    following.signal(signal.SIGTERM)
-    assert following.wait() == 75
     assert following.message().skipped_checkpoints == reasons
     assert run.finish().adapter_digest == expected.adapter_digest
 
 
 def test_a_stop_before_training_leaves_at_once(new_run: Callable[..., Run]) -> None:
-    attempt = new_run("early", **SECTIONS).start()
-    attempt.wait_for("start")
-    attempt.signal(signal.SIGTERM)
-    asked = time.monotonic()
-    assert attempt.wait() == 75
-    assert time.monotonic() - asked < 2
+    attempt = new_run("early", **SECTIONS).start(interruption=Interruption((signal.SIGTERM,), event="start"))
+    assert attempt.wait() == 75, attempt.errors()
+    attempt.assert_stopped_within(2)
     assert attempt.message().checkpoint is None
 
 
 def test_a_second_term_does_not_wait_for_the_seal(new_run: Callable[..., Run]) -> None:
     # One step takes seconds here, so that both signals arrive within it.
     slow = {**SECTIONS, "training": {**SECTIONS["training"], "batch_size": 512, "micro_batch_size": 2}}
-    attempt = new_run("impatient", rows=600, longest=96, **slow).start()
-    attempt.wait_for("training")
-    attempt.signal(signal.SIGTERM)
-    attempt.signal(signal.SIGINT)
-    asked = time.monotonic()
-    assert attempt.wait() == 75
-    assert time.monotonic() - asked < 2
+    twice = Interruption((signal.SIGTERM, signal.SIGINT), delay=0.05, event="training")
+    attempt = new_run("impatient", rows=600, longest=96, **slow).start(interruption=twice)
+    assert attempt.wait() == 75, attempt.errors()
+    attempt.assert_stopped_within(2)
     assert attempt.message().checkpoint is None
 
 
 def test_a_stop_during_the_evaluation_does_not_train_again(new_run: Callable[..., Run], straight: list[TrainSummary]) -> None:
     expected = undisturbed(new_run, straight)
     run = new_run("evaluating", longest=96, **SECTIONS)
-    attempt = run.start()
-    attempt.wait_for("phase", phase="Evaluating")
-    attempt.signal(signal.SIGTERM)
-    assert attempt.wait() == 75
+    attempt = run.start(interruption=Interruption((signal.SIGTERM,), event="phase", fields={"phase": "Evaluating"}))
+    assert attempt.wait() == 75, attempt.errors()
     assert attempt.message().checkpoint is not None
     following = run.start()
     assert following.wait() == 0

@@ -48,7 +48,7 @@ def test_every_artifact_answers_in_a_fresh_process_with_the_logits_it_had(new_ru
 def ask_a_fresh_process(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.e2e.finetunejob.reload"]
     done = subprocess.run(
-        command, input=json.dumps(questions), env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=300
+        command, input=json.dumps(questions), env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [dict(answer) for answer in json.loads(done.stdout)]

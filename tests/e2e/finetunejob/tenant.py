@@ -1,17 +1,18 @@
 """How the end-to-end tests speak of a tenant's jobs: build a manifest, apply it, wait for what must come."""
 
+import contextlib
 import copy
 import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from demo import claims
-from demo.kubectl import Kubectl, conditions
+from demo.kubectl import Kubectl, KubectlError, conditions
 
 NAMESPACE = "support"
 POLL_SECONDS = 0.5
@@ -62,6 +63,16 @@ def merged(base: Job, changes: Job) -> Job:
     return result
 
 
+def documents(lines: Iterable[str]) -> Iterator[Job]:
+    """The objects that kubectl prints one after another, each ended by a brace at the margin."""
+    text: list[str] = []
+    for line in lines:
+        text.append(line)
+        if line == "}\n":
+            yield json.loads("".join(text))
+            text.clear()
+
+
 @dataclass(frozen=True)
 class Tenant:
     """The tenant's view of the cluster."""
@@ -95,12 +106,16 @@ class Tenant:
         """Poll until ``what`` holds of the job; fails with its conditions when it does not in time."""
         deadline = time.monotonic() + seconds
         job: Job = {}
+        refusal = ""  # a busy API server or kubelet may refuse once; what it said last is told if nothing better comes
         while time.monotonic() < deadline:
-            job = self.get(name)
-            if job and what(job):
-                return job
+            try:
+                job = self.get(name)
+                if job and what(job):
+                    return job
+            except KubectlError as error:
+                refusal = f"; {error}"
             time.sleep(POLL_SECONDS)
-        raise AssertionError(f"{name} did not get there in {seconds:.0f} s: {json.dumps(job.get('status', {}), indent=1)[:4000]}")
+        raise AssertionError(f"{name} did not get there in {seconds:.0f} s: {json.dumps(job.get('status', {}), indent=1)[:4000]}{refusal}")
 
     def wait_for(self, name: str, kind: str, status: str = "True", seconds: float = 300) -> Job:
         return self.wait(name, lambda job: conditions(job).get(kind, {}).get("status") == status, seconds)
@@ -127,6 +142,31 @@ class Tenant:
         listed = self.kubectl.get("events", "-n", NAMESPACE, "--field-selector", f"involvedObject.uid={uid}")
         return list(listed.get("items", []))
 
+    def wait_event(self, name: str, reason: str, seconds: float = 120) -> list[Job]:
+        """Its Events, once one with this reason is among them: the operator writes them after the status."""
+        found: list[Job] = []
+
+        def told(_: Job) -> bool:
+            found[:] = self.events(name)
+            return any(event["reason"] == reason for event in found)
+
+        self.wait(name, told, seconds)
+        return found
+
+    @contextlib.contextmanager
+    def versions(self, name: str, seconds: float = 300) -> Iterator[Iterator[Job]]:
+        """The job as it is, and then as it is after each change, however late they are read; they end after so many seconds."""
+        command = self.kubectl.command("get", "finetunejob", name, "-n", NAMESPACE, "--watch", "--output=json")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            overdue = threading.Timer(seconds, process.kill)
+            overdue.start()
+            try:
+                assert process.stdout is not None
+                yield documents(process.stdout)
+            finally:
+                overdue.cancel()
+                process.kill()
+
     def training_pod(self, name: str, attempt: int = 1, seconds: float = 300) -> Job:
         """Wait until the pod of this attempt of the train step runs."""
         found: Job = {}
@@ -143,7 +183,18 @@ class Tenant:
         return found
 
     def follow_until(self, pod: str, event: str, seconds: float = 120) -> dict[str, Any]:
-        """Read the pod's log as it is written, until the trainer tells this event."""
+        """Read the pod's log as it is written, until the trainer tells this event; a log that breaks off is read again."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            ended = self.kubectl.get("pod", pod, "-n", NAMESPACE).get("status", {}).get("phase") not in ("Pending", "Running")
+            if told := self._follow(pod, event, deadline - time.monotonic()):
+                return told
+            assert not ended, f"pod {pod} ended and did not tell {event!r}"
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"pod {pod} did not tell {event!r} within {seconds:.0f} s")
+
+    def _follow(self, pod: str, event: str, seconds: float) -> dict[str, Any]:
+        """The event, or nothing if the log ends or breaks off before it."""
         command = self.kubectl.command("logs", "--follow", "-n", NAMESPACE, pod)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             overdue = threading.Timer(seconds, process.kill)
@@ -151,13 +202,13 @@ class Tenant:
             try:
                 assert process.stdout is not None
                 for line in process.stdout:
-                    told: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+                    told: dict[str, Any] = json.loads(line) if line.startswith("{") and line.endswith("\n") else {}
                     if told.get("event") == event:
                         return told
             finally:
                 overdue.cancel()
                 process.kill()
-        raise AssertionError(f"pod {pod} did not tell {event!r} within {seconds:.0f} s")
+        return {}
 
     def log(self, pod: str) -> str:
         return self.kubectl.run("logs", "-n", NAMESPACE, pod)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from demo.kubectl import conditions
+from demo.kubectl import KubectlError, conditions
 from tests.e2e.finetunejob.disturbances import DISTURBANCES
 from tests.e2e.finetunejob.tenant import Job, Tenant, artifact_folder, manifest
 
 STEPS = 150
 LIMIT_SECONDS = 540
+TRIES = 3
+"""On a busy node a disturbance may reach its pod only after the last step: then there is nothing to resume, and the run is begun anew."""
 UNDISTURBED = "undisturbed"
 BUDGETS = ("infrastructure", "outOfMemory", "hostOutOfMemory", "storage", "internal", "lostMessages")
 STOPPED_GRACEFULLY = ("delete", "term", "evict")
@@ -26,6 +28,11 @@ class Preempted:
     between: Job
     end: Job
     record: dict[str, Any]
+
+    @property
+    def in_time(self) -> bool:
+        """Whether steps were left when it was disturbed."""
+        return int(self.record["training"].get("resumedFromStep") or STEPS) < STEPS
 
 
 def job_of(how: str) -> Job:
@@ -58,14 +65,44 @@ def undisturbed(runs: dict[str, Preempted], tenant: Tenant) -> Job:
 
 
 def disturb(tenant: Tenant, how: str) -> Preempted:
+    for _ in range(TRIES - 1):
+        made = disturb_once(tenant, how)
+        if made is not None and made.in_time:
+            return made
+        tenant.start(job_of(how))
+    made = disturb_once(tenant, how)
+    assert made is not None, f"{TRIES} times the run was over before {how} reached its pod"
+    return made
+
+
+def disturb_once(tenant: Tenant, how: str) -> Preempted | None:
+    """None if the train step had ended well before the disturbance came."""
     name = name_of(how)
     pod = tenant.training_pod(name, seconds=LIMIT_SECONDS)
-    sealed = tenant.follow_until(pod["metadata"]["name"], "checkpoint", seconds=LIMIT_SECONDS)
-    DISTURBANCES[how](tenant, pod)
-    between = tenant.wait(name, lambda job: job["status"]["currentRun"].get("attempt") == 2, LIMIT_SECONDS)
+    with tenant.versions(name, 2 * LIMIT_SECONDS) as versions:
+        next(versions)  # from here on none is missed: a look from time to time might come after the second attempt's first report
+        sealed = tenant.follow_until(pod["metadata"]["name"], "checkpoint", seconds=LIMIT_SECONDS)
+        try:
+            DISTURBANCES[how](tenant, pod)
+        except (KubectlError, ValueError):
+            if tenant.get(name)["status"]["currentRun"]["activeStep"] == "train":
+                raise
+            return None
+        between = next((job for job in versions if is_second(job) or not is_training(job)), None)
+    assert between is not None, f"{name} began no second attempt in {2 * LIMIT_SECONDS} s"
+    if not is_second(between):
+        return None
     end = tenant.wait_decided(name, LIMIT_SECONDS)
     record = json.loads(tenant.read(f"{artifact_folder(end)}.meta/record.json"))
     return Preempted(int(sealed["step"]), between, end, record)
+
+
+def is_training(job: Job) -> bool:
+    return str(job["status"]["currentRun"]["activeStep"]) == "train"
+
+
+def is_second(job: Job) -> bool:
+    return is_training(job) and job["status"]["currentRun"].get("attempt") == 2
 
 
 @pytest.mark.parametrize("how", DISTURBANCES)
@@ -106,10 +143,9 @@ def test_a_kill_without_a_word_is_tried_again_as_a_failure_of_the_infrastructure
 
 @pytest.mark.parametrize("how", DISTURBANCES)
 def test_the_interruption_is_an_event_and_the_end_is_good(how: str, runs: dict[str, Preempted], tenant: Tenant) -> None:
-    told = {event["reason"]: event["message"] for event in tenant.events(name_of(how))}
+    events = tenant.wait_event(name_of(how), "RunSucceeded")
     expected = "Interrupted" if how in STOPPED_GRACEFULLY else "PodLost"
-    assert "attempt 1 of train" in told[expected]
-    assert "RunSucceeded" in told
+    assert [event for event in events if event["reason"] == expected and "attempt 1 of train" in event["message"]]
 
 
 def test_an_undisturbed_run_needs_one_attempt_of_each_step(undisturbed: Job, tenant: Tenant) -> None:

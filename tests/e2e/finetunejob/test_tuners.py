@@ -93,7 +93,7 @@ def reloaded(published: dict[str, Published], base_model: Path) -> dict[str, dic
         for method, made in published.items()
     ]
     command = [sys.executable, "-m", "tests.e2e.finetunejob.reload"]
-    done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(zip(published, json.loads(done.stdout), strict=True))
 

@@ -94,6 +94,9 @@ class Pod:
     def until_version(self, name: str, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         return until(lambda: self.version(name), lambda found: bool(found) and wanted(found), f"version {name}")
 
+    def until_metric(self, line: str) -> None:
+        until(lambda: self.agent.get("/metrics")[1], lambda text: line in text, line)
+
     def close(self) -> None:
         for process in (self._agent, self._engine):
             if process is not None:

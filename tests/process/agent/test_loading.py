@@ -89,7 +89,7 @@ def test_a_failed_load_is_tried_again_and_others_go_on(pod: Pod) -> None:
     pod.start_agent()
     pod.until_ready()
     assert pod.engine_record()["log"] == [f"load {second.name('support')}", f"load {first.name('support')}"]
-    assert 'finetune_agent_failures_total{reason="LoadRefused"} 1.0' in pod.agent.get("/metrics")[1]
+    pod.until_metric('finetune_agent_failures_total{reason="LoadRefused"} 1.0')
 
 
 def test_an_optional_version_that_fails_leaves_the_pod_ready(pod: Pod) -> None:

@@ -27,9 +27,7 @@ def test_an_adapter_that_answers_otherwise_after_a_restart_is_not_served(pod: Po
     pod.start_agent("--audit-seconds", "0.2")
     pod.until_ready()
     pod.engine.kill()
-    pod.start_engine("--load-seconds", "0.5")
-    assert pod.engine.port
-    pod.fault(drift={name: 1.0})
+    pod.start_engine("--drift", name)
     failed = pod.until_version(name, lambda found: found["state"] == "Failed")
     assert failed["reason"] == "FingerprintChanged"
     until(pod.listed, lambda listed: not listed, "unloaded")
@@ -101,7 +99,7 @@ def test_a_copy_that_was_changed_under_the_agent_is_not_loaded_again(pod: Pod) -
     pod.engine.post("/faults/drop", {"name": artifact.name("support")})
     until(lambda: artifact.name("support") in pod.listed(), bool, "loaded again")
     assert copy.read_bytes() == (artifact.folder / copy.name).read_bytes()
-    assert 'finetune_agent_failures_total{reason="StoreDamaged"} 1.0' in pod.agent.get("/metrics")[1]
+    pod.until_metric('finetune_agent_failures_total{reason="StoreDamaged"} 1.0')
 
 
 def test_an_artifact_that_arrives_late_is_taken_without_a_restart(pod: Pod) -> None:

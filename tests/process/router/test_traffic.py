@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 from finetune_inference.router.choice import has_canary, position
 from tests.engines.load import Load
@@ -68,14 +69,17 @@ async def test_a_killed_worker_costs_its_own_streams_and_nothing_else(site: Site
         killed = time.monotonic()
         open_then = load.open
         os.kill(victim, signal.SIGKILL)
+        await _until(lambda: _gone(victim))
+        gone = time.monotonic()
         await asyncio.to_thread(until, lambda: len(set(site.router.workers()) - {victim}) == 2)
         await asyncio.to_thread(until, lambda: site.router.admin("/readyz")[0] == 200)
         recovered = time.monotonic()
         seen = len(load.records)
         await _until(lambda: len(load.records) >= seen + 60)
         assert other in await asyncio.to_thread(site.router.workers)
-    assert len(load.failures) <= open_then + 5
-    assert all(record.began <= killed + 0.5 for record in load.failures)
+    # Until its sockets are closed, which a busy machine puts off, the kernel still gives it callers.
+    assert len([record for record in load.failures if record.began <= killed]) <= open_then
+    assert all(record.began <= gone for record in load.failures)
     assert [record for record in load.failures if record.began > recovered] == []
     after = await asyncio.to_thread(site.outcome_sum, STABLE)
     assert after["ok"] >= before["ok"] + 60
@@ -90,13 +94,17 @@ async def test_a_pod_that_dies_costs_its_own_streams_and_nothing_else(site: Site
         async with load.running():
             await _until(lambda: len(load.records) >= 20)
             assert (await asyncio.to_thread(third.told))["asked"][STABLE] > 0
+            looked = time.monotonic()
             open_then = (await asyncio.to_thread(third.told))["open"]
             third.process.kill()
-            killed = time.monotonic()
+            await asyncio.to_thread(third.process.wait)
+            gone = time.monotonic()
             seen = len(load.records)
             await _until(lambda: len(load.records) >= seen + 60)
-    assert len(load.failures) <= open_then + 8
-    assert all(record.began <= killed for record in load.failures)
+    # Those it had, those that were on their way to it, and those that came until its sockets were closed.
+    later = [record for record in load.records if looked <= record.began <= gone]
+    assert len(load.failures) <= open_then + len(later) + 8
+    assert all(record.began <= gone for record in load.failures)
 
 
 async def test_slow_readers_hold_up_nobody_else(site: Site):
@@ -110,8 +118,7 @@ async def test_slow_readers_hold_up_nobody_else(site: Site):
     load = Load(site.router.url, rate=30, document=STREAM)
     async with load.running():
         await _until(lambda: len(load.records) >= 60)
-        open_in_engines = [(await asyncio.to_thread(engine.told))["open"] for engine in site.engines]
-    assert sum(open_in_engines) >= 20
+        await asyncio.to_thread(until, lambda: sum(engine.told()["open"] for engine in site.engines) >= 20)
     assert load.failures == []
     assert sum(_rss(pid) for pid in site.router.workers()) < 400 << 20
     for one in slow:
@@ -119,12 +126,20 @@ async def test_slow_readers_hold_up_nobody_else(site: Site):
     await asyncio.to_thread(until, lambda: all(engine.told()["open"] == 0 for engine in site.engines))
 
 
+def _gone(pid: int) -> bool:
+    """Ended, whether or not somebody has taken note: its sockets are closed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def _rss(pid: int) -> int:
     with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-async def _until(look, seconds: float = 60.0) -> None:
+async def _until(look, seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, "it never was so"

@@ -96,7 +96,7 @@ class Process:
 
     def events(self) -> list[dict[str, Any]]:
         """What it said on standard output."""
-        return [json.loads(line) for line in self.out.read_text().splitlines()] if self.out.exists() else []
+        return [json.loads(line) for line in self.out.read_text().rpartition("\n")[0].splitlines()] if self.out.exists() else []
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

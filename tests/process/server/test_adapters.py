@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.process.server.conftest import Server, until
+from tests.process.server.conftest import GUARD, Server, until
 
 ADAPTERS, ROUNDS = (50, 20) if os.environ.get("FINETUNE_FULL_SIZE") else (8, 6)
 
@@ -156,7 +156,7 @@ def test_what_is_in_flight_finishes_before_its_adapter_goes(server: Server, adap
         # The name is free again, for other weights, while the old ones still answer.
         assert server.load("leaving", adapters["ia3"]).status == 200
         text += "".join(chunk.choices[0].text for chunk in stream)
-        assert unloading.result(60).status == 200
+        assert unloading.result(GUARD).status == 200
     assert text == whole
     assert server.unload("leaving").status == 200
 

@@ -85,7 +85,7 @@ class Desk:
         found = samples(generate_latest(self.registry).decode(), f"adapter_router_{name}")
         return sum(value for had, value in found if labels.items() <= had.items())
 
-    async def raw(self, *parts: bytes, seconds: float = 20.0) -> bytes:
+    async def raw(self, *parts: bytes, seconds: float = 60.0) -> bytes:
         """The first bytes that come back for these; none if the router closes, or is silent for so long."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -134,7 +134,7 @@ async def desk(folder: Path, engines: Sequence[Behaviour] = (), **options: Any) 
             await client.close()
             await listener.drain()
             await shadows.close()
-            checker.stop(5)
+            checker.stop(60)
             await upstream.close()
             await copies.close()
 
@@ -147,7 +147,7 @@ async def served(engine: Engine, stack: AsyncExitStack) -> str:
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-async def until(look: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(look: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not look():

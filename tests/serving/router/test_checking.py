@@ -57,7 +57,7 @@ def test_results_are_counted_on_the_threads_own_time():
     checker.start()
     for text in ('{"team": "red"}', "{}", "no"):
         assert checker.offer(sample(text, counted.append))
-    checker.stop(10)
+    checker.stop(60)
     assert counted == [CheckOutcome.VALID, CheckOutcome.INVALID, CheckOutcome.INVALID]
 
 
@@ -65,11 +65,11 @@ def test_a_full_queue_refuses_and_never_waits():
     release, busy = threading.Event(), threading.Event()
     checker = Checker(2)
     checker.start()
-    assert checker.offer(sample("{}", lambda outcome: (busy.set(), release.wait(10))))
-    assert busy.wait(10)
+    assert checker.offer(sample("{}", lambda outcome: (busy.set(), release.wait(60))))
+    assert busy.wait(60)
     assert [checker.offer(sample("{}")) for _ in range(4)] == [True, True, False, False]
     release.set()
-    checker.stop(10)
+    checker.stop(60)
 
 
 def test_a_bad_schema_is_said_and_its_route_holds():

@@ -37,10 +37,14 @@ class Bench:
         self.words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(VOCABULARY)}, unk_token="w0"))
         self.pieces: dict[Sequence, list[Piece]] = {}
         self.ended = threading.Condition()
+        self.may_go_on = threading.Event()
+        """While it is not set, the engine stands still at the next end of a sequence."""
+        self.may_go_on.set()
         self.engine = Engine(self.adapted, 2, limits, Metrics("base", 4), self.flush)
         self.engine.start()
 
     def flush(self, pieces: list[tuple[Sequence, Piece]]) -> None:
+        self.may_go_on.wait(GUARD)
         with self.ended:
             for sequence, piece in pieces:
                 self.pieces.setdefault(sequence, []).append(piece)
@@ -110,11 +114,13 @@ def test_whoever_else_comes_goes_or_is_cancelled_every_answer_is_that_of_a_run_a
 
 
 def test_what_is_cancelled_ends_wherever_it_is(bench: Bench) -> None:
+    bench.may_go_on.clear()
     running = [bench.submit([1, 2], 250) for _ in range(3)]
     computed_in_pieces = bench.submit([3] * 200, 50)
     waiting = bench.submit([1], 5)
     for sequence in (computed_in_pieces, waiting, *running):
         bench.engine.cancel(sequence)
+    bench.may_go_on.set()
     ends = {bench.last(sequence).finish for sequence in (computed_in_pieces, *running)}
     assert ends <= {Finish.ABORT, Finish.LENGTH}
     assert Finish.ABORT in ends
@@ -152,8 +158,10 @@ def test_one_failed_step_ends_its_sequences_and_two_in_a_row_the_engine(bench: B
 
 
 def test_when_all_must_end_the_waiting_end_too(bench: Bench) -> None:
+    bench.may_go_on.clear()
     sequences = [bench.submit([1, 2], 250) for _ in range(8)]
     bench.engine.end_all("closing")
+    bench.may_go_on.set()
     assert {(bench.last(sequence).finish, bench.last(sequence).error) for sequence in sequences} <= {
         (Finish.ERROR, "closing"),
         (Finish.LENGTH, None),

@@ -27,7 +27,7 @@ from finetune_inference.engine.answers import process_start
 from tests.engines.artifacts import AdapterFiles
 from tests.engines.fake_vllm import FakeEngine
 
-TIMEOUTS = EngineTimeouts(connect=5.0, read=5.0, load=5.0, unload=5.0, probe=5.0)
+TIMEOUTS = EngineTimeouts(connect=60.0, read=60.0, load=60.0, unload=60.0, probe=60.0)
 OPTIONS: dict[str, Any] = {
     "served_model_name": "base",
     "model": "/models/base",
@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
     "max_cpu_loras": 4,
     "max_lora_rank": 8,
     "load_seconds": 0.0,
+    "drift": (),
     "token_seconds": 0.0,
     "api_key": None,
     "no_runtime_updates": False,
@@ -146,7 +147,7 @@ async def test_the_key_is_sent_and_a_wrong_one_named() -> None:
 async def test_every_call_has_a_deadline(adapter: str) -> None:
     fake = engine()
     fake.faults.hang = True
-    short = EngineTimeouts(connect=5.0, read=0.05, load=0.05, unload=0.05, probe=0.05)
+    short = EngineTimeouts(connect=60.0, read=0.05, load=0.05, unload=0.05, probe=0.05)
     async with served(fake.application(), short) as client:
         for call in (
             client.models(),

@@ -19,7 +19,15 @@ NAME = "support--0123456789ab"
 
 @pytest.fixture
 def engine() -> FakeEngine:
-    options = {"max_loras": 2, "max_cpu_loras": 4, "max_lora_rank": 8, "load_seconds": 0.0, "token_seconds": 0.0, "api_key": None}
+    options = {
+        "max_loras": 2,
+        "max_cpu_loras": 4,
+        "max_lora_rank": 8,
+        "load_seconds": 0.0,
+        "token_seconds": 0.0,
+        "drift": (),
+        "api_key": None,
+    }
     return FakeEngine(argparse.Namespace(served_model_name="base", model="/models/base", no_runtime_updates=False, **options))
 
 

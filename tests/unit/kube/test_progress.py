@@ -84,7 +84,7 @@ async def stall(_request: web.Request) -> web.StreamResponse:
 async def test_anything_else_is_no_progress(handler: Handler) -> None:
     async with trainer(handler) as reader:
         with pytest.raises(NoProgress) as caught:
-            await asyncio.wait_for(reader.read(Pod(), "secret"), 4)
+            await asyncio.wait_for(reader.read(Pod(), "secret"), 60)
     assert "secret" not in str(caught.value)
 
 

@@ -35,7 +35,7 @@ class Copy:
         return {item["metadata"]["name"]: version_of(item) for item in self.store.values()}
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  stores announce nothing
             await asyncio.sleep(0.005)
@@ -69,7 +69,7 @@ async def test_it_lists_in_pages_and_then_follows() -> None:
     for number in range(30):
         await api.put(f"c{number}")
     async with reflecting(api, copy) as reflector:
-        await asyncio.wait_for(reflector.synced.wait(), 5)
+        await asyncio.wait_for(reflector.synced.wait(), 60)
         assert matches(copy, api)
         await api.put("c1")
         await api.put("new")
@@ -134,10 +134,11 @@ async def test_a_silent_connection_is_given_up_and_opened_again() -> None:
     await api.put("a")
     async with reflecting(api, copy, silence=0.2) as reflector:
         await reflector.synced.wait()
-        await eventually(lambda: api.watches == 1)
+        await eventually(lambda: api.watches >= 1)
         api.silent = True
         await api.put("b")
-        await eventually(lambda: api.watches >= 2)
+        opened = api.watches
+        await eventually(lambda: api.watches > opened)
         api.silent = False
         await eventually(lambda: matches(copy, api))
         assert api.lists == 1
@@ -200,7 +201,7 @@ async def test_credentials_that_are_refused_for_a_minute_end_the_process_so_that
     async with serving(api) as kube:
         reflector = Reflector(kube, Copy().store, CONFIG_MAPS, SELECTION, sleep=sleep, clock=lambda: moment[0])
         with pytest.raises(Forbidden, match="refused by the test"):
-            await asyncio.wait_for(reflector.run(), 10)
+            await asyncio.wait_for(reflector.run(), 60)
     assert moment[0] >= CREDENTIALS_PATIENCE
 
 
@@ -271,6 +272,6 @@ async def test_whatever_happens_the_copy_becomes_true(seed: int) -> None:
             if source.random() < 0.3:
                 await asyncio.sleep(source.uniform(0, 0.01))
         api.refuse, api.silent, api.page_faults = None, False, 0.0
-        await eventually(lambda: matches(copy, api), 15.0)
+        await eventually(lambda: matches(copy, api))
         last = {name: what for what, name in copy.told}
         assert {name for name, what in last.items() if what == "present"} == set(api.objects)

@@ -143,9 +143,9 @@ def test_two_callers_do_not_build_the_same_program_twice(modules: Path, tmp_path
 
     with ThreadPoolExecutor(2) as callers:
         asked = [callers.submit(binaries.ensure, ["etcd"], tmp_path / "cache", progress) for _ in range(2)]
-        assert waits.wait(10)
+        assert waits.wait(60)
         gate.write_text("go on\n")
-        first, second = (answer.result(10) for answer in asked)
+        first, second = (answer.result(60) for answer in asked)
     assert first == second
     assert marks.read_text() == "x\n"
 

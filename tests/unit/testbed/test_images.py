@@ -122,7 +122,7 @@ def test_two_who_want_the_base_image_at_once_make_one(tmp_path: Path, monkeypatc
 
     def collect() -> None:
         begun.release()
-        assert waits.wait(10)
+        assert waits.wait(60)
 
     def progress(text: str) -> None:
         said.append(text)
@@ -132,7 +132,7 @@ def test_two_who_want_the_base_image_at_once_make_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr(base, "_bootstrap", bootstrap(collect))
     with ThreadPoolExecutor(2) as callers:
         asked = [callers.submit(base.ensure, tmp_path, "amd64", progress) for _ in range(2)]
-        one, other = (answer.result(20) for answer in asked)
+        one, other = (answer.result(60) for answer in asked)
     assert one == other
     assert begun.acquire(blocking=False)
     assert not begun.acquire(blocking=False), "made twice"

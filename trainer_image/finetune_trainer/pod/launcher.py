@@ -22,6 +22,7 @@ from finetune_trainer.pod.errors import (
     ModelError,
     OutOfMemoryError,
     StepError,
+    Stopped,
     StorageError,
 )
 from finetune_trainer.pod.events import EventLog
@@ -65,7 +66,8 @@ def is_rank() -> bool:
 def launch(command: Sequence[str], count: int, *, stop: StopFlag, events: EventLog, grace: float = GRACE_SECONDS) -> int:
     """Run ``count`` ranks of ``command`` and return rank 0's exit code.
 
-    Raises the ``StepError`` of a rank that failed while rank 0 would have gone on: rank 0 then only knows that it lost its company.
+    Raises the ``StepError`` of a rank that failed while rank 0 would have gone on: rank 0 then only knows that it lost its company. Raises
+    ``Stopped`` likewise if a rank left at a stop while it was still starting, which the others did not wait for.
     """
     port = _free_port()
     ranks = [Rank(number, _start(command, number, count, port, events)) for number in range(count)]
@@ -82,12 +84,16 @@ def launch(command: Sequence[str], count: int, *, stop: StopFlag, events: EventL
             _signal(ranks, signal.SIGKILL)
             for rank in ranks:
                 rank.process.wait()
-    return _verdict(ranks, first)
+    return _verdict(ranks, first, asked_to_stop=stop.requested)
 
 
-def _verdict(ranks: Sequence[Rank], first: Rank | None) -> int:
+def _verdict(ranks: Sequence[Rank], first: Rank | None, *, asked_to_stop: bool) -> int:
     own = _exit_code(ranks[0])
-    if first is None or first.number == 0 or own == ExitCode.STOPPED:
+    if first is None or own == ExitCode.STOPPED:
+        return own
+    if asked_to_stop and any(_exit_code(rank) == ExitCode.STOPPED for rank in ranks):
+        raise Stopped("Stopped", "asked to stop while a rank was still starting", "Resume, or let the operator start the next attempt.")
+    if first.number == 0:
         return own
     code = _exit_code(first)
     message = f"rank {first.number} of {len(ranks)} ended with exit code {code}"

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partialmethod
+from http.server import ThreadingHTTPServer
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -46,6 +48,12 @@ def steps(state: ProgressState, clock: Clock, first: int, last: int, seconds: fl
         state.step(step, epoch=step / 10, loss=2.0, learning_rate=1e-4, tokens=step * 100)
 
 
+@pytest.fixture(autouse=True)
+def ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server looks every half second whether it is to end; no test waits so long."""
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", partialmethod(ThreadingHTTPServer.serve_forever, 0.01))
+
+
 @pytest.fixture
 def port(state: ProgressState) -> Iterator[int]:
     server = start_progress_server(state, DIGEST, port=0)
@@ -55,7 +63,7 @@ def port(state: ProgressState) -> Iterator[int]:
 
 
 def get(port: int, path: str, token: str | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
     response = connection.getresponse()
     return response.status, response.read().decode()

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from finetune_operator.domain.rollout.observed import JobArtifact, Sibling
-from tests.unit.domain.rollout.world import ALIAS, NOON, ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
+from tests.serving.rollout.world import ALIAS, NOON, ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
 
 
 def test_the_bake_begins_when_the_last_router_has_acknowledged():

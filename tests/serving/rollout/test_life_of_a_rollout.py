@@ -3,7 +3,7 @@
 import pytest
 
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion
-from tests.unit.domain.rollout.world import ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
+from tests.serving.rollout.world import ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
 
 
 def test_the_first_version_skips_the_canary():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.domain.rollout.world import ONE, THREE, TWO, Behaviour, RouterProcess, World, serving, version
+from tests.serving.rollout.world import ONE, THREE, TWO, Behaviour, RouterProcess, World, serving, version
 
 STEPS = [{"shadow": {"percent": 50}, "bakeSeconds": 10}, {"weight": 10, "bakeSeconds": 10}, {"weight": 50, "bakeSeconds": 10}]
 

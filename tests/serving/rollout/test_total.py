@@ -14,7 +14,7 @@ from finetune_operator.domain.analysis.counters import Sample
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, RolloutObserved, Router, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
-from tests.unit.domain.rollout.world import ALIAS, ONE, THREE, TWO, World, baking, serving, version, with_truth
+from tests.serving.rollout.world import ALIAS, ONE, THREE, TWO, World, baking, serving, version, with_truth
 
 ODD = st.recursive(
     st.none()
