@@ -4,6 +4,7 @@ Every combination of labels is there, at zero, as soon as a version is routed; o
 """
 
 from enum import StrEnum
+from typing import Final
 
 
 class RouterMetric(StrEnum):
@@ -17,3 +18,7 @@ class RouterMetric(StrEnum):
     CHECKS = "adapter_router_checks_total"
     TTFT = "adapter_router_ttft_seconds"
     ITL = "adapter_router_itl_seconds"
+
+
+PROCESS_INFO: Final = "adapter_router_process_info"
+"""Always 1, with ``namespace`` and ``process``, as in `Acknowledgement`: whose counters a scrape holds, for who did not scrape himself."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from prometheus_client import Metric
 
-from finetune_inference.contract import RouteTable
+from finetune_inference.contract import PROCESS_INFO, RouteTable
 from finetune_inference.router import credentials, exposition
 from finetune_inference.router.admin import Admin, Answers
 from finetune_inference.router.book import problems
@@ -191,6 +191,10 @@ class Supervisor:
         open_now: dict[tuple[str, ...], float] = dict.fromkeys(routed(state.table), 0.0)
         open_now |= {(namespace, deployment, version): count for (deployment, version), count in self._ledger.in_flight().items()}
         arm, owner = ("namespace", "deployment", "version"), ("namespace", "deployment")
+        whose: dict[tuple[str, ...], float] = {(namespace, self._process): 1.0}
+        yield exposition.gauge(
+            PROCESS_INFO, "Whose counters these are: those of another process begin at zero.", ("namespace", "process"), whose
+        )
         yield exposition.gauge("adapter_router_inflight", "Open requests by version.", arm, open_now)
         yield exposition.gauge(
             "adapter_router_config_generation",

@@ -289,12 +289,12 @@ class KubeApi:
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body, if it is not larger than ``limit`` bytes; else `Invalid`, without having read more."""
-    body = b""
+    body = bytearray()
     async for chunk in response.content.iter_chunked(4096):
         body += chunk
         if len(body) > limit:
             raise Invalid(f"the answer is larger than {limit} bytes")
-    return body
+    return bytes(body)
 
 
 async def _refusal(response: aiohttp.ClientResponse, request: str) -> bytes:

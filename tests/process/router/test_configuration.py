@@ -41,6 +41,11 @@ def test_a_generation_is_acknowledged_when_every_worker_applies_it(site: Site):
     assert site.router.count("adapter_router_config_generation", deployment="dep") == generation
 
 
+def test_a_scrape_says_which_process_counted(site: Site):
+    process = site.router.acknowledged().process
+    assert site.router.count("adapter_router_process_info", namespace="team", process=process) == 1
+
+
 def test_a_bad_table_changes_nothing_and_is_said(site: Site):
     generation = site.router.generation()
     (site.router.folder / "table.bad").write_text(table_of(site.engines).to_json().replace('"weight":0', '"weight":101'))

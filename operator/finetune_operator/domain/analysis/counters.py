@@ -7,9 +7,13 @@ ended is gone, for both arms alike. A router that cannot be read makes the sum i
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from finetune_inference.contract import Check, CheckOutcome, Outcome, RouterMetric, Track
 from finetune_operator.domain.analysis.histogram import Histogram
+
+EXACT: Final = 2.0**53
+"""Above this a float cannot tell a counter from the next one."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _tally_of(sample: Sample) -> str | None:
 
 
 def _whole(value: float) -> int:
-    if not math.isfinite(value) or value < 0:
+    if not math.isfinite(value) or not 0 <= value <= EXACT:
         msg = f"{value} is no count"
         raise ValueError(msg)
     return int(value)
