@@ -17,7 +17,7 @@ from finetune_inference.agent.loop import Agent, Pace
 from finetune_inference.agent.metrics import Metrics
 from finetune_inference.agent.proof import Tolerances
 from finetune_inference.agent.server import StatusServer
-from finetune_inference.agent.sources import FileSource, LastGood
+from finetune_inference.agent.sources import DesiredSource, LastGood
 from finetune_inference.agent.steps import Steps
 from finetune_inference.artifact.contents import Limits
 from finetune_inference.artifact.store import Store
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Settings:
     """What the command line says; see ``finetune-inference agent --help``."""
 
-    desired: Path
+    source: DesiredSource
     store: Path
     state: Path
     engine_url: str
@@ -69,7 +69,7 @@ async def run(settings: Settings) -> int:
         proceed=lambda: not stop.is_set(),
     )
     last_good = LastGood(settings.state / "desired.json")
-    agent = Agent(steps, FileSource(settings.desired), last_good, settings.engine_store, clock=clock, pace=settings.pace)
+    agent = Agent(steps, settings.source, last_good, settings.engine_store, clock=clock, pace=settings.pace)
     server = StatusServer(agent, metrics)
     await server.start(settings.address, settings.port)
     sys.stdout.write(json.dumps({"port": server.port}) + "\n")

@@ -1,4 +1,4 @@
-"""Where the desired set comes from. A file is one source, a watch of the API server can be another; the last good set outlives both."""
+"""Where the desired set comes from: a file here, a watch of the API server in `deployment_source`; the last good set outlives both."""
 
 import asyncio
 from collections.abc import AsyncIterator

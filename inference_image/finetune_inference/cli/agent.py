@@ -3,24 +3,34 @@
 import argparse
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from finetune_inference.agent import logs
+from finetune_inference.agent.deployment_source import DeploymentSource
 from finetune_inference.agent.loop import Pace
 from finetune_inference.agent.process import Settings, run
 from finetune_inference.agent.proof import Tolerances
+from finetune_inference.agent.sources import DesiredSource, FileSource
 from finetune_inference.artifact.contents import Limits
-from finetune_inference.cli.options import claim, positive
+from finetune_inference.cli.options import claim, https_url, positive
+from finetune_inference.contract import BASE_NAME
 from finetune_inference.engine import EngineTimeouts
+from finetune_inference.kubernetes.access import Access, AccessMissing
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run until told to stop; 0 after that, 1 when the disk or the port cannot be had."""
-    options = _parser().parse_args(list(arguments))
+    parser = _parser()
+    options = parser.parse_args(list(arguments))
+    try:
+        settings = _settings(options)
+    except AccessMissing as error:
+        parser.error(str(error))
     logs.configure(options.log_level)
     try:
-        return asyncio.run(run(_settings(options)))
+        return asyncio.run(run(settings))
     except OSError as error:
         logging.getLogger(__name__).error("cannot run: %s: %s", error.filename or "network", error.strerror or error)  # noqa: TRY400  for people
         return 1
@@ -28,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
-        desired=options.desired,
+        source=_source(options),
         store=options.store,
         state=options.state,
         engine_url=options.engine_url,
@@ -46,9 +56,26 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _source(options: argparse.Namespace) -> DesiredSource:
+    """Raises `AccessMissing` for an AdapterDeployment that cannot be asked for."""
+    if options.desired is not None:
+        return FileSource(options.desired)
+    if options.namespace is None:
+        raise AccessMissing("--adapter-deployment needs --namespace")
+    access = Access.of(options.kube_api_url, options.kube_ca_file, options.kube_token_file, environ=os.environ)
+    return DeploymentSource(access, options.namespace, options.adapter_deployment, options.base_name)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="finetune-inference agent", description=__doc__)
-    parser.add_argument("--desired", type=Path, required=True, help="file with the desired set; read again when it changes")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--desired", type=Path, metavar="FILE", help="file with the desired set; read again when it changes")
+    source.add_argument("--adapter-deployment", metavar="NAME", help="the AdapterDeployment whose status has the desired set; watched")
+    parser.add_argument("--namespace", help="of the AdapterDeployment")
+    parser.add_argument("--base-name", default=BASE_NAME, help="what the engine calls the base model (with --adapter-deployment)")
+    parser.add_argument("--kube-api-url", type=https_url, help="the API server, if it is not that of the pod's own cluster")
+    parser.add_argument("--kube-ca-file", type=Path, help="authority of the API server (default: the service account's)")
+    parser.add_argument("--kube-token-file", type=Path, help="token for the API server (default: the service account's)")
     parser.add_argument("--store", type=Path, required=True, help="folder for verified artifacts; the engine needs it read-only")
     parser.add_argument("--engine-store", help="the store's path in the engine's container (default: the same)")
     parser.add_argument("--state", type=Path, required=True, help="folder for the last good desired set and the fingerprints")

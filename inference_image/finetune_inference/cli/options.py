@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def claim(text: str) -> tuple[str, Path]:
@@ -18,3 +19,11 @@ def positive(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
     return value
+
+
+def https_url(text: str) -> str:
+    """An address without a path."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise argparse.ArgumentTypeError(f"'{text}' is not https://HOST:PORT")
+    return text

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Options(BaseModel):
@@ -12,7 +12,18 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    table: Path = Field(description="Route table (JSON); replaced as a whole by whoever writes it, and read again when it changes.")
+    table: Path | None = Field(default=None, description="Route table (JSON), replaced as a whole; read again when it changes.")
+    watch_namespace: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        max_length=63,
+        description="Route the AdapterDeployments of this namespace.",
+    )
+    kube_api_url: str | None = Field(
+        default=None, pattern=r"^https://[^/\s]+/?$", description="The API server, if it is not that of the pod's own cluster."
+    )
+    kube_ca_file: Path | None = Field(default=None, description="Authority of the API server; the pod's service account has one.")
+    kube_token_file: Path | None = Field(default=None, description="Token for the API server; the pod's service account has one.")
     state_dir: Path = Field(description="Writable folder: the last good table, and the workers' counters.")
     address: str = Field(default="0.0.0.0", description="Address of both ports.")  # noqa: S104  a pod's traffic comes from outside
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the OpenAI API; 0 takes a free one.")
@@ -39,6 +50,12 @@ class Options(BaseModel):
     check_queue: int = Field(default=256, ge=1, description="Answers that wait for their schema check.")
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning"] = Field(default="info", description="Least level of the log lines.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.table is None) == (self.watch_namespace is None):
+            raise ValueError("one source of routes is needed: --table or --watch-namespace")
+        return self
 
     @property
     def counters(self) -> Path:

@@ -1,4 +1,4 @@
-"""Where route tables come from, behind a protocol: a file today, a watch of the API server beside it.
+"""Where route tables come from, behind a protocol: a file here, a watch of the API server in `namespace`.
 
 A table that cannot be read changes nothing: the last good one goes on being served, also after a restart, and the reason is said.
 """
@@ -26,10 +26,18 @@ class Rejected:
     message: str
 
 
+@dataclass(frozen=True)
+class Incomplete:
+    """A table to be applied that is not all the source should have: some of it is left out, or as it was before."""
+
+    table: RouteTable
+    message: str
+
+
 class RouteSource(Protocol):
     """Gives what it has now, and then every change, forever; an equal table may come again."""
 
-    def updates(self) -> AsyncIterator[RouteTable | Rejected]: ...
+    def updates(self) -> AsyncIterator[RouteTable | Incomplete | Rejected]: ...
 
 
 class FileSource:
@@ -38,7 +46,7 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def updates(self) -> AsyncIterator[RouteTable | Rejected]:
+    async def updates(self) -> AsyncIterator[RouteTable | Incomplete | Rejected]:
         """Compares content, not times: a mounted volume may keep the old ones."""
         before: bytes | str | None = None
         while True:

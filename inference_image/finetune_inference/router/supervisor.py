@@ -27,7 +27,7 @@ from finetune_inference.router.measures import routed
 from finetune_inference.router.messages import Credentials, PodStates, Report, Table
 from finetune_inference.router.options import Options
 from finetune_inference.router.polling import Poller
-from finetune_inference.router.sources import LastGood, Rejected, RouteSource
+from finetune_inference.router.sources import Incomplete, LastGood, Rejected, RouteSource
 
 CREDENTIALS_SECONDS: Final = 1.0
 LOOK_FIRST_SECONDS: Final = 1.0
@@ -118,12 +118,17 @@ class Supervisor:
 
     async def _follow_source(self) -> None:
         async for found in self._source.updates():
-            if isinstance(found, Rejected):
-                self._problem = found.message
-                log.error("the route table is not applied, the last good one stays: %s", found.message)
-            else:
-                await self._adopt(found)
-                self._problem = None
+            match found:
+                case Rejected(message):
+                    self._problem = message
+                    log.error("the route table is not applied, the last good one stays: %s", message)
+                case Incomplete(table, message):
+                    log.error("part of the route table is missing or old: %s", message)
+                    await self._adopt(table)
+                    self._problem = message
+                case RouteTable() as table:
+                    await self._adopt(table)
+                    self._problem = None
 
     async def _adopt(self, table: RouteTable) -> None:
         if self._ledger.newest and table == self._ledger.state.table:
@@ -131,7 +136,8 @@ class Supervisor:
         for problem in problems(table):
             log.warning("%s", problem)
         self._poller.follow(table.endpoints)
-        if not _wanted(table) <= {(pod.deployment, version) for pod in self._poller.states() for version in pod.versions}:
+        newly_routed = _wanted(table) - _wanted(self._ledger.state.table)
+        if not newly_routed <= {(pod.deployment, version) for pod in self._poller.states() for version in pod.versions}:
             await self._poller.refresh(LOOK_FIRST_SECONDS)
         self._tally.follow(table)
         self._publish(table)
@@ -210,7 +216,9 @@ class Supervisor:
         )
         yield exposition.gauge("adapter_router_workers", "Worker processes that serve.", (), {(): self._serving()})
         rejected = self._problem is not None
-        yield exposition.gauge("adapter_router_table_rejected", "1 if the source has a table that is not applied.", (), {(): rejected})
+        yield exposition.gauge(
+            "adapter_router_table_rejected", "1 if the source has a table that is not applied, or not all of it.", (), {(): rejected}
+        )
 
     def _routes(self) -> str:
         return self._ledger.acknowledgement(socket.gethostname(), self._process, self._problem).to_json()
