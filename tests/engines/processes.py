@@ -62,7 +62,7 @@ class EngineProcess:
 
 
 @contextmanager
-def engine(versions: Sequence[str] = (STABLE, CANARY), port: int = 0, **options: float) -> Iterator[EngineProcess]:
+def engine(versions: Sequence[str] = (STABLE, CANARY), port: int = 0, **options: float | str) -> Iterator[EngineProcess]:
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "tests.engines.synthetic", "--port", str(port), "--versions", ",".join(versions), *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -144,10 +144,13 @@ def table_of(engines: Sequence[EngineProcess], generation: int = 1, **route: Any
 
 
 @contextmanager
-def router(folder: Path, *options: str, workers: int = 2, ready: bool = True) -> Iterator[RouterProcess]:
-    """A router with `table.json` in its folder for a source."""
+def router(
+    folder: Path, *options: str, workers: int = 2, ready: bool = True, source: Sequence[str] | None = None
+) -> Iterator[RouterProcess]:
+    """A router; without another source `table.json` in its folder is one."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.engines.route", "--table", str(folder / "table.json"), "--state-dir", str(folder / "state")]
+    source = source if source is not None else ("--table", str(folder / "table.json"))
+    command = [sys.executable, "-m", "tests.engines.route", *source, "--state-dir", str(folder / "state")]
     command += ["--address", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", str(workers), "--poll-seconds", "0.5", *options]
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))

@@ -185,13 +185,13 @@ async def _cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def serve(engine: Engine, port: int) -> None:
+async def serve(engine: Engine, address: str, port: int) -> None:
     """Until SIGTERM; prints the port."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     runner = web.AppRunner(engine.application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096, reuse_address=True).start()
+    await web.TCPSite(runner, address, port, backlog=4096, reuse_address=True).start()
     print(runner.addresses[0][1], flush=True)
     await stop.wait()
     await runner.cleanup()
@@ -199,6 +199,7 @@ async def serve(engine: Engine, port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--versions", default="")
     parser.add_argument("--first-token", type=float, default=0.0)
@@ -207,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     versions = [name for name in given.versions.split(",") if name]
     behaviour = Behaviour(versions=versions, first_token=given.first_token, gap=given.gap, tokens=given.tokens)
-    uvloop.run(serve(Engine(behaviour), given.port))
+    uvloop.run(serve(Engine(behaviour), given.address, given.port))
 
 
 if __name__ == "__main__":

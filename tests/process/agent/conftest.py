@@ -1,7 +1,7 @@
 """A pod in small: a volume with published adapters, a fake engine, and a real agent between them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,9 @@ class Pod:
         if self.engine_port == 0:
             self.engine_port = self._engine.port
 
-    def start_agent(self, *options: str) -> None:
-        arguments = ["--port", "0", "--address", "127.0.0.1"]
-        places = ["--desired", self.desired_file, "--store", self.store, "--state", self.folder / "state", "--base-model", self.base]
+    def start_agent(self, *options: str, source: Sequence[str] | None = None) -> None:
+        arguments = ["--port", "0", "--address", "127.0.0.1", *(source or ("--desired", str(self.desired_file)))]
+        places = ["--store", self.store, "--state", self.folder / "state", "--base-model", self.base]
         engine = ["--engine-url", f"http://127.0.0.1:{self.engine_port}", "--claim", f"adapters={self.volume}"]
         self._agent = Process("agent", [*arguments, *map(str, places), *engine, *options], self.folder / "agent.log")
 
