@@ -141,7 +141,8 @@ def _event(document: Object, request: str) -> Event:
     if not isinstance(kind, str) or not isinstance(content, dict):
         raise Unreadable(f"{request}: an event that is none")
     if kind == "ERROR":
-        raise _of_status(content, int(content.get("code") or 500), request)
+        code = content.get("code")
+        raise _of_status(content, code if isinstance(code, int) else 500, request)
     version = (content.get("metadata") or {}).get("resourceVersion")
     if kind not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"} or not isinstance(version, str):
         raise Unreadable(f"{request}: an event of an unknown kind")
