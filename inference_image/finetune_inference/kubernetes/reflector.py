@@ -47,10 +47,10 @@ class Reflector(Generic[T]):
         self._stood = False
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Only a watch that stood and was ended in good order is opened again without a pause."""
         while True:
             began, self._stood = time.monotonic(), False
-            pause = 0.0
+            pause: float | None = None
             try:
                 if not self._version:
                     await self._list()
@@ -60,8 +60,8 @@ class Reflector(Generic[T]):
             stood = self._stood and time.monotonic() - began >= STOOD_SECONDS
             if stood:
                 self._backoff.reset()
-            if pause or not stood:
-                await asyncio.sleep(max(pause, self._backoff.next()))
+            if pause is not None or not stood:
+                await asyncio.sleep(max(pause or 0.0, self._backoff.next()))
 
     async def _list(self) -> None:
         found: dict[str, T] = {}

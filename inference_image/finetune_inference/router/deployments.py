@@ -58,13 +58,14 @@ def deployment(found: Mapping[str, Any]) -> Deployment:
     metadata = found["metadata"]
     name = str(metadata["name"])
     external = _part(_part(_part(found, "spec"), "server"), "external")
+    labels = tuple(sorted((str(key), str(value)) for key, value in _part(external, "matchLabels").items()))
     route, problem = _route(name, _part(found, "status").get("route"))
     return Deployment(
         name=name,
         created=str(metadata.get("creationTimestamp") or ""),
         route=route,
         problem=problem,
-        labels=tuple(sorted((str(key), str(value)) for key, value in _part(external, "matchLabels").items())) if external else None,
+        labels=labels or None,  # no label at all would select every pod of the namespace
         port=int(external.get("port") or MANAGED_PORT),
     )
 

@@ -26,7 +26,7 @@ class NamespaceSource:
     def __init__(self, access: Access, namespace: str, last_good: RouteTable | None) -> None:
         self._access = access
         self._namespace = namespace
-        self._table = last_good
+        self._table = last_good if last_good is not None and last_good.namespace == namespace else None
         self._begun = False
 
     async def updates(self) -> AsyncIterator[RouteTable | Incomplete | Rejected]:

@@ -73,6 +73,11 @@ def test_a_pod_need_not_be_ready():
     assert pod({**running("p"), "status": {"phase": "Pending", "podIP": "10.0.0.1"}}) == Pod("p", "10.0.0.1", "a")
 
 
+def test_external_without_labels_selects_nobody():
+    one = deployment(found("mine", alias="x", external={"matchLabels": {}, "port": 9000}))
+    assert assemble(HERE, [one], {one.pods(HERE): [pod(running("v-0", deployment=None))]}, None).table.endpoints == []
+
+
 def test_a_broken_route_is_said_keeps_its_last_good_one_and_takes_nobody_down():
     before = table(found("bad", alias="x"), found("good", alias="y")).table
     broken = found("bad", alias="x", weight=5)
