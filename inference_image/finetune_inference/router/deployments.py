@@ -87,13 +87,17 @@ def assemble(
     """
     oldest_first = sorted(deployments, key=lambda one: (one.created, one.name))
     routes, problems = _routes(oldest_first, {route.deployment: route for route in before.routes} if before else {})
+    askable = {selection: sorted((one for one in found if one.address), key=lambda one: one.name) for selection, found in pods_of.items()}
+    managed: dict[str | None, list[Pod]] = {}
+    for candidate in askable.get(pods(namespace, MANAGED), ()):
+        managed.setdefault(candidate.deployment, []).append(candidate)
     endpoints: list[Endpoint] = []
     for one in oldest_first:
-        known = pods_of.get(one.pods(namespace))
-        if known is None:
+        selection = one.pods(namespace)
+        if selection not in askable:
             endpoints += [endpoint for endpoint in before.endpoints if endpoint.deployment == one.name] if before else []
         else:
-            endpoints += _endpoints(one, known)
+            endpoints += _endpoints(one, managed.get(one.name, ()) if one.labels is None else askable[selection])
     if len(endpoints) > MAX_ENDPOINTS:
         problems.append(f"{len(endpoints)} server pods, of which a router can follow {MAX_ENDPOINTS}")
     routes.sort(key=lambda route: route.deployment)
@@ -123,8 +127,8 @@ def _routes(oldest_first: Sequence[Deployment], before: Mapping[str, Route]) -> 
 def _endpoints(one: Deployment, candidates: Iterable[Pod]) -> list[Endpoint]:
     return [
         Endpoint(deployment=one.name, pod=candidate.name, url=f"http://{_host(candidate.address)}:{one.port}")
-        for candidate in sorted(candidates, key=lambda candidate: candidate.name)
-        if candidate.address and (one.labels is not None or candidate.deployment == one.name)
+        for candidate in candidates
+        if candidate.address
     ]
 
 
