@@ -84,17 +84,18 @@ class RouterProcess:
     folder: Path
     port: int = 0
     admin_port: int = 0
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def logs(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "log").read_text().rpartition("\n")[0].splitlines() if line.startswith("{")]
 
     def admin(self, path: str) -> tuple[int, str]:
-        status, body = get(f"http://127.0.0.1:{self.admin_port}{path}")
+        status, body = get(f"http://{self.host}:{self.admin_port}{path}")
         return status, body.decode()
 
     def acknowledged(self) -> Acknowledgement:
@@ -145,17 +146,24 @@ def table_of(engines: Sequence[EngineProcess], generation: int = 1, **route: Any
 
 @contextmanager
 def router(
-    folder: Path, *options: str, workers: int = 2, ready: bool = True, source: Sequence[str] | None = None
+    folder: Path,
+    *options: str,
+    workers: int = 2,
+    ready: bool = True,
+    source: Sequence[str] | None = None,
+    host: str = "127.0.0.1",
+    admin_port: int = 0,
 ) -> Iterator[RouterProcess]:
     """A router; without another source `table.json` in its folder is one."""
     folder.mkdir(exist_ok=True)
     source = source if source is not None else ("--table", str(folder / "table.json"))
     command = [sys.executable, "-m", "tests.engines.route", *source, "--state-dir", str(folder / "state")]
-    command += ["--address", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", str(workers), "--poll-seconds", "0.5", *options]
+    command += ["--address", host, "--port", "0", "--admin-port", str(admin_port)]
+    command += ["--workers", str(workers), "--poll-seconds", "0.5", *options]
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(command, stderr=log, env=os.environ)
-        here = RouterProcess(process, folder)
+        here = RouterProcess(process, folder, host=host)
         try:
             ports = until(lambda: _ports(here))
             here.port, here.admin_port = ports["port"], ports["admin_port"]

@@ -81,7 +81,8 @@ class Reflector:
     @property
     def name(self) -> str:
         """What it follows, for people."""
-        return f"{self.resource.plural} in {self.selection.namespace or 'all namespaces'}"
+        which = f" with {self.selection.labels}" if self.selection.labels else ""
+        return f"{self.resource.plural}{which} in {self.selection.namespace or 'all namespaces'}"
 
     def last_attempted(self) -> float:
         """When the watch last tried or received anything, on the monotonic clock."""

@@ -30,6 +30,7 @@ class Resource:
 
 
 FINETUNE_JOBS = Resource(GROUP, VERSION, "finetunejobs", "FineTuneJob")
+ADAPTER_DEPLOYMENTS = Resource(GROUP, VERSION, "adapterdeployments", "AdapterDeployment")
 JOBS = Resource("batch", "v1", "jobs", "Job")
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -43,3 +44,17 @@ CUSTOM_RESOURCE_DEFINITIONS = Resource(
 
 CHILD_RESOURCES = {resource.kind: resource for resource in (JOBS, CONFIG_MAPS)}
 """What a plan may create or delete, by kind."""
+
+DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
+SERVICES = Resource("", "v1", "services", "Service")
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+
+SERVING_RESOURCES = {
+    resource.kind: resource
+    for resource in (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, NETWORK_POLICIES, DISRUPTION_BUDGETS, CONFIG_MAPS)
+}
+"""What serving is made of and the operator applies, by kind."""

@@ -1,4 +1,4 @@
-"""Kubernetes Events about what happened to a FineTuneJob: few, and each of them once.
+"""Kubernetes Events about what happened to an object of ours: few, and each of them once.
 
 Equal notes within ``WINDOW`` are one event with a growing series, and a series is written only when its count doubles, so that something
 that repeats for ever costs a handful of writes. An event that cannot be written is logged and given up: the status says the same.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
-from finetune_operator.api.base import API_VERSION, FIELD_MANAGER
+from finetune_operator.api.base import FIELD_MANAGER
 from finetune_operator.cluster.errors import ApiError, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import EVENTS, FINETUNE_JOBS, Resource
@@ -45,24 +45,26 @@ class _Series:
 
 
 class Recorder:
-    """One per process; ``instance`` names it (pod name or host)."""
+    """One per process and kind; ``instance`` names the process (pod name or host)."""
 
     def __init__(
         self,
         api: EventApi,
         *,
         instance: str,
+        kind: Resource = FINETUNE_JOBS,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._instance = instance[:128]
+        self._kind = kind
         self._clock = clock
         self._now = now
         self._known: OrderedDict[str, _Series] = OrderedDict()
 
     async def record(self, regarding: Manifest, note: EventNote) -> Recorded:
-        """Write the note about this FineTuneJob, or count it. ``regarding`` needs metadata with namespace, name and uid."""
+        """Write the note about this object, or count it. ``regarding`` needs metadata with namespace, name and uid."""
         metadata = regarding["metadata"]
         identity = _identity(metadata["uid"], note)
         series = self._known.get(identity)
@@ -87,15 +89,15 @@ class Recorder:
                 "kind": EVENTS.kind,
                 "metadata": {"namespace": metadata["namespace"], "name": name},
                 "eventTime": _micro_time(stamp),
-                "reportingController": f"{FINETUNE_JOBS.group}/{FIELD_MANAGER}",
+                "reportingController": f"{self._kind.group}/{FIELD_MANAGER}",
                 "reportingInstance": self._instance,
                 "type": note.type,
                 "reason": note.reason[:128],
                 "action": note.action[:128],
                 "note": note.message[:NOTE_LIMIT],
                 "regarding": {
-                    "apiVersion": API_VERSION,
-                    "kind": FINETUNE_JOBS.kind,
+                    "apiVersion": self._kind.api_version,
+                    "kind": self._kind.kind,
                     "namespace": metadata["namespace"],
                     "name": metadata["name"],
                     "uid": metadata["uid"],

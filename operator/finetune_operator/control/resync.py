@@ -44,12 +44,14 @@ class Sweep:
         queue: WorkQueue[Key],
         namespaces: tuple[str, ...] = (),
         *,
+        kind: Resource = FINETUNE_JOBS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._parents = parents
         self._queue = queue
         self._selections = [Selection(namespace=namespace, metadata_only=True) for namespace in namespaces or (None,)]
+        self._kind = kind
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -66,7 +68,7 @@ class Sweep:
         before = {key: self._parents.version(key) for key in self._parents}
         seen: dict[Key, int] = {}
         for selection in self._selections:
-            async for page in self._api.pages(FINETUNE_JOBS, selection, page_size=METADATA_PAGE):
+            async for page in self._api.pages(self._kind, selection, page_size=METADATA_PAGE):
                 seen.update({Key(*name_of(item)): version_of(item) for item in page.items})
         for key, version in before.items():
             if key not in seen and self._parents.version(key) == version:
@@ -80,7 +82,7 @@ class Sweep:
 
     async def _fetch(self, key: Key) -> None:
         try:
-            manifest = await self._api.get(FINETUNE_JOBS, key.namespace, key.name)
+            manifest = await self._api.get(self._kind, key.namespace, key.name)
         except NotFound:
             return
         if self._parents.put(manifest):

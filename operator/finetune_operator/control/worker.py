@@ -9,14 +9,13 @@ unknown is a defect: logged with its traceback, counted, and tried again, becaus
 import asyncio
 import logging
 import time
-from typing import Final
+from typing import Final, Protocol
 
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid
 from finetune_operator.control.leader import LeadershipLost
-from finetune_operator.control.measures import Measures
 from finetune_operator.control.queue import Closed, WorkQueue
-from finetune_operator.control.reconciler import Reconciler
+from finetune_operator.control.reconciler import Result
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,21 @@ LOUD_AFTER: Final = 3
 """Conflicts and short outages are daily bread; from the third failure of a key in a row on they are worth a warning."""
 
 
-async def work(queue: WorkQueue[Key], reconciler: Reconciler, measures: Measures) -> None:
+class Reconciles(Protocol):
+    """What brings one object closer to its spec; ``advanced`` are those that wrote something new, even if they failed afterwards."""
+
+    advanced: set[Key]
+
+    async def reconcile(self, key: Key) -> Result: ...
+
+
+class Counts(Protocol):
+    """Where the end of each reconcile is told."""
+
+    def reconciled(self, result: str, seconds: float) -> None: ...
+
+
+async def work(queue: WorkQueue[Key], reconciler: Reconciles, measures: Counts) -> None:
     """Reconcile keys until the queue is closed. Raises `LeadershipLost`, which has to end the process."""
     while True:
         try:
@@ -42,7 +55,7 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler, measures: Measures
         await asyncio.sleep(0)  # a reconcile that writes nothing never waits: thousands in a row would hold up probes and the Lease
 
 
-async def _attempt(queue: WorkQueue[Key], reconciler: Reconciler, key: Key) -> str:
+async def _attempt(queue: WorkQueue[Key], reconciler: Reconciles, key: Key) -> str:
     try:
         result = await reconciler.reconcile(key)
     except LeadershipLost:

@@ -84,9 +84,9 @@ class Metrics:
 
     # Of the control loop.
 
-    def reconciled(self, result: str, seconds: float) -> None:
-        self._reconciles.labels("FineTuneJob", result).inc()
-        self._reconcile_seconds.labels("FineTuneJob").observe(seconds)
+    def reconciled(self, result: str, seconds: float, kind: str = "FineTuneJob") -> None:
+        self._reconciles.labels(kind, result).inc()
+        self._reconcile_seconds.labels(kind).observe(seconds)
 
     def waited(self, seconds: float) -> None:
         self._queue_latency.observe(seconds)

@@ -8,6 +8,7 @@ from finetune_operator.cluster.errors import ApiError, Forbidden, Invalid, NotFo
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.resources import (
     ACCESS_REVIEWS,
+    ADAPTER_DEPLOYMENTS,
     CONFIG_MAPS,
     CORE_EVENTS,
     EVENTS,
@@ -47,28 +48,34 @@ RIGHTS: Final = (
     Right(EVENTS, ("create", "patch")),
 )
 LEASE_RIGHTS: Final = (Right(LEASES, ("get", "create", "update")),)
+SERVING_RIGHTS: Final = (
+    Right(ADAPTER_DEPLOYMENTS, ("get", "list", "watch", "patch")),
+    Right(ADAPTER_DEPLOYMENTS, ("patch",), "status"),
+)
+"""Patching the object itself is for its finalizer."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
 
 
-async def require_definition(kube: KubeApi, namespace: str | None) -> None:
-    """Raises `PreflightFailed` if the API server does not know our kind."""
+async def require_definition(kube: KubeApi, namespace: str | None, kind: Resource = FINETUNE_JOBS) -> None:
+    """Raises `PreflightFailed` if the API server does not know the kind."""
     try:
-        async for _page in kube.pages(FINETUNE_JOBS, Selection(namespace=namespace, metadata_only=True), page_size=1):
+        async for _page in kube.pages(kind, Selection(namespace=namespace, metadata_only=True), page_size=1):
             return
     except NotFound:
         raise PreflightFailed(
-            f"the API server does not know {FINETUNE_JOBS.plural}.{FINETUNE_JOBS.group}/{FINETUNE_JOBS.version}: install the custom "
+            f"the API server does not know {kind.plural}.{kind.group}/{kind.version}: install the custom "
             "resource definition first (kubectl apply -f crds/, or the chart with crds.install=true), then start the operator again"
         ) from None
     except Forbidden as error:
-        raise PreflightFailed(f"may not list {FINETUNE_JOBS.plural}: {error.message}") from None
+        raise PreflightFailed(f"may not list {kind.plural}: {error.message}") from None
 
 
-async def require_rights(kube: KubeApi, namespaces: tuple[str, ...], lease_namespace: str | None, *, through_proxy: bool) -> None:
+async def require_rights(
+    kube: KubeApi, namespaces: tuple[str, ...], lease_namespace: str | None, *, through_proxy: bool, serving: bool = False
+) -> None:
     """Ask for each right we will use. Raises `PreflightFailed` naming those that are missing."""
-    wanted = [(right, verb, namespace) for namespace in namespaces or (None,) for right in RIGHTS for verb in right.verbs]
-    if through_proxy:
-        wanted += [(right, verb, namespace) for namespace in namespaces or (None,) for right in PROXY_RIGHTS for verb in right.verbs]
+    rights = [*RIGHTS, *(SERVING_RIGHTS if serving else ()), *(PROXY_RIGHTS if through_proxy else ())]
+    wanted = [(right, verb, namespace) for namespace in namespaces or (None,) for right in rights for verb in right.verbs]
     if lease_namespace is not None:
         wanted += [(right, verb, lease_namespace) for right in LEASE_RIGHTS for verb in right.verbs]
     allowed = await asyncio.gather(*(_allowed(kube, *question) for question in wanted))

@@ -18,7 +18,7 @@ from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.progress import DirectReader, ProxyReader
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import CORE_EVENTS, FINETUNE_JOBS, JOBS, PODS
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, CORE_EVENTS, FINETUNE_JOBS, JOBS, PODS
 from finetune_operator.control.intake import Intake
 from finetune_operator.control.leader import Leadership
 from finetune_operator.control.progress import ProgressPoller
@@ -32,7 +32,8 @@ from finetune_operator.domain.decide import decide
 from finetune_operator.domain.observed import DomainSettings
 from finetune_operator.runtime.health import Health, Pulse, Servers
 from finetune_operator.runtime.metrics import Metrics
-from finetune_operator.runtime.preflight import PreflightFailed, reach, require_rights
+from finetune_operator.runtime.preflight import PreflightFailed, reach, require_definition, require_rights
+from finetune_operator.runtime.serving import Serving
 from finetune_operator.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Process:
             poller=self._poller,
             measures=metrics,
         )
+        self._serving = Serving(settings, kube, metrics, self._identity) if settings.serving else None
         self._reflectors = self._make_reflectors()
         self._sweep = Sweep(kube, self._cache.parents, self._queue, self._namespaces)
         self._leadership = self._make_leadership() if settings.leader_elect else None
@@ -100,7 +102,15 @@ class Process:
         """Raises `PreflightFailed` before anything has started, or the error of the part that ended."""
         await reach(self._kube, self._namespaces[0] if self._namespaces else None)
         lease_namespace = self._settings.own_namespace() if self._settings.leader_elect else None
-        await require_rights(self._kube, self._namespaces, lease_namespace, through_proxy=self._settings.progress_via == "pod-proxy")
+        if self._serving is not None:
+            await require_definition(self._kube, self._namespaces[0] if self._namespaces else None, ADAPTER_DEPLOYMENTS)
+        await require_rights(
+            self._kube,
+            self._namespaces,
+            lease_namespace,
+            through_proxy=self._settings.progress_via == "pod-proxy",
+            serving=self._serving is not None,
+        )
         self._expose()
         await self._servers.start(self._settings.health_port, self._settings.metrics_port)
         log.info("serving", extra={"health_port": self._servers.health_port, "metrics_port": self._servers.metrics_port})
@@ -112,6 +122,8 @@ class Process:
         finally:
             await self._servers.close()
             await self._reader.close()
+            if self._serving is not None:
+                await self._serving.close()
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         group.create_task(self._forever("pulse", self._pulse.beat()))
@@ -149,12 +161,16 @@ class Process:
             group.create_task(self._forever("worker", work(self._queue, self._reconciler, self._metrics)))
             for _ in range(self._settings.workers)
         ]
+        if self._serving is not None:
+            self._workers += self._serving.start(lambda name, part: group.create_task(self._forever(name, part)))
         log.info("in sync", extra={"workers": len(self._workers)})
 
     async def _await_stop(self) -> None:
         await self.stop.wait()
         log.info("stopping")
         self._queue.close()
+        if self._serving is not None:
+            self._serving.queue.close()
         if self._workers:
             await asyncio.wait(self._workers, timeout=DRAIN)
         raise StopRequested
@@ -165,14 +181,14 @@ class Process:
 
     def _make_reflectors(self) -> list[Reflector]:
         cache, metrics = self._cache, self._metrics
-        intake = Intake(cache.parents, self._queue, on_put=self._remember, on_gone=lambda key: metrics.forgotten(key.namespace, key.name))
+        intake = Intake(cache.parents, self._queue, on_put=self._remember, on_gone=self._gone)
         kinds = (
             (FINETUNE_JOBS, intake, "", ""),
             (JOBS, cache.jobs, OURS, ""),
             (PODS, cache.pods, OURS, ""),
             (CORE_EVENTS, cache.events, "", "type=Warning"),
         )
-        return [
+        reflectors = [
             Reflector(
                 self._kube,
                 store,
@@ -183,6 +199,7 @@ class Process:
             for namespace in self._namespaces or (None,)
             for resource, store, labels, fields in kinds
         ]
+        return reflectors + (self._serving.reflectors if self._serving is not None else [])
 
     def _make_leadership(self) -> Leadership:
         settings = self._settings
@@ -193,6 +210,13 @@ class Process:
 
     def _remember(self, key: Key, manifest: dict[str, Any]) -> None:
         remember(self._metrics, key, manifest.get("status") or {})
+        if self._serving is not None:
+            self._serving.cache.job_seen(key, manifest)
+
+    def _gone(self, key: Key) -> None:
+        self._metrics.forgotten(key.namespace, key.name)
+        if self._serving is not None:
+            self._serving.cache.job_gone(key)
 
     def _expose(self) -> None:
         gauge, queue, cache = self._metrics.gauge, self._queue, self._cache
@@ -207,6 +231,8 @@ class Process:
         gauge("finetune_cache_objects", help_text, lambda: len(cache.jobs), resource="jobs")
         gauge("finetune_cache_objects", help_text, lambda: len(cache.pods), resource="pods")
         gauge("finetune_cache_objects", help_text, lambda: len(cache.events), resource="events")
+        if self._serving is not None:
+            self._serving.expose()
         self._expose_watches()
 
     def _expose_watches(self) -> None:

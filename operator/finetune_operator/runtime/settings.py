@@ -43,6 +43,16 @@ class Settings(BaseSettings):
     finished_job_ttl_seconds: int = Field(default=86_400, ge=60, description="How long ended Jobs stay for their logs.")
     retry_base_seconds: float = Field(default=10.0, gt=0, description="First wait before another attempt; doubles.")
     retry_cap_seconds: float = Field(default=360.0, gt=0, description="Longest wait before another attempt.")
+    serving: bool = Field(default=False, description="Look after AdapterDeployments too; needs their definition and the rights for it.")
+    rollout_look_seconds: float = Field(default=10.0, ge=0.1, description="Between two looks at a baking canary.")
+    rollout_poll_seconds: float = Field(
+        default=2.0, ge=0.1, description="Between two looks at routers and pods while something is waited for."
+    )
+    rollout_rest_seconds: float = Field(default=300.0, ge=1.0, description="Between two looks at a deployment at rest.")
+    rollout_unload_seconds: int = Field(
+        default=30, ge=0, description="How long, after the drain, a deployment being deleted waits for pods to unload."
+    )
+    rollout_workers: int = Field(default=8, ge=1, le=256, description="Rollouts looked at at once.")
     workers: int = Field(default=16, ge=1, le=256, description="Reconciles at once.")
     leader_elect: bool = Field(default=True, description="Hold a Lease before writing; --no-leader-elect for a single process.")
     lease_namespace: str | None = Field(default=None, description="Namespace of the Lease; default: the pod's, or default.")

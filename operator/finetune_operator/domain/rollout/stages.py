@@ -24,6 +24,7 @@ from finetune_operator.domain.rollout.traffic import acknowledged, share_of, una
 _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
 _PAUSED = "spec.paused holds the rollout. Set it to false to go on."
+_NO_PODS = "there is no server pod: raise spec.server.managed.replicas, or correct the labels"
 _ABORT, _RETRY = "abort", "retry"
 
 
@@ -75,7 +76,8 @@ def _validate(draft: Draft) -> None:
         draft.note(Reason.REVERTED, "Revert", f"{rollout.version} answered before and is still loaded: it does so again at once")
         return
     if not draft.scene.observed.pods:
-        draft.blocked = Reason.NO_PODS, "there is no server pod: raise spec.server.managed.replicas, or correct the labels"
+        refusal = draft.scene.observed.refusal[:1024]
+        draft.blocked = Reason.NO_PODS, f"the API server refuses {refusal}" if refusal else _NO_PODS
         draft.wake_in(draft.scene.settings.look_seconds)
         return
     shortage = None if kept is not None else lack_of_room(draft)

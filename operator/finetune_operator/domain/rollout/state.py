@@ -62,9 +62,12 @@ def _serving(draft: Draft) -> State:
         return State(phase, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does")
     if not draft.scene.observed.routers:
         return State(phase, Reason.NOT_SERVING, "there is no router that could answer for the alias")
+    refusal = draft.scene.observed.refusal[:1024]
+    trouble = f". The API server refuses a change of the servers: {refusal}" if refusal else ""
     if retaining:
-        return State(phase, Reason.PROMOTED, f"{version} answers all callers; the version before it stays loaded for a while", ready=True)
-    return State(phase, Reason.HEALTHY, f"{version} answers all callers", ready=True)
+        text = f"{version} answers all callers; the version before it stays loaded for a while{trouble}"
+        return State(phase, Reason.PROMOTED, text, ready=True)
+    return State(phase, Reason.HEALTHY, f"{version} answers all callers{trouble}", ready=True)
 
 
 def _resting(reason: Reason, message: str, draft: Draft) -> State:

@@ -1,0 +1,102 @@
+"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, and the jobs' artifacts.
+
+``wake`` hears whose decision a change may concern, ``pod_gone`` of the namespace and uid of pods that are no more.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
+from finetune_operator.cluster.cache import Key, ParentStore, Store
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.projections import project_pod
+from finetune_operator.control.rollout.artifacts import Artifacts
+from finetune_operator.control.rollout.siblings import Siblings
+from finetune_operator.manifests.names import label_value
+
+SERVER: Final = "server"
+ROUTER: Final = "router"
+_OVER: Final = ("Succeeded", "Failed")
+
+
+class ServingCache:
+    """One per process."""
+
+    def __init__(
+        self,
+        wake: Callable[[Key], None],
+        *,
+        pod_gone: Callable[[str, str], None] = lambda _namespace, _uid: None,
+        by_namespace: bool = False,
+    ) -> None:
+        self.deployments = ParentStore()
+        self.siblings = Siblings()
+        self.artifacts = Artifacts()
+        self._wake = wake
+        self._pod_gone = pod_gone
+        self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
+
+    # What the watches bring.
+
+    def deployment_seen(self, key: Key, manifest: Manifest) -> None:
+        self._wake_all(self.siblings.remember(key, manifest))
+
+    def deployment_gone(self, key: Key) -> None:
+        self._wake_all(self.siblings.forget(key))
+
+    def job_seen(self, key: Key, manifest: Manifest) -> None:
+        if self.artifacts.remember(key, manifest):
+            self._wake_all(self.siblings.following(key))
+
+    def job_gone(self, key: Key) -> None:
+        if self.artifacts.forget(key):
+            self._wake_all(self.siblings.following(key))
+
+    # What a decision asks.
+
+    def servers(self, key: Key) -> list[Manifest]:
+        """Server pods that are not on their way out."""
+        return [pod for pod in self.pods.of(f"{key.namespace}/{SERVER}/{label_value(key.name)}") if not _leaving(pod)]
+
+    def routers(self, namespace: str) -> list[Manifest]:
+        """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
+        return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and _runs(pod)]
+
+    def _pod_changed(self, pod: Manifest) -> None:
+        metadata = pod["metadata"]
+        labels, namespace = metadata["labels"], metadata["namespace"]
+        if self.pods.get(namespace, metadata["name"]) is None:
+            self._pod_gone(namespace, metadata["uid"])
+        if labels.get(LABEL_SERVING_ROLE) == ROUTER:
+            self._wake_all(self.siblings.keys_of(namespace))
+        else:
+            self._wake_all(self.siblings.labelled(namespace, labels.get(LABEL_DEPLOYMENT) or ""))
+
+    def _wake_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._wake(key)
+
+
+def _group_of(pod: Manifest) -> str | None:
+    metadata = pod["metadata"]
+    role, name = metadata["labels"].get(LABEL_SERVING_ROLE), metadata["labels"].get(LABEL_DEPLOYMENT)
+    if role == ROUTER:
+        return f"{metadata['namespace']}/{ROUTER}"
+    return f"{metadata['namespace']}/{SERVER}/{name}" if role == SERVER and name else None
+
+
+def address_of(pod: Manifest) -> str:
+    """Its address; empty as long as it has none."""
+    return str((pod.get("status") or {}).get("podIP") or "")
+
+
+def _leaving(pod: Manifest) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) or (pod.get("status") or {}).get("phase") in _OVER
+
+
+def _runs(pod: Manifest) -> bool:
+    """Whether a process listens in it: by its condition, or by its containers."""
+    status = pod.get("status") or {}
+    if any(condition.get("type") == "Ready" and condition.get("status") == "True" for condition in status.get("conditions") or []):
+        return True
+    return bool(address_of(pod)) and any("running" in (container.get("state") or {}) for container in status.get("containerStatuses") or [])

@@ -1,0 +1,144 @@
+"""The objects that serving runs as: applied when they are to be different, and looked at once in a while.
+
+Each carries the hash of what was applied, so that an operator that has just started reads instead of writing. What the API server refuses
+comes back as words for the status and is tried again later: a quota or a right may have changed.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.base import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PREFIX
+from finetune_operator.cluster.cache import Key, controller_of
+from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.resources import SERVING_RESOURCES, Resource
+from finetune_operator.domain.plan import JsonObject
+from finetune_operator.manifests.names import Owner
+
+log = logging.getLogger(__name__)
+
+APPLIED: Final = f"{LABEL_PREFIX}applied"
+"""Annotation: hash of the manifest as it was applied."""
+VERIFY_SECONDS: Final = 600.0
+REFUSED_SECONDS: Final = 60.0
+
+
+class ServingObjects(Protocol):
+    """Builds manifests; pure. Those of a namespace belong to all its AdapterDeployments together."""
+
+    def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec) -> Iterable[JsonObject]: ...
+
+    def namespace_objects(self, namespace: str) -> Iterable[JsonObject]: ...
+
+
+class ApplyApi(Protocol):
+    """The part of `KubeApi` that is needed."""
+
+    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool = ...) -> Manifest: ...
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Manifest: ...
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str = ...) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Verified:
+    hashes: tuple[str, ...]
+    at: float
+    refusal: str = ""
+
+    @property
+    def holds_for(self) -> float:
+        """Seconds until it is looked at again."""
+        return REFUSED_SECONDS if self.refusal else VERIFY_SECONDS
+
+
+class Children:
+    """One per process."""
+
+    def __init__(self, api: ApplyApi, objects: ServingObjects, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._objects = objects
+        self._clock = clock
+        self._verified: dict[Key | str, _Verified] = {}
+
+    async def ensure(self, key: Key, uid: str, spec: AdapterDeploymentSpec) -> str:
+        """See to it that everything is there; what the API server refuses, in words. Raises `ApiError` for all that passes by itself."""
+        refusal = await self._see_to(key.namespace, self._objects.namespace_objects(key.namespace), "")
+        if refusal or spec.server.managed is None:
+            return refusal
+        owner = Owner(key.namespace, key.name, uid)
+        return await self._see_to(key, self._objects.server_objects(owner, spec), uid)
+
+    async def remove_shared(self, namespace: str, wanted: Callable[[], bool]) -> None:
+        """Delete a namespace's own objects; stops as soon as they are wanted again. Raises `ApiError`."""
+        self._verified.pop(namespace, None)
+        for manifest in reversed(tuple(self._objects.namespace_objects(namespace))):
+            resource, name = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]["name"]
+            try:
+                found = await self._api.get(resource, namespace, name)
+            except NotFound:
+                continue
+            if wanted():
+                return
+            if _is_ours(found, ""):
+                await self._api.delete(resource, namespace, name, uid=found["metadata"]["uid"])
+
+    def forget(self, key: Key) -> None:
+        self._verified.pop(key, None)
+
+    async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str) -> str:
+        stamped = [_stamped(manifest) for manifest in manifests]
+        hashes = tuple(manifest["metadata"]["annotations"][APPLIED] for manifest in stamped)
+        known = self._verified.get(whose)
+        if known is not None and known.hashes == hashes and self._clock() - known.at < known.holds_for:
+            return known.refusal
+        refusal = ""
+        for manifest in stamped:
+            refusal = await self._apply(manifest, uid)
+            if refusal:
+                if known is None or known.refusal != refusal:
+                    log.warning("refused: %s", refusal, extra={"key": str(whose)})
+                break
+        self._verified[whose] = _Verified(hashes, self._clock(), refusal)
+        return refusal
+
+    async def _apply(self, manifest: Manifest, uid: str) -> str:
+        resource, metadata = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]
+        try:
+            found: Manifest | None = await self._api.get(resource, metadata["namespace"], metadata["name"])
+        except NotFound:
+            found = None
+        if found is not None and not _is_ours(found, uid):
+            return f"{resource.kind} {metadata['name']} exists and belongs to somebody else. Rename or delete it."
+        if found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == metadata["annotations"][APPLIED]:
+            return ""
+        try:
+            await self._api.apply(resource, manifest)
+        except Forbidden as error:
+            return f"{resource.kind} {metadata['name']}: {error.message}"
+        except Invalid as error:
+            return f"{resource.kind} {metadata['name']}: {error.explain()}"
+        return ""
+
+
+def _stamped(manifest: JsonObject) -> dict[str, Any]:
+    digest = hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    metadata = manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), APPLIED: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _is_ours(found: Manifest, uid: str) -> bool:
+    """Controlled by this AdapterDeployment; or, for what all of a namespace share, marked as managed by this operator."""
+    if not uid:
+        return bool((found["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == FIELD_MANAGER)
+    owner = controller_of(found)
+    return owner is not None and owner.get("uid") == uid

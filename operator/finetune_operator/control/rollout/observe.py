@@ -1,0 +1,68 @@
+"""Gathers one snapshot for a decision about a rollout, from memory alone."""
+
+from finetune_inference.contract import AppliedRoute
+from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.control.rollout.cache import SERVER, ServingCache
+from finetune_operator.control.rollout.held import held_versions
+from finetune_operator.control.rollout.readings import Readings, RouterReading
+from finetune_operator.domain import reading
+from finetune_operator.domain.rollout.observed import JobArtifact, RolloutObserved, RolloutSettings, Router, ServerPod
+from finetune_operator.manifests.names import label_value
+
+_IDENTITY = 64
+"""Characters of a pod's uid and of a router's process that status can hold."""
+
+
+def observe(
+    cache: ServingCache,
+    readings: Readings,
+    key: Key,
+    resource: Manifest,
+    settings: RolloutSettings,
+    *,
+    output_schema: str | None,
+    refusal: str,
+) -> RolloutObserved:
+    """Everything known about one AdapterDeployment at this instant."""
+    return RolloutObserved(
+        resource=resource,
+        settings=settings,
+        job=_job(cache, key, resource),
+        pods=tuple(_server(readings, pod) for pod in cache.servers(key)),
+        routers=tuple(_router(readings, pod, key) for pod in cache.routers(key.namespace)),
+        siblings=cache.siblings.of(key),
+        evaluated=cache.artifacts.evaluated(key.namespace),
+        output_schema=output_schema,
+        selector=f"{LABEL_SERVING_ROLE}={SERVER},{LABEL_DEPLOYMENT}={label_value(key.name)}",
+        refusal=refusal,
+    )
+
+
+def _job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:
+    name = reading.text(resource.get("spec"), "adapter", "fineTuneJobRef", "name")
+    return cache.artifacts.of(Key(key.namespace, name)) if name else None
+
+
+def _server(readings: Readings, pod: Manifest) -> ServerPod:
+    answer = readings.agent(pod)
+    held = held_versions(answer.status) if answer is not None and answer.status is not None else ()
+    return ServerPod(pod["metadata"]["name"], held)
+
+
+def _router(readings: Readings, pod: Manifest, key: Key) -> Router:
+    uid, answer = pod["metadata"]["uid"], readings.router(pod)
+    if answer is None or answer.acknowledged is None:
+        return Router(uid, reachable=False)
+    return Router(
+        uid=uid,
+        process=answer.acknowledged.process[:_IDENTITY],
+        applied=_applied(answer, key),
+        samples=answer.samples.get(key.name) if answer.samples is not None else None,
+    )
+
+
+def _applied(answer: RouterReading, key: Key) -> AppliedRoute | None:
+    assert answer.acknowledged is not None
+    return next((route for route in answer.acknowledged.routes if route.deployment == key.name), None)

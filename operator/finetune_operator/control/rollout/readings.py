@@ -1,0 +1,161 @@
+"""The last answers of routers and agents, and asking them again where a decision needs something newer.
+
+A reading is old when its pod has changed since, when it has reached a given age, or when it lacks the counters that are wanted. Routers are
+asked for what they have applied first and for their counters afterwards: what was counted is never older than the acknowledgement.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from finetune_inference.contract import Acknowledgement, AgentStatus
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.exposition import MetricLine
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.serving import NoAnswer
+from finetune_operator.control.rollout.cache import ROUTER, SERVER, address_of
+from finetune_operator.domain.analysis.counters import Sample
+
+log = logging.getLogger(__name__)
+
+
+class Pods(Protocol):
+    """The part of `PodClient` that is needed."""
+
+    async def acknowledgement(self, ip: str) -> Acknowledgement: ...
+
+    async def agent_status(self, ip: str) -> AgentStatus: ...
+
+    async def samples(self, ip: str, deployments: frozenset[str]) -> Mapping[str, list[MetricLine]]: ...
+
+
+@dataclass(frozen=True)
+class RouterReading:
+    """``acknowledged`` and ``samples`` are None where the router gave no answer; ``asked``: whose samples were wanted."""
+
+    version: str
+    at: float
+    acknowledged: Acknowledgement | None = None
+    samples: Mapping[str, tuple[Sample, ...]] | None = None
+    asked: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class AgentReading:
+    version: str
+    at: float
+    status: AgentStatus | None = None
+
+
+@dataclass
+class _Shelf:
+    """Readings by pod uid, each asked for by one at a time."""
+
+    routers: dict[str, RouterReading] = field(default_factory=dict)
+    agents: dict[str, AgentReading] = field(default_factory=dict)
+    asking: dict[str, asyncio.Lock] = field(default_factory=dict)
+    analysed: set[str] = field(default_factory=set)
+
+
+class Readings:
+    """One per process; ``read`` hears of each question's role and result."""
+
+    def __init__(
+        self, pods: Pods, *, read: Callable[[str, str], None] = lambda _role, _result: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._pods = pods
+        self._read = read
+        self._clock = clock
+        self._shelves: dict[str, _Shelf] = {}
+
+    async def look(self, key: Key, routers: Iterable[Manifest], servers: Iterable[Manifest], *, max_age: float, samples: bool) -> None:
+        """Ask those whose reading is old, all at once. Never raises: a pod without an answer is a reading too."""
+        shelf = self._shelves.setdefault(key.namespace, _Shelf())
+        (shelf.analysed.add if samples else shelf.analysed.discard)(key.name)
+        wanted = frozenset({key.name} if samples else ())
+        oldest = self._clock() - max_age
+        async with asyncio.TaskGroup() as group:
+            for pod in routers:
+                group.create_task(self._router(shelf, pod, oldest, wanted))
+            for pod in servers:
+                group.create_task(self._agent(shelf, pod, oldest))
+
+    def router(self, pod: Manifest) -> RouterReading | None:
+        return self._shelf(pod).routers.get(pod["metadata"]["uid"])
+
+    def agent(self, pod: Manifest) -> AgentReading | None:
+        return self._shelf(pod).agents.get(pod["metadata"]["uid"])
+
+    def forget(self, key: Key) -> None:
+        """The deployment is gone, and nobody wants its counters."""
+        self._shelf_of(key.namespace).analysed.discard(key.name)
+
+    def drop(self, namespace: str, uid: str) -> None:
+        """The pod is gone."""
+        shelf = self._shelf_of(namespace)
+        shelf.routers.pop(uid, None)
+        shelf.agents.pop(uid, None)
+        shelf.asking.pop(uid, None)
+
+    def _shelf(self, pod: Manifest) -> _Shelf:
+        return self._shelf_of(pod["metadata"]["namespace"])
+
+    def _shelf_of(self, namespace: str) -> _Shelf:
+        return self._shelves.setdefault(namespace, _Shelf())
+
+    async def _router(self, shelf: _Shelf, pod: Manifest, oldest: float, wanted: frozenset[str]) -> None:
+        uid = pod["metadata"]["uid"]
+        async with shelf.asking.setdefault(uid, asyncio.Lock()):
+            known = shelf.routers.get(uid)
+            if known is not None and _fresh(known, pod, oldest) and wanted <= known.asked:
+                return
+            shelf.routers[uid] = await self._ask_router(pod, frozenset(shelf.analysed))
+
+    async def _ask_router(self, pod: Manifest, deployments: frozenset[str]) -> RouterReading:
+        begun, version = self._clock(), _version(pod)
+        try:
+            acknowledged = await self._pods.acknowledgement(address_of(pod))
+        except NoAnswer as error:
+            self._silent(ROUTER, pod, error)
+            return RouterReading(version, begun, asked=deployments)
+        samples: Mapping[str, tuple[Sample, ...]] | None = None
+        if deployments:
+            try:
+                found = await self._pods.samples(address_of(pod), deployments)
+            except NoAnswer as error:
+                self._silent(ROUTER, pod, error)
+            else:
+                samples = {name: tuple(Sample(*line) for line in lines) for name, lines in found.items()}
+        self._read(ROUTER, "ok")
+        return RouterReading(version, begun, acknowledged, samples, deployments)
+
+    async def _agent(self, shelf: _Shelf, pod: Manifest, oldest: float) -> None:
+        uid = pod["metadata"]["uid"]
+        async with shelf.asking.setdefault(uid, asyncio.Lock()):
+            known = shelf.agents.get(uid)
+            if known is not None and _fresh(known, pod, oldest):
+                return
+            begun, status = self._clock(), None
+            if address_of(pod):
+                try:
+                    status = await self._pods.agent_status(address_of(pod))
+                    self._read(SERVER, "ok")
+                except NoAnswer as error:
+                    self._silent(SERVER, pod, error)
+            shelf.agents[uid] = AgentReading(_version(pod), begun, status)
+
+    def _silent(self, role: str, pod: Manifest, error: NoAnswer) -> None:
+        self._read(role, "none")
+        metadata = pod["metadata"]
+        log.debug("%s gives no answer: %s", role, error, extra={"pod": f"{metadata['namespace']}/{metadata['name']}"})
+
+
+def _fresh(reading: RouterReading | AgentReading, pod: Manifest, oldest: float) -> bool:
+    return reading.version == _version(pod) and reading.at >= oldest
+
+
+def _version(pod: Manifest) -> str:
+    return str(pod["metadata"].get("resourceVersion") or "")

@@ -1,0 +1,243 @@
+"""Carries decisions about rollouts out: objects first, then the finalizer, at most one status write, and events only after it.
+
+What a decision is made from may be old while nothing is under way. So a decision that would write is made once more, on new answers of
+routers and agents; an idle deployment costs a few questions in five minutes and no write.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.base import LABEL_PREFIX
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.errors import Conflict, NotFound
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, Resource
+from finetune_operator.control.reconciler import Result, applicable
+from finetune_operator.control.recorder import Recorder
+from finetune_operator.control.rollout.cache import ServingCache
+from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.measures import RolloutMeasures, measure
+from finetune_operator.control.rollout.observe import observe
+from finetune_operator.control.rollout.pace import Pace, pace_of
+from finetune_operator.control.rollout.readings import Readings
+from finetune_operator.control.rollout.schemas import Schemas
+from finetune_operator.control.transitions import condition_changes
+from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
+from finetune_operator.domain.rollout.plan import RolloutPlan
+
+log = logging.getLogger(__name__)
+
+FINALIZER: Final = f"{LABEL_PREFIX}drain"
+"""Holds an object that is being deleted until open requests have ended and pods have unloaded."""
+REST_SECONDS: Final = 300.0
+
+Decide = Callable[[RolloutObserved, datetime], RolloutPlan]
+
+
+class RolloutApi(Protocol):
+    """The part of `KubeApi` that a reconcile needs itself."""
+
+    async def apply_status(self, resource: Resource, manifest: Manifest) -> Manifest: ...
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Manifest: ...
+
+    async def merge(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest: ...
+
+
+class RolloutReconciler:
+    """One per process; the queue sees to it that no key is in work twice."""
+
+    def __init__(
+        self,
+        api: RolloutApi,
+        cache: ServingCache,
+        decide: Decide,
+        *,
+        readings: Readings,
+        schemas: Schemas,
+        children: Children | None,
+        recorder: Recorder,
+        measures: RolloutMeasures,
+        settings: RolloutSettings,
+        rest_seconds: float = REST_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.advanced: set[Key] = set()
+        self._api = api
+        self._cache = cache
+        self._decide = decide
+        self._readings = readings
+        self._schemas = schemas
+        self._children = children
+        self._recorder = recorder
+        self._measures = measures
+        self._settings = settings
+        self._rest_seconds = rest_seconds
+        self._now = now
+
+    async def reconcile(self, key: Key) -> Result:
+        """Bring one AdapterDeployment closer to its spec. Raises `ApiError`, which the worker knows how to take."""
+        self.advanced.discard(key)
+        resource = self._cache.deployments.get(key)
+        if resource is None:
+            return self._forget(key)
+        pace = pace_of(resource, self._settings, self._rest_seconds)
+        refusal = await self._see_to_children(key, resource)
+        resource, plan = await self._look_and_decide(key, pace, refusal)
+        if not plan.empty and pace.resting:
+            resource, plan = await self._look_and_decide(key, self._awake(pace), refusal)
+        if resource is None:
+            return self._forget(key)
+        return await self._carry_out(key, resource, plan, pace)
+
+    def _awake(self, pace: Pace) -> Pace:
+        return Pace(self._settings.poll_seconds / 2, pace.look_in, pace.samples)
+
+    async def _look_and_decide(self, key: Key, pace: Pace, refusal: str) -> tuple[Manifest | None, RolloutPlan]:
+        """From the newest copy of the object: answers take time, and it may have changed meanwhile."""
+        routers, servers = self._cache.routers(key.namespace), self._cache.servers(key)
+        await self._readings.look(key, routers, servers, max_age=pace.max_age, samples=pace.samples)
+        resource = self._cache.deployments.get(key)
+        if resource is None:
+            return None, RolloutPlan()
+        schema = await self._schemas.text(key, resource, resting=pace.resting)
+        observed = observe(self._cache, self._readings, key, resource, self._settings, output_schema=schema, refusal=refusal)
+        return resource, self._decide(observed, self._now())
+
+    async def _see_to_children(self, key: Key, resource: Manifest) -> str:
+        """What the API server refuses of the objects that serving runs as; those of an object being deleted are left as they are."""
+        if self._children is None or resource["metadata"].get("deletionTimestamp"):
+            return ""
+        try:
+            spec = AdapterDeploymentSpec.model_validate(resource.get("spec"))
+        except ValidationError:
+            return ""  # the decision says so in the status
+        return await self._children.ensure(key, resource["metadata"]["uid"], spec)
+
+    def _forget(self, key: Key) -> Result:
+        self._cache.deployment_gone(key)
+        self._readings.forget(key)
+        self._schemas.forget(key)
+        if self._children is not None:
+            self._children.forget(key)
+        self._measures.forgotten(key.namespace, key.name)
+        return Result("gone")
+
+    async def _carry_out(self, key: Key, resource: Manifest, plan: RolloutPlan, pace: Pace) -> Result:
+        if plan.release:
+            return await self._release(key, resource)
+        wrote = False
+        if plan.status is not None:
+            if _serves(plan.status) and not _is_held(resource) and not resource["metadata"].get("deletionTimestamp"):
+                resource = await self._hold(key, resource)
+            wrote = await self._write_status(key, resource, plan.status)
+            if not wrote:
+                return self._forget(key)
+        for note in plan.events:
+            self._measures.event_recorded(await self._recorder.record(resource, note))
+        look_in = pace.look_in * (random.uniform(0.8, 1.0) if pace.resting else 1.0)  # noqa: S311  jitter, no secret
+        requeue = look_in if plan.requeue_after is None else min(look_in, plan.requeue_after)
+        return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
+
+    async def _hold(self, key: Key, resource: Manifest) -> Manifest:
+        """Add the finalizer, before the first status that anybody acts upon: from then on a deletion has something to undo."""
+        metadata = resource["metadata"]
+        finalizers = [*(metadata.get("finalizers") or []), FINALIZER]
+        return await self._patch_finalizers(key, resource, finalizers) or resource
+
+    async def _release(self, key: Key, resource: Manifest) -> Result:
+        """Let a deleted object go; the last of a namespace takes with it what all of them shared."""
+        if not _is_held(resource):
+            return Result("idle")
+        if self._children is not None and self._is_last(key):
+            await self._children.remove_shared(key.namespace, lambda: not self._is_last(key))
+        finalizers = [each for each in resource["metadata"]["finalizers"] if each != FINALIZER]
+        await self._patch_finalizers(key, resource, finalizers)
+        return Result("ok")
+
+    def _is_last(self, key: Key) -> bool:
+        return all(other == key for other in self._cache.siblings.keys_of(key.namespace))
+
+    async def _patch_finalizers(self, key: Key, resource: Manifest, finalizers: list[str]) -> Manifest | None:
+        """The object as it is then; None where it is gone. Raises `Conflict` where somebody was faster."""
+        metadata = resource["metadata"]
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"], "finalizers": finalizers}}
+        try:
+            answer = await self._api.merge(ADAPTER_DEPLOYMENTS, key.namespace, key.name, patch)
+        except NotFound:
+            return None
+        except Conflict:
+            await self._refresh(key, metadata["uid"])
+            raise
+        self.advanced.add(key)
+        if finalizers or not answer["metadata"].get("deletionTimestamp"):
+            self._cache.deployments.put(answer)
+        return answer
+
+    async def _write_status(self, key: Key, resource: Manifest, status: Mapping[str, Any]) -> bool:
+        """The one status write; false if the object is gone. Raises `Conflict` where it is not the one that was decided upon."""
+        metadata = resource["metadata"]
+        manifest = {
+            "apiVersion": ADAPTER_DEPLOYMENTS.api_version,
+            "kind": ADAPTER_DEPLOYMENTS.kind,
+            "metadata": {"namespace": key.namespace, "name": key.name, "resourceVersion": metadata["resourceVersion"]},
+            "status": applicable(status),
+        }
+        try:
+            answer = await self._api.apply_status(ADAPTER_DEPLOYMENTS, manifest)
+        except NotFound:
+            self._cache.deployments.remove(key, uid=metadata["uid"])
+            return False
+        except Conflict:
+            await self._refresh(key, metadata["uid"])
+            raise
+        self.advanced.add(key)
+        self._cache.deployments.put(answer)
+        before, after = resource.get("status") or {}, answer.get("status") or {}
+        _log_transition(key, metadata.get("generation"), before, after)
+        measure(self._measures, key, before, after, self._now())
+        return True
+
+    async def _refresh(self, key: Key, uid: str) -> None:
+        """Our copy is old: fetch the object, so that the next decision does not meet the same conflict."""
+        try:
+            self._cache.deployments.put(await self._api.get(ADAPTER_DEPLOYMENTS, key.namespace, key.name))
+        except NotFound:
+            self._cache.deployments.remove(key, uid=uid)
+
+
+def _serves(status: Mapping[str, Any]) -> bool:
+    """Whether routers or agents would act upon it."""
+    return status.get("route") is not None or status.get("desired") is not None
+
+
+def _is_held(resource: Manifest) -> bool:
+    return FINALIZER in (resource["metadata"].get("finalizers") or [])
+
+
+def _log_transition(key: Key, generation: Any, before: Manifest, after: Manifest) -> None:
+    rollout, step = after.get("rollout") or {}, after.get("step") or {}
+    changes = list(condition_changes(before, after))
+    if not changes and (before.get("rollout") or {}).get("stage") == rollout.get("stage"):
+        return
+    ready: Manifest = next((condition for condition in after.get("conditions") or [] if condition.get("type") == "Ready"), {})
+    log.info(
+        "%s %s: %s",
+        key,
+        after.get("phase") or "",
+        ready.get("message") or ready.get("reason") or "",
+        extra={
+            "key": str(key),
+            "generation": generation,
+            "version": rollout.get("version"),
+            "stage": rollout.get("stage"),
+            "step": step.get("text"),
+            "conditions": {change.type: f"{change.status}/{change.reason}" for change in changes},
+        },
+    )

@@ -1,0 +1,63 @@
+"""The JSON Schemas that answers are held against: read from the API server when a decision needs one, and kept for a short while.
+
+A schema that cannot be read just now is an error and not an absent one: without it the route would change.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.errors import NotFound
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.resources import CONFIG_MAPS, Resource
+from finetune_operator.domain import reading
+
+KEPT_SECONDS: Final = 30.0
+
+
+class GetApi(Protocol):
+    """The part of `KubeApi` that is needed."""
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Manifest: ...
+
+
+@dataclass(frozen=True)
+class _Kept:
+    place: tuple[str, str]
+    text: str | None
+    at: float
+
+
+class Schemas:
+    """One per process."""
+
+    def __init__(self, api: GetApi, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._kept: dict[Key, _Kept] = {}
+
+    async def text(self, key: Key, deployment: Manifest, *, resting: bool) -> str | None:
+        """The text behind ``checks.schema.configMapRef``; None where there is no such check, ConfigMap or key. Raises `ApiError`.
+
+        While nothing is under way the one from before will do, whatever its age.
+        """
+        reference = reading.at(deployment.get("spec"), "analysis", "checks", "schema", "configMapRef")
+        name, entry = reading.text(reference, "name"), reading.text(reference, "key") or "schema.json"
+        if not name:
+            self._kept.pop(key, None)
+            return None
+        known = self._kept.get(key)
+        if known is not None and known.place == (name, entry) and (resting or self._clock() - known.at < KEPT_SECONDS):
+            return known.text
+        try:
+            found = await self._api.get(CONFIG_MAPS, key.namespace, name)
+        except NotFound:
+            found = {}
+        text = reading.text(found, "data", entry) or None
+        self._kept[key] = _Kept((name, entry), text, self._clock())
+        return text
+
+    def forget(self, key: Key) -> None:
+        self._kept.pop(key, None)

@@ -1,0 +1,82 @@
+"""What every AdapterDeployment has to know of the others: names, ages, servers, and whose artifacts they follow."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.kube import Manifest
+from finetune_operator.domain import reading
+from finetune_operator.domain.rollout.observed import Sibling
+from finetune_operator.manifests.names import label_value
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``servers`` names the external pods that are shared, or nothing."""
+
+    uid: str
+    model_name: str
+    created_at: datetime
+    versions: int
+    servers: tuple[tuple[str, str], ...]
+    job: str
+
+    def sibling(self, name: str, seen_from: "Summary") -> Sibling:
+        shared = bool(self.servers) and self.servers == seen_from.servers
+        return Sibling(name, self.uid, self.model_name, self.created_at, self.versions if shared else 0)
+
+
+class Siblings:
+    """By namespace."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, Summary]] = {}
+
+    def remember(self, key: Key, deployment: Manifest) -> tuple[Key, ...]:
+        """The others of the namespace for whom something has changed."""
+        summary, known = summary_of(deployment), self._known.setdefault(key.namespace, {})
+        if known.get(key.name) == summary:
+            return ()
+        known[key.name] = summary
+        return tuple(other for other in self.keys_of(key.namespace) if other != key)
+
+    def forget(self, key: Key) -> tuple[Key, ...]:
+        """Those who are left in the namespace, if it was known."""
+        if self._known.get(key.namespace, {}).pop(key.name, None) is None:
+            return ()
+        return tuple(self.keys_of(key.namespace))
+
+    def of(self, key: Key) -> tuple[Sibling, ...]:
+        """All others of the namespace, as seen from this one."""
+        known = self._known.get(key.namespace, {})
+        own = known.get(key.name)
+        return tuple(each.sibling(name, own) for name, each in sorted(known.items()) if name != key.name) if own is not None else ()
+
+    def keys_of(self, namespace: str) -> Iterator[Key]:
+        yield from [Key(namespace, name) for name in self._known.get(namespace, {})]
+
+    def following(self, job: Key) -> list[Key]:
+        """Whom a changed artifact of a job concerns: its followers, and those who name a digest and want its evaluation."""
+        known = self._known.get(job.namespace, {})
+        return [Key(job.namespace, name) for name, summary in known.items() if summary.job in ("", job.name)]
+
+    def labelled(self, namespace: str, label: str) -> list[Key]:
+        """Those whose name is cut to this label value."""
+        return [key for key in self.keys_of(namespace) if label_value(key.name) == label]
+
+
+def summary_of(deployment: Manifest) -> Summary:
+    """Read off an object, however odd it is."""
+    metadata, spec = deployment["metadata"], deployment.get("spec")
+    labels = reading.at(spec, "server", "external", "matchLabels")
+    return Summary(
+        uid=str(metadata.get("uid") or ""),
+        model_name=reading.text(spec, "modelName"),
+        created_at=reading.moment(metadata, "creationTimestamp") or EPOCH,
+        versions=len(reading.objects(deployment.get("status"), "desired", "versions")),
+        servers=tuple(sorted((str(name), str(value)) for name, value in labels.items())) if isinstance(labels, dict) else (),
+        job=reading.text(spec, "adapter", "fineTuneJobRef", "name"),
+    )

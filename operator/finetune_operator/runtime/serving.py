@@ -1,0 +1,121 @@
+"""What looks after AdapterDeployments in an operator process: a queue, watches and workers beside those of FineTuneJobs.
+
+They share the connection to the API server, the leader's fence and the metrics, and nothing else: a slow pod holds up no training.
+"""
+
+import logging
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final, Protocol
+
+from finetune_operator.api.base import LABEL_SERVING_ROLE
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
+from finetune_operator.cluster.reflector import Reflector
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, PODS
+from finetune_operator.cluster.serving import PodClient
+from finetune_operator.control.intake import Intake
+from finetune_operator.control.queue import WorkQueue
+from finetune_operator.control.recorder import Recorder
+from finetune_operator.control.resync import Sweep
+from finetune_operator.control.rollout.cache import ROUTER, SERVER, ServingCache
+from finetune_operator.control.rollout.children import Children, ServingObjects
+from finetune_operator.control.rollout.readings import Readings
+from finetune_operator.control.rollout.reconciler import RolloutReconciler
+from finetune_operator.control.rollout.schemas import Schemas
+from finetune_operator.control.worker import work
+from finetune_operator.domain import reading
+from finetune_operator.domain.rollout.decide import decide
+from finetune_operator.domain.rollout.observed import RolloutSettings
+from finetune_operator.runtime.metrics import Metrics
+from finetune_operator.runtime.rollout_metrics import RolloutMetrics
+from finetune_operator.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROUTER_ADMIN_PORT: Final = 9100
+AGENT_PORT: Final = 8090
+PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER})"
+COALESCE: Final = 0.05
+"""Seconds that a change of a pod waits for the next one."""
+
+
+class StartTask(Protocol):
+    """Runs a part as long as the process; its end is the process's."""
+
+    def __call__(self, name: str, part: Coroutine[Any, Any, None]) -> Any: ...
+
+
+class Serving:
+    """The parts, wired together; `Process` runs them."""
+
+    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str, objects: ServingObjects | None = None) -> None:
+        namespaces = tuple(settings.namespace)
+        self._settings = settings
+        self._metrics = metrics
+        self._measures = RolloutMetrics(metrics)
+        self.queue: WorkQueue[Key] = WorkQueue(metrics)
+        self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT)
+        self._readings = Readings(self._client, read=self._measures.pod_read)
+        self.cache = ServingCache(self._changed, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
+        self._reconciler = RolloutReconciler(
+            kube,
+            self.cache,
+            decide,
+            readings=self._readings,
+            schemas=Schemas(kube),
+            children=Children(kube, objects) if objects is not None else None,
+            recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),
+            measures=self._measures,
+            settings=rollout_settings(settings),
+            rest_seconds=settings.rollout_rest_seconds,
+        )
+        self._sweep = Sweep(kube, self.cache.deployments, self.queue, namespaces, kind=ADAPTER_DEPLOYMENTS)
+        self.reflectors = self._make_reflectors(kube, namespaces)
+
+    def start(self, begin: StartTask) -> list[Any]:
+        """Everything that writes; the tasks of the workers, which end last."""
+        begin("sweep of deployments", self._sweep.run())
+        return [begin("rollout worker", work(self.queue, self._reconciler, self._measures)) for _ in range(self._settings.rollout_workers)]
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def expose(self) -> None:
+        """Gauges, in the families of the process."""
+        gauge, help_text = self._metrics.gauge, "Objects in memory."
+        gauge("finetune_cache_objects", help_text, lambda: len(self.cache.deployments), resource="adapterdeployments")
+        gauge("finetune_cache_objects", help_text, lambda: len(self.cache.pods), resource="serving pods")
+        gauge("finetune_rollout_queue_depth", "Deployments that wait for a worker.", lambda: len(self.queue))
+
+    def _changed(self, key: Key) -> None:
+        if key in self.cache.deployments:
+            self.queue.add_after(key, COALESCE)
+
+    def _seen(self, key: Key, manifest: Manifest) -> None:
+        self.cache.deployment_seen(key, manifest)
+        self._measures.stage_is(key.namespace, key.name, reading.text(manifest.get("status"), "rollout", "stage"))
+
+    def _make_reflectors(self, kube: KubeApi, namespaces: tuple[str, ...]) -> list[Reflector]:
+        intake = Intake(self.cache.deployments, self.queue, on_put=self._seen, on_gone=self.cache.deployment_gone)
+        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING))
+        return [
+            Reflector(
+                kube,
+                store,
+                resource,
+                Selection(namespace=namespace, labels=labels),
+                on_restart=partial(self._metrics.watch_restarted, resource.plural),
+            )
+            for namespace in namespaces or (None,)
+            for resource, store, labels in kinds
+        ]
+
+
+def rollout_settings(settings: Settings) -> RolloutSettings:
+    """What decisions about rollouts may know of the installation."""
+    return RolloutSettings(
+        look_seconds=settings.rollout_look_seconds,
+        poll_seconds=settings.rollout_poll_seconds,
+        unload_seconds=settings.rollout_unload_seconds,
+    )
