@@ -70,7 +70,7 @@ class Server:
 
 @dataclass
 class Site:
-    """``seen`` is when a generation of the route first lay in status, by the clock of `time.monotonic`."""
+    """``seen`` is when a generation of the route first lay in status, by `time.monotonic`; ``weights`` are those of the canaries."""
 
     place: Place
     folder: Path
@@ -79,6 +79,7 @@ class Site:
     servers: list[Server] = field(default_factory=list)
     routers: list[RouterProcess] = field(default_factory=list)
     seen: dict[tuple[str, int], float] = field(default_factory=dict)
+    weights: list[int] = field(default_factory=list)
     deployments: set[str] = field(default_factory=set)
     _net: str = field(default_factory=lambda: "127.{}.{}".format(*(10 + byte % 240 for byte in os.urandom(2))))
 
@@ -180,8 +181,7 @@ class Site:
 
         async def run() -> None:
             async with load.running():
-                while not stop.is_set():
-                    await asyncio.sleep(0.02)
+                await asyncio.to_thread(stop.wait)
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
         thread.start()
@@ -201,6 +201,8 @@ class Site:
             name, status = item["metadata"]["name"], item.get("status") or {}
             if status.get("route"):
                 routes.append(Route.model_validate(status["route"]))
+                if routes[-1].canary is not None and (name, routes[-1].generation) not in self.seen:
+                    self.weights.append(routes[-1].weight)
                 self.seen.setdefault((name, routes[-1].generation), time.monotonic())
             if status.get("desired"):
                 desired[name] = status["desired"]

@@ -1,14 +1,21 @@
 """Rollouts by the real operator on a real API server, with real routers and agents and the traffic of real clients."""
 
+import json
+import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from finetune_testbed.audit import AuditLog, Call, tally
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
-from tests.cluster.operator_process import OperatorProcess
-from tests.cluster.serving_site import FAST, STEP, Site
+from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.serving_site import FAST, NAME, STEP, Site
+
+WRITER = "finetune-operator"
 
 
 @pytest.fixture
@@ -28,12 +35,12 @@ def test_the_first_version_comes_to_answer_all_callers(site: Site, operator: Ope
     first = site.publish(1)
     site.apply(first)
     status = site.wait_phase("Healthy")
-    assert status["stable"]["version"] == first.name("tickets")
+    assert status["stable"]["version"] == first.name(NAME)
     assert status["loaded"] == "1/1"
     with site.traffic() as load:
         site.wait(lambda _: len(load.records) > 20, "traffic")
     assert not load.failures
-    assert {record.version for record in load.records} == {first.name("tickets")}
+    assert {record.version for record in load.records} == {first.name(NAME)}
 
 
 def test_an_update_goes_step_by_step_until_it_answers_all_callers(site: Site, operator: OperatorProcess) -> None:
@@ -46,7 +53,95 @@ def test_an_update_goes_step_by_step_until_it_answers_all_callers(site: Site, op
         site.wait(lambda status: (status.get("step") or {}).get("text") == "1/2", "step 1")
         site.wait(lambda status: (status.get("step") or {}).get("text") == "2/2", "step 2")
         status = site.wait_phase("Retaining")
-    assert status["stable"]["version"] == second.name("tickets")
+    assert status["stable"]["version"] == second.name(NAME)
     assert status["history"][0]["outcome"] == "Promoted"
     assert not load.failures
     assert operator.metric(f'finetune_rollouts_total{{namespace="{site.place.namespace}",outcome="Promoted"}}') == 2
+
+
+def test_a_bad_canary_is_taken_back_with_its_numbers_and_routers_follow_within_two_seconds(t1: Testbed, tmp_path: Path) -> None:
+    with serving_site.site(t1, tmp_path, routers=2) as site:
+        arguments = ("--namespace", site.place.namespace, *FAST)
+        with operator_process.running(t1.kubeconfig, tmp_path, arguments):
+            first, second = site.publish(1), site.publish(2)
+            canary, stable = second.name(NAME), first.name(NAME)
+            site.apply(first)
+            site.wait_phase("Healthy")
+            site.servers[0].fault(error_share={canary: 0.3})
+            with site.traffic() as load:
+                site.apply(second)
+                site.wait(lambda status: status.get("route", {}).get("canary") == canary, "a canary")
+                status = site.wait(lambda status: not status.get("route", {}).get("canary"), "taken back")
+                generation = status["route"]["generation"]
+                for router in site.routers:
+                    until(lambda router=router: router.generation(NAME) >= generation, every=0.01)
+                assert time.monotonic() - site.seen[NAME, generation] < 2.0
+                status = site.wait_phase("Degraded")
+                after = len(load.records) + load.open
+                until(lambda: len(load.records) > after + 30)
+                assert {record.version for record in load.records[after:]} == {stable}
+        failed = status["failedVersions"][0]
+        assert failed["digest"] == second.digest
+        assert failed["reason"] == "RolledBack"
+        assert re.search(r"[0-9]+ of [0-9]+", failed["message"]), failed["message"]
+        assert site.condition("Ready")["message"].startswith(failed["message"].rstrip(". ")[:100])
+
+
+def test_a_rollout_of_five_steps_costs_at_most_twenty_five_writes_and_rest_none(site: Site, tmp_path: Path) -> None:
+    first, second = site.publish(1), site.publish(2)
+    strategy = {"canary": {"steps": [{"weight": weight, "bakeSeconds": 1, "analysis": []} for weight in (5, 20, 40, 60, 80)]}}
+    arguments = ("--namespace", site.place.namespace, *FAST, "--rollout-rest-seconds", "1")
+    log = AuditLog(site.place.bed)
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments) as operator:
+        site.apply(first, strategy=strategy, rollback={"keepStableLoadedSeconds": 600, "drainTimeoutSeconds": 2})
+        site.wait_phase("Healthy")
+        mark = log.mark()
+        site.apply(second, strategy=strategy)
+        site.wait_phase("Retaining")
+        rounds = rest_rounds(operator, 2)
+        cost = writes(log, mark, site)
+        assert len(cost) <= 25, tally(cost)
+        mark = log.mark()
+        reads = operator.metric('finetune_rollout_pod_reads_total{result="ok",role="router"}')
+        assert rest_rounds(operator, 8) >= rounds
+        assert writes(log, mark, site) == []
+        assert operator.metric('finetune_rollout_pod_reads_total{result="ok",role="router"}') > reads
+    mark = log.mark()
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments) as successor:
+        rest_rounds(successor, 3)
+    assert writes(log, mark, site) == [], "a restart writes nothing about what is at rest"
+
+
+def test_deleting_ends_though_no_router_answers(site: Site, operator: OperatorProcess) -> None:
+    site.apply(site.publish(1))
+    status = site.wait_phase("Healthy")
+    assert status["loaded"] == "1/1"
+    site.routers[0].process.send_signal(signal.SIGSTOP)
+    try:
+        site.delete()
+        site.wait_phase("Draining")
+        until(site.gone, 30)
+    finally:
+        site.routers[0].process.send_signal(signal.SIGCONT)
+
+
+def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unloaded(site: Site, operator: OperatorProcess) -> None:
+    first = site.publish(1)
+    site.apply(first, rollback={"drainTimeoutSeconds": 600})
+    site.wait_phase("Healthy")
+    site.delete()
+    until(site.gone, 30)
+    listed = json.loads(site.servers[0].engine.get("/v1/models")[1])["data"]
+    until(lambda: first.name(NAME) not in {model["id"] for model in listed})
+
+
+def writes(log: AuditLog, mark: int, site: Site) -> list[Call]:
+    return [call for call in log.writes(WRITER, since=mark) if not call.is_lease and call.namespace == site.place.namespace]
+
+
+def rest_rounds(operator: OperatorProcess, count: int) -> float:
+    """Wait for so many looks at a deployment at rest that wrote nothing; how many there were altogether."""
+    name = 'finetune_reconcile_total{kind="AdapterDeployment",result="idle"}'
+    before = operator.metric(name)
+    until(lambda: operator.metric(name) >= before + count, 60)
+    return operator.metric(name)

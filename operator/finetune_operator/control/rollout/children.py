@@ -7,7 +7,7 @@ comes back as words for the status and is tried again later: a quota or a right 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -33,9 +33,14 @@ REFUSED_SECONDS: Final = 60.0
 class ServingObjects(Protocol):
     """Builds manifests; pure. Those of a namespace belong to all its AdapterDeployments together."""
 
-    def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec) -> Iterable[JsonObject]: ...
+    def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> Iterable[JsonObject]:
+        """What a managed server consists of; ``claims`` hold the versions that its pods are to load. Nothing where there is a mistake."""
 
-    def namespace_objects(self, namespace: str) -> Iterable[JsonObject]: ...
+    def namespace_objects(self, namespace: str) -> Iterable[JsonObject]:
+        """What a namespace has once."""
+
+    def mistake(self, spec: AdapterDeploymentSpec) -> str:
+        """Why no server can be made of this spec, with field and remedy; empty where one can."""
 
 
 class ApplyApi(Protocol):
@@ -69,13 +74,15 @@ class Children:
         self._clock = clock
         self._verified: dict[Key | str, _Verified] = {}
 
-    async def ensure(self, key: Key, uid: str, spec: AdapterDeploymentSpec) -> str:
-        """See to it that everything is there; what the API server refuses, in words. Raises `ApiError` for all that passes by itself."""
+    async def ensure(self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> str:
+        """See to it that everything is there; what stands against it, in words. Raises `ApiError` for all that passes by itself."""
         refusal = await self._see_to(key.namespace, self._objects.namespace_objects(key.namespace), "")
         if refusal or spec.server.managed is None:
             return refusal
-        owner = Owner(key.namespace, key.name, uid)
-        return await self._see_to(key, self._objects.server_objects(owner, spec), uid)
+        mistake = self._objects.mistake(spec)
+        if mistake:
+            return mistake
+        return await self._see_to(key, self._objects.server_objects(Owner(key.namespace, key.name, uid), spec, claims), uid)
 
     async def remove_shared(self, namespace: str, wanted: Callable[[], bool]) -> None:
         """Delete a namespace's own objects; stops as soon as they are wanted again. Raises `ApiError`."""
@@ -117,16 +124,20 @@ class Children:
         except NotFound:
             found = None
         if found is not None and not _is_ours(found, uid):
-            return f"{resource.kind} {metadata['name']} exists and belongs to somebody else. Rename or delete it."
+            return _refused(manifest, "exists and belongs to somebody else. Rename or delete it.")
         if found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == metadata["annotations"][APPLIED]:
             return ""
         try:
             await self._api.apply(resource, manifest)
         except Forbidden as error:
-            return f"{resource.kind} {metadata['name']}: {error.message}"
+            return _refused(manifest, error.message)
         except Invalid as error:
-            return f"{resource.kind} {metadata['name']}: {error.explain()}"
+            return _refused(manifest, error.explain())
         return ""
+
+
+def _refused(manifest: Manifest, why: str) -> str:
+    return f"the API server does not take {manifest['kind']} {manifest['metadata']['name']}: {why}"
 
 
 def _stamped(manifest: JsonObject) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import JobArtifact, RolloutObserved, RolloutSettings, Router, ServerPod
 from finetune_operator.manifests.names import label_value
 
+PVC = "pvc://"
 _IDENTITY = 64
 """Characters of a pod's uid and of a router's process that status can hold."""
 
@@ -29,7 +30,7 @@ def observe(
     return RolloutObserved(
         resource=resource,
         settings=settings,
-        job=_job(cache, key, resource),
+        job=observed_job(cache, key, resource),
         pods=tuple(_server(readings, pod) for pod in cache.servers(key)),
         routers=tuple(_router(readings, pod, key) for pod in cache.routers(key.namespace)),
         siblings=cache.siblings.of(key),
@@ -40,9 +41,17 @@ def observe(
     )
 
 
-def _job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:
+def observed_job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:
+    """What the FineTuneJob that is followed has to offer."""
     name = reading.text(resource.get("spec"), "adapter", "fineTuneJobRef", "name")
     return cache.artifacts.of(Key(key.namespace, name)) if name else None
+
+
+def claims_of(resource: Manifest, job: JobArtifact | None) -> list[str]:
+    """Claims that hold what the pods are to load now, or will be asked to load next."""
+    wanted = [reading.text(version, "uri") for version in reading.objects(resource.get("status"), "desired", "versions")]
+    uris = [*wanted, *([job.uri] if job is not None else [])]
+    return sorted({uri.removeprefix(PVC).partition("/")[0] for uri in uris if uri.startswith(PVC)})
 
 
 def _server(readings: Readings, pod: Manifest) -> ServerPod:

@@ -23,7 +23,7 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
-from finetune_operator.control.rollout.observe import observe
+from finetune_operator.control.rollout.observe import claims_of, observe, observed_job
 from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import Schemas
@@ -111,14 +111,15 @@ class RolloutReconciler:
         return resource, self._decide(observed, self._now())
 
     async def _see_to_children(self, key: Key, resource: Manifest) -> str:
-        """What the API server refuses of the objects that serving runs as; those of an object being deleted are left as they are."""
+        """What stands against the objects that serving runs as; those of an object being deleted are left as they are."""
         if self._children is None or resource["metadata"].get("deletionTimestamp"):
             return ""
         try:
             spec = AdapterDeploymentSpec.model_validate(resource.get("spec"))
         except ValidationError:
             return ""  # the decision says so in the status
-        return await self._children.ensure(key, resource["metadata"]["uid"], spec)
+        claims = claims_of(resource, observed_job(self._cache, key, resource))
+        return await self._children.ensure(key, resource["metadata"]["uid"], spec, claims)
 
     def _forget(self, key: Key) -> Result:
         self._cache.deployment_gone(key)

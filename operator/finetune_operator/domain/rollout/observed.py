@@ -101,7 +101,7 @@ class RolloutObserved:
 
     ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is not there. ``selector`` selects the server pods.
-    ``refusal``: why the API server does not take the objects they come from, in its words; empty where it does.
+    ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
     resource: JsonObject

@@ -77,7 +77,7 @@ def _validate(draft: Draft) -> None:
         return
     if not draft.scene.observed.pods:
         refusal = draft.scene.observed.refusal[:1024]
-        draft.blocked = Reason.NO_PODS, f"the API server refuses {refusal}" if refusal else _NO_PODS
+        draft.blocked = Reason.NO_PODS, refusal or _NO_PODS
         draft.wake_in(draft.scene.settings.look_seconds)
         return
     shortage = None if kept is not None else lack_of_room(draft)

@@ -63,7 +63,7 @@ def _serving(draft: Draft) -> State:
     if not draft.scene.observed.routers:
         return State(phase, Reason.NOT_SERVING, "there is no router that could answer for the alias")
     refusal = draft.scene.observed.refusal[:1024]
-    trouble = f". The API server refuses a change of the servers: {refusal}" if refusal else ""
+    trouble = f", but a change of its servers is refused: {refusal}" if refusal else ""
     if retaining:
         text = f"{version} answers all callers; the version before it stays loaded for a while{trouble}"
         return State(phase, Reason.PROMOTED, text, ready=True)

@@ -1,0 +1,158 @@
+"""What is known of pods, jobs and other deployments, as decisions get it."""
+
+from pathlib import Path
+
+import pytest
+
+from finetune_inference.contract import VersionState
+from finetune_operator.api.adapterdeployment.conditions import ConditionType
+from finetune_operator.cluster.cache import Key
+from finetune_operator.control.rollout.artifacts import offer_of
+from finetune_operator.control.rollout.cache import ServingCache
+from finetune_operator.control.rollout.held import FINAL, held_versions
+from finetune_operator.control.rollout.observe import claims_of
+from finetune_operator.control.rollout.pace import pace_of
+from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, RolloutSettings
+from tests.unit.control.rollout.samples import DIGEST, KEY, VERSION, agent, deployment, finetunejob, pod
+
+OTHER = "sha256:" + "b" * 64
+
+
+def served(*deployments: str) -> tuple[ServingCache, list[Key]]:
+    woken: list[Key] = []
+    cache = ServingCache(woken.append)
+    for name in deployments:
+        found = deployment(name)
+        cache.deployments.put(found)
+        cache.deployment_seen(Key("ns", name), found)
+    woken.clear()
+    return cache, woken
+
+
+@pytest.mark.parametrize(
+    ("state", "version", "wanted", "effect"),
+    [
+        (VersionState.LOADED, {"effect": "0.5"}, HeldState.LOADED, True),
+        (VersionState.PENDING, {}, HeldState.LOADING, None),
+        (VersionState.FETCHING, {}, HeldState.LOADING, None),
+        (VersionState.VERIFIED, {"reason": "EngineUnreachable"}, HeldState.LOADING, None),
+        (VersionState.FAILED, {"reason": "RankTooHigh", "failures": 1}, HeldState.REJECTED, None),
+        (VersionState.FAILED, {"reason": "ArtifactMissing", "failures": 9}, HeldState.RETRYING, None),
+        (VersionState.FAILED, {"reason": "LoadRefused", "failures": 2}, HeldState.RETRYING, None),
+        (VersionState.FAILED, {"reason": "LoadRefused", "failures": 3}, HeldState.REJECTED, None),
+        (VersionState.FAILED, {"reason": "NoEffect", "failures": 1}, HeldState.RETRYING, False),
+    ],
+)
+def test_what_an_agent_says_of_a_version(state: VersionState, version: dict[str, object], wanted: HeldState, effect: bool | None) -> None:
+    (held,) = held_versions(agent(state, **version))
+    assert (held.version, held.state, held.has_effect) == (VERSION, wanted, effect)
+
+
+def test_message_and_way_out_are_told_together() -> None:
+    (held,) = held_versions(agent(VersionState.FAILED, reason="RankTooHigh", message="r is 128.", way_out="Raise it."))
+    assert held.message == "r is 128. Raise it."
+
+
+def test_every_final_reason_is_one_of_the_agents() -> None:
+    text = (Path(__file__).parents[4] / "docs/serving/agent.md").read_text(encoding="utf-8")
+    assert {reason for reason in FINAL if f"`{reason}`" not in text} == set()
+
+
+def test_an_artifact_counts_as_gated_only_with_the_gate_of_its_own_run() -> None:
+    assert offer_of(finetunejob("j", DIGEST)).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=True)
+    assert offer_of(finetunejob("j", DIGEST, reason="NotGated")).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=False)
+    later = finetunejob("j", DIGEST, currentRun={"number": 2}, history=[{"number": 1, "reason": "GatePassed", "artifactDigest": DIGEST}])
+    assert offer_of(later).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=True)
+    ungated = finetunejob("j", DIGEST, currentRun={"number": 2, "reason": "GatePassed", "adapterDigest": OTHER})
+    assert offer_of(ungated).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=False)
+
+
+@pytest.mark.parametrize("status", [None, [], {"artifact": 3}, {"artifact": {"uri": 1}}, {"history": "x", "currentRun": []}])
+def test_an_odd_job_offers_nothing(status: object) -> None:
+    job = finetunejob("j", DIGEST)
+    offer = offer_of({**job, "status": status})
+    assert (offer.artifact, offer.evaluated) == (None, frozenset())
+
+
+def test_a_changed_artifact_wakes_its_followers_and_nobody_twice() -> None:
+    cache, woken = served("by-digest")
+    follower = deployment("follower", spec={"adapter": {"fineTuneJobRef": {"name": "j"}}})
+    cache.deployment_seen(Key("ns", "follower"), follower)
+    cache.deployment_seen(Key("ns", "foreign"), deployment("foreign", spec={"adapter": {"fineTuneJobRef": {"name": "k"}}}))
+    woken.clear()
+    cache.job_seen(Key("ns", "j"), finetunejob("j", DIGEST))
+    assert sorted(woken) == [Key("ns", "by-digest"), Key("ns", "follower")]
+    cache.job_seen(Key("ns", "j"), finetunejob("j", DIGEST))
+    assert len(woken) == 2
+    assert cache.artifacts.evaluated("ns") == {DIGEST}
+    cache.job_gone(Key("ns", "j"))
+    assert len(woken) == 4
+    assert cache.artifacts.of(Key("ns", "j")) is None
+
+
+def test_others_of_the_namespace_are_known_and_those_on_the_same_servers_count() -> None:
+    cache, woken = served()
+    shared = {"server": {"external": {"matchLabels": {"app": "vllm"}}}}
+    status = {"desired": {"generation": 1, "versions": [{"name": "x"}, {"name": "y"}]}}
+    for name, spec in (("bot", shared), ("near", shared), ("far", {})):
+        cache.deployment_seen(Key("ns", name), deployment(name, spec=spec, status=status))
+    assert [(sibling.name, sibling.versions) for sibling in cache.siblings.of(KEY)] == [("far", 0), ("near", 2)]
+    woken.clear()
+    cache.deployment_gone(Key("ns", "near"))
+    assert sorted(key.name for key in woken) == ["bot", "far"]
+    assert [sibling.name for sibling in cache.siblings.of(KEY)] == ["far"]
+
+
+def test_pods_are_found_by_role_and_those_that_leave_are_not() -> None:
+    cache, woken = served("bot", "other")
+    for found in (pod("s1"), pod("s2", of="other"), pod("s3", phase="Pending", podIP=""), pod("s4", phase="Failed"), pod("r1", "router")):
+        cache.pods.put(found)
+    leaving = pod("s5")
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z"
+    cache.pods.put(leaving)
+    assert [each["metadata"]["name"] for each in cache.servers(KEY)] == ["s1", "s3"]
+    assert [each["metadata"]["name"] for each in cache.routers("ns")] == ["r1"]
+    assert cache.routers("elsewhere") == []
+    assert woken.count(Key("ns", "other")) == 2, "its own server, and the router"
+
+
+def test_a_router_that_is_not_ready_counts_as_long_as_its_process_runs() -> None:
+    cache, _ = served("bot")
+    running, waiting = {"state": {"running": {}}}, {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    cache.pods.put(pod("r1", "router", ready=False, containerStatuses=[running]))
+    cache.pods.put(pod("r2", "router", ready=False, containerStatuses=[waiting]))
+    cache.pods.put(pod("r3", "router", ready=False))
+    assert [each["metadata"]["name"] for each in cache.routers("ns")] == ["r1"]
+
+
+def test_a_pod_that_is_gone_is_told() -> None:
+    gone: list[tuple[str, str]] = []
+    cache = ServingCache(lambda _key: None, pod_gone=lambda namespace, uid: gone.append((namespace, uid)))
+    cache.pods.put(pod("s1"))
+    assert gone == []
+    cache.pods.remove(pod("s1", version=2))
+    assert gone == [("ns", "uid-s1")]
+
+
+def test_claims_are_those_of_what_is_loaded_and_of_what_comes_next() -> None:
+    desired = {"generation": 1, "versions": [{"uri": "pvc://adapters/x"}, {"uri": "pvc://other/y"}, {"uri": "hf://z"}]}
+    found = deployment(status={"desired": desired})
+    assert claims_of(found, JobArtifact("pvc://third/z", DIGEST)) == ["adapters", "other", "third"]
+
+
+def conditions(**states: str) -> dict[str, object]:
+    return {"conditions": [{"type": kind, "status": status} for kind, status in states.items()]}
+
+
+def test_pace() -> None:
+    settings = RolloutSettings()
+    loaded, applied = ConditionType.LOADED.value, ConditionType.TRAFFIC_APPLIED.value
+    rest = pace_of(deployment(status=conditions(**{loaded: "True", applied: "True"})), settings, 300.0)
+    assert (rest.resting, rest.samples, rest.look_in) == (True, False, 300.0)
+    assert pace_of(deployment(status=conditions(**{loaded: "Unknown"})), settings, 300.0).resting
+    missing = pace_of(deployment(status=conditions(**{loaded: "False"})), settings, 300.0)
+    assert (missing.resting, missing.look_in) == (False, 10.0)
+    for stage, samples in (("Loading", False), ("Applying", True), ("Baking", True), ("RollingBack", False)):
+        pace = pace_of(deployment(status={"rollout": {"stage": stage}}), settings, 300.0)
+        assert (pace.samples, pace.max_age, pace.resting) == (samples, 1.0, False)
+    assert pace_of(deployment(deletionTimestamp="2026-11-22T10:00:00Z"), settings, 300.0).look_in == 2.0
