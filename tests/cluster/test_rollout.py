@@ -145,3 +145,13 @@ def rest_rounds(operator: OperatorProcess, count: int) -> float:
     before = operator.metric(name)
     until(lambda: operator.metric(name) >= before + count, 60)
     return operator.metric(name)
+
+
+def test_an_empty_list_in_the_route_is_kept_and_can_change(site: Site, operator: OperatorProcess) -> None:
+    first = site.publish(1)
+    site.apply(first, stickiness={"fallback": []})
+    site.wait_phase("Healthy")
+    for fallback in ([], ["User"], []):
+        site.apply(first, stickiness={"fallback": fallback})
+        site.wait(lambda status, fallback=fallback: status["route"]["stickiness"] == {"fallback": fallback}, f"fallback {fallback}")
+        site.wait_phase("Healthy")

@@ -395,3 +395,11 @@ def test_a_newer_version_does_not_make_forget_why_the_one_before_was_taken_back(
     assert world.status is not None
     assert [entry["reason"] for entry in world.status["failedVersions"]] == ["RolledBack"]
     assert world.rollout["version"] == version(THREE)
+
+
+def test_callers_known_by_nothing_but_their_header_are_a_wish_that_lasts():
+    world = serving(stickiness__header="x-session-id", stickiness__fallback=[])
+    assert world.route["stickiness"] == {"header": "x-session-id", "fallback": []}
+    writes = len(world.writes)
+    world.run(600)
+    assert len(world.writes) == writes

@@ -188,7 +188,7 @@ class RolloutReconciler:
             "apiVersion": ADAPTER_DEPLOYMENTS.api_version,
             "kind": ADAPTER_DEPLOYMENTS.kind,
             "metadata": {"namespace": key.namespace, "name": key.name, "resourceVersion": metadata["resourceVersion"]},
-            "status": applicable(status),
+            "status": _applicable(status),
         }
         try:
             answer = await self._api.apply_status(ADAPTER_DEPLOYMENTS, manifest)
@@ -211,6 +211,12 @@ class RolloutReconciler:
             self._cache.deployments.put(await self._api.get(ADAPTER_DEPLOYMENTS, key.namespace, key.name))
         except NotFound:
             self._cache.deployments.remove(key, uid=uid)
+
+
+def _applicable(status: Mapping[str, Any]) -> Manifest:
+    """As server-side apply can take it; in the route an empty list says something (``stickiness.fallback``), and its lists are atomic."""
+    document = applicable(status)
+    return {**document, "route": dict(status["route"])} if status.get("route") else document
 
 
 def _serves(status: Mapping[str, Any]) -> bool:

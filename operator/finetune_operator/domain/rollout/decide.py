@@ -87,16 +87,14 @@ def _order(subject: Subject, status: AdapterDeploymentStatus) -> str:
 
 def _conclude(draft: Draft) -> RolloutPlan:
     subject, settings = draft.scene.subject, draft.scene.settings
-    status = _build_status(draft)
-    desired = reading.without_empty(status.to_manifest())
-    stored = reading.without_empty(subject.stored_status)
-    if desired != stored and _same_but_figures(stored, desired):
+    written = _difference(subject, _build_status(draft))
+    if written is not None and _same_but_figures(subject.stored_status, written):
         wait = _until_next_figures(draft, settings.figures_seconds)
         if wait > 0:
-            desired = stored
+            written = None
             draft.wake_in(wait)
     return RolloutPlan(
-        status=desired if desired != stored else None,
+        status=written,
         events=tuple(draft.events),
         probes=draft.probes,
         requeue_after=min(draft.wakes, default=None),
@@ -158,11 +156,15 @@ def _until_next_figures(draft: Draft, every: float) -> float:
 
 def _same_but_figures(stored: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
     def rest(status: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in status.items() if name not in _FIGURES}
+        return {name: value for name, value in reading.without_empty(status).items() if name not in _FIGURES}
 
     return rest(stored) == rest(desired)
 
 
 def _difference(subject: Subject, status: AdapterDeploymentStatus) -> Mapping[str, Any] | None:
-    desired: Mapping[str, Any] = reading.without_empty(status.to_manifest())
-    return desired if desired != reading.without_empty(subject.stored_status) else None
+    """The status to write, or None where it lies there as it should; of the route even what is empty is meant."""
+    manifest = status.to_manifest()
+    desired: dict[str, Any] = reading.without_empty(manifest)
+    if desired == reading.without_empty(subject.stored_status):
+        return None
+    return {**desired, "route": manifest["route"]} if "route" in manifest else desired
