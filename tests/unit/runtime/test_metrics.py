@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from finetune_operator.cluster.cache import Key
+from finetune_operator.control.rollout.measures import measure as measure_rollout
 from finetune_operator.control.transitions import measure
 from finetune_operator.runtime.metrics import Metrics
+from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 
 KEY = Key("ns", "a")
 
@@ -42,6 +45,12 @@ def everything() -> Metrics:
     metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 3, resource="jobs")
     metrics.gauge("finetune_cache_objects", "Objects in memory.", lambda: 5, resource="pods")
     measure(metrics, KEY, {}, status(1), {})
+    rollouts = RolloutMetrics(metrics)
+    rollouts.reconciled("ok", 0.01)
+    rollouts.rollout_ended("ns", "Promoted", 900.0)
+    rollouts.taken_back("ns", 1.5)
+    rollouts.pod_read("router", "ok")
+    rollouts.stage_is("ns", "bot", "Baking")
     return metrics
 
 
@@ -142,3 +151,24 @@ def test_promtool_has_nothing_to_say() -> None:
     assert promtool
     checked = subprocess.run([promtool, "check", "metrics"], input=everything().render(), capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_rollout_is_counted_once_and_its_stage_goes_with_it() -> None:
+    metrics = Metrics()
+    rollouts, now = RolloutMetrics(metrics), datetime(2026, 11, 22, 12, 0, 3, tzinfo=UTC)
+    entry = {"version": "v", "startedAt": "2026-11-22T11:00:00Z", "endedAt": "2026-11-22T12:00:03Z", "outcome": "RolledBack"}
+    back = {"rollout": {"stage": "RollingBack", "stageSince": "2026-11-22T12:00:01Z"}}
+    stage = {"namespace": "ns", "name": "a", "stage": "RollingBack"}
+    measure_rollout(rollouts, KEY, {"rollout": {"stage": "Baking"}}, back, now)
+    assert metrics.registry.get_sample_value("finetune_rollout_stage", stage) == 1
+    ended = {"history": [entry]}
+    measure_rollout(rollouts, KEY, back, ended, now)
+    measure_rollout(rollouts, KEY, ended, ended, now)
+    outcome = {"namespace": "ns", "outcome": "RolledBack"}
+    assert metrics.registry.get_sample_value("finetune_rollouts_total", outcome) == 1
+    assert metrics.registry.get_sample_value("finetune_rollout_duration_seconds_sum", outcome) == 3603
+    assert metrics.registry.get_sample_value("finetune_rollout_take_back_seconds_sum", {"namespace": "ns"}) == 2
+    assert metrics.registry.get_sample_value("finetune_rollout_stage", stage) is None
+    rollouts.stage_is("ns", "a", "Loading")
+    metrics.leads = lambda: False
+    assert metrics.registry.get_sample_value("finetune_rollout_stage", {**stage, "stage": "Loading"}) is None

@@ -12,7 +12,9 @@ KEY = Key("ns", "bot")
 Object = dict[str, Any]
 
 
-def deployment(name: str = "bot", version: int = 10, *, status: Object | None = None, spec: Object | None = None, **metadata: Any) -> Object:
+def deployment(
+    name: str = "bot", version: int = 10, *, status: Object | None = None, spec: Object | None = None, **metadata: Any
+) -> Object:
     made = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "generation": 1, "resourceVersion": str(version), **metadata}
     base = {
         "modelName": name,

@@ -1,0 +1,53 @@
+"""A schema is read when it is needed, kept for a short while, and never mistaken for absent."""
+
+from typing import Any
+
+import pytest
+
+from finetune_operator.cluster.errors import ApiError, NotFound, Unavailable
+from finetune_operator.cluster.resources import Resource
+from finetune_operator.control.rollout.schemas import Schemas
+from tests.unit.control.rollout.samples import KEY, deployment
+
+CHECKED = deployment(spec={"analysis": {"checks": {"schema": {"configMapRef": {"name": "tickets", "key": "s.json"}}}}})
+
+
+class Server:
+    def __init__(self) -> None:
+        self.data: dict[str, str] | None = {"s.json": "{}"}
+        self.error: ApiError | None = None
+        self.reads = 0
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any]:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        if self.data is None:
+            raise NotFound("no", status=404)
+        return {"data": self.data}
+
+
+async def test_it_is_kept_for_half_a_minute_and_at_rest_for_ever() -> None:
+    server, now = Server(), 100.0
+    schemas = Schemas(server, clock=lambda: now)
+    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
+    server.data = {"s.json": "[]"}
+    now += 20
+    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
+    now += 20
+    assert await schemas.text(KEY, CHECKED, resting=True) == "{}"
+    assert await schemas.text(KEY, CHECKED, resting=False) == "[]"
+    assert server.reads == 2
+
+
+async def test_what_is_not_there_is_none_and_what_cannot_be_read_is_an_error() -> None:
+    server = Server()
+    assert await Schemas(server).text(KEY, deployment(), resting=False) is None
+    assert server.reads == 0
+    server.data = {"other": "{}"}
+    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    server.data = None
+    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    server.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await Schemas(server).text(KEY, CHECKED, resting=True)
