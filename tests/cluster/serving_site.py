@@ -30,7 +30,8 @@ from tests.engines.forked import Process
 from tests.engines.load import Load
 from tests.engines.processes import ALIAS, RouterProcess
 
-ROUTER_ADMIN_PORT, AGENT_PORT = 9100, 8090
+ROUTER_PORT, ROUTER_ADMIN_PORT, AGENT_PORT = 8000, 9100, 8090
+PIN_TOKEN = "known to routers and operator"
 FAST = ("--serving", "--rollout-look-seconds", "0.5", "--rollout-poll-seconds", "0.2", "--rollout-unload-seconds", "3")
 """Waits that a test need not sit through; what is decided is the same."""
 NAME = "tickets"
@@ -159,7 +160,10 @@ class Site:
         ip, folder = f"{self._net}.{number + 1}", self.folder / f"router-{number}"
         folder.mkdir()
         processes.write_table(folder, RouteTable(namespace=self.place.namespace))
-        router = self.stack.enter_context(processes.router(folder, workers=1, host=ip, admin_port=ROUTER_ADMIN_PORT))
+        (self.folder / "pin-token").write_text(PIN_TOKEN)
+        ports = {"port": ROUTER_PORT, "admin_port": ROUTER_ADMIN_PORT}
+        options = ("--pin-token-file", str(self.folder / "pin-token"))
+        router = self.stack.enter_context(processes.router(folder, *options, workers=1, host=ip, **ports))
         self.routers.append(router)
         self.add_pod(f"router-{number}", ip, {LABEL_SERVING_ROLE: "router"})
         return router

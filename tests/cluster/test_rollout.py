@@ -75,7 +75,9 @@ def test_a_bad_canary_is_taken_back_with_its_numbers_and_routers_follow_within_t
                 generation = status["route"]["generation"]
                 for router in site.routers:
                     until(lambda router=router: router.generation(NAME) >= generation, every=0.01)
-                assert time.monotonic() - site.seen[NAME, generation] < 2.0
+                took = time.monotonic() - site.seen[NAME, generation]
+                print(f"acknowledged by every router {took:.2f} s after the verdict")
+                assert took < 2.0
                 status = site.wait_phase("Degraded")
                 after = len(load.records) + load.open
                 until(lambda: len(load.records) > after + 30)
@@ -155,3 +157,20 @@ def test_an_empty_list_in_the_route_is_kept_and_can_change(site: Site, operator:
         site.apply(first, stickiness={"fallback": fallback})
         site.wait(lambda status, fallback=fallback: status["route"]["stickiness"] == {"fallback": fallback}, f"fallback {fallback}")
         site.wait_phase("Healthy")
+
+
+def test_where_users_send_nothing_the_operators_own_requests_decide(site: Site, tmp_path: Path) -> None:
+    arguments = ("--namespace", site.place.namespace, *FAST, "--rollout-pin-token-file", str(tmp_path / "pin-token"))
+    analysis = {"minRequests": 30, "maxWaitSeconds": 10, "onInsufficientData": "Probe"}
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments) as operator:
+        first, second = site.publish(1), site.publish(2)
+        site.apply(first, analysis=analysis)
+        site.wait_phase("Healthy")
+        site.apply(second, analysis=analysis)
+        status = site.wait_phase("Retaining")
+        assert status["stable"]["version"] == second.name(NAME)
+        assert operator.metric('finetune_rollout_probes_total{result="ok"}') >= 60
+        assert operator.metric('finetune_rollout_probes_total{result="failed"}') == 0
+    for version in (first.name(NAME), second.name(NAME)):
+        assert sum(site.routers[0].outcomes(version, "probe").values()) >= 30
+        assert site.routers[0].outcomes(version) == {}

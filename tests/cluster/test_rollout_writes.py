@@ -21,6 +21,7 @@ from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import FINALIZER, RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
@@ -53,6 +54,9 @@ class NoPods:
         raise NoAnswer
 
     async def agent_status(self, ip: str) -> AgentStatus:
+        raise NoAnswer
+
+    async def probe(self, ip: str, alias: str, version: str, token: str) -> None:
         raise NoAnswer
 
     async def samples(self, ip: str, deployments: frozenset[str]) -> dict[str, list[MetricLine]]:
@@ -109,6 +113,7 @@ class Rig:
             readings=Readings(self.pods, clock=lambda: self.clock),
             schemas=Schemas(kube),
             children=self.children,
+            prober=Prober(self.pods, lambda: ""),
             recorder=Recorder(kube, instance="test", kind=ADAPTER_DEPLOYMENTS),
             measures=RolloutMetrics(Metrics()),
             settings=RolloutSettings(),

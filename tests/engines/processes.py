@@ -152,13 +152,14 @@ def router(
     ready: bool = True,
     source: Sequence[str] | None = None,
     host: str = "127.0.0.1",
+    port: int = 0,
     admin_port: int = 0,
 ) -> Iterator[RouterProcess]:
     """A router; without another source `table.json` in its folder is one."""
     folder.mkdir(exist_ok=True)
     source = source if source is not None else ("--table", str(folder / "table.json"))
     command = [sys.executable, "-m", "tests.engines.route", *source, "--state-dir", str(folder / "state")]
-    command += ["--address", host, "--port", "0", "--admin-port", str(admin_port)]
+    command += ["--address", host, "--port", str(port), "--admin-port", str(admin_port)]
     command += ["--workers", str(workers), "--poll-seconds", "0.5", *options]
     with ExitStack() as stack:
         log = stack.enter_context((folder / "log").open("wb"))

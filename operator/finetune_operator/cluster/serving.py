@@ -25,6 +25,9 @@ METRICS_LIMIT: Final = 16 * 1024 * 1024
 SAMPLE_LIMIT: Final = 50_000
 AT_ONCE: Final = 32
 """Questions under way; more wait for their turn, which is not counted against their time."""
+PROBE: Final = "Hello"
+PROBE_TOKENS: Final = 16
+PROBE_TIMEOUT: Final = 60.0
 BREATH: Final = 256 * 1024
 """Bytes of metrics after which others get their turn of the event loop."""
 
@@ -42,8 +45,9 @@ class NoAnswer(Exception):
 class PodClient:
     """One per process; create it anywhere, use it inside the event loop, and close it."""
 
-    def __init__(self, *, router_port: int, agent_port: int, at_once: int = AT_ONCE) -> None:
+    def __init__(self, *, router_port: int, agent_port: int, inference_port: int = 8000, at_once: int = AT_ONCE) -> None:
         self._router_port = router_port
+        self._inference_port = inference_port
         self._agent_port = agent_port
         self._turn = asyncio.Semaphore(at_once)
         self._session: aiohttp.ClientSession | None = None
@@ -70,6 +74,19 @@ class PodClient:
                     raise NoAnswer(f"more than {SAMPLE_LIMIT} series")
                 kept[sample.labels["deployment"]].append(sample)
         return kept
+
+    async def probe(self, ip: str, alias: str, version: str, token: str) -> None:
+        """A short request that asks exactly this version, for the router to count; the answer is thrown away. Raises `NoAnswer`."""
+        headers = {"x-adapter-version": version, "x-adapter-pin-token": token}
+        body = {"model": alias, "messages": [{"role": "user", "content": PROBE}], "max_tokens": PROBE_TOKENS, "stream": True}
+        url, window = _url(ip, self._inference_port, "/v1/chat/completions"), aiohttp.ClientTimeout(total=PROBE_TIMEOUT)
+        try:
+            async with self._open().post(url, json=body, headers=headers, timeout=window, allow_redirects=False) as response:
+                await read_bounded(response, DOCUMENT_LIMIT)
+                if response.status != 200:
+                    raise NoAnswer(f"status {response.status}")
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise NoAnswer(type(error).__name__) from error
 
     async def close(self) -> None:
         if self._session is not None:

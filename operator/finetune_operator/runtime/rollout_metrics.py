@@ -35,6 +35,7 @@ class RolloutMetrics(Collector):
             registry=at,
         )
         self._reads = Counter("finetune_rollout_pod_reads_total", "Questions to routers and servers.", ["role", "result"], registry=at)
+        self._probes = Counter("finetune_rollout_probes_total", "Requests of the operator's own.", ["result"], registry=at)
         self._stages: dict[tuple[str, str], str] = {}
         at.register(self)
 
@@ -53,6 +54,9 @@ class RolloutMetrics(Collector):
 
     def pod_read(self, role: str, result: str) -> None:
         self._reads.labels(role, result).inc()
+
+    def probe_sent(self, result: str) -> None:
+        self._probes.labels(result).inc()
 
     def stage_is(self, namespace: str, name: str, stage: str) -> None:
         if stage:

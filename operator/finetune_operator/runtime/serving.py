@@ -20,6 +20,7 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
 from finetune_operator.control.rollout.cache import ROUTER, SERVER, ServingCache
 from finetune_operator.control.rollout.children import Children, ServingObjects
+from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
@@ -56,6 +57,7 @@ class Serving:
         self._measures = RolloutMetrics(metrics)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
         self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT)
+        self._prober = Prober(self._client, self._pin_token, sent=self._measures.probe_sent)
         self._readings = Readings(self._client, read=self._measures.pod_read)
         self.cache = ServingCache(self._changed, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
         self._reconciler = RolloutReconciler(
@@ -65,6 +67,7 @@ class Serving:
             readings=self._readings,
             schemas=Schemas(kube),
             children=Children(kube, objects) if objects is not None else None,
+            prober=self._prober,
             recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),
             measures=self._measures,
             settings=rollout_settings(settings),
@@ -79,6 +82,7 @@ class Serving:
         return [begin("rollout worker", work(self.queue, self._reconciler, self._measures)) for _ in range(self._settings.rollout_workers)]
 
     async def close(self) -> None:
+        await self._prober.close()
         await self._client.close()
 
     def expose(self) -> None:
@@ -87,6 +91,15 @@ class Serving:
         gauge("finetune_cache_objects", help_text, lambda: len(self.cache.deployments), resource="adapterdeployments")
         gauge("finetune_cache_objects", help_text, lambda: len(self.cache.pods), resource="serving pods")
         gauge("finetune_rollout_queue_depth", "Deployments that wait for a worker.", lambda: len(self.queue))
+
+    def _pin_token(self) -> str:
+        """Read anew for every round: a mounted Secret changes under the process."""
+        path = self._settings.rollout_pin_token_file
+        try:
+            return path.read_text(encoding="utf-8").strip() if path is not None else ""
+        except OSError as error:
+            log.warning("cannot read --rollout-pin-token-file: %s", error.strerror)
+            return ""
 
     def _changed(self, key: Key) -> None:
         if key in self.cache.deployments:

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     rollout_unload_seconds: int = Field(
         default=30, ge=0, description="How long, after the drain, a deployment being deleted waits for pods to unload."
     )
+    rollout_pin_token_file: Path | None = Field(
+        default=None,
+        description="Token by which routers know the operator's own requests; without it none are sent (onInsufficientData: Probe).",
+    )
     rollout_workers: int = Field(default=8, ge=1, le=256, description="Rollouts looked at at once.")
     workers: int = Field(default=16, ge=1, le=256, description="Reconciles at once.")
     leader_elect: bool = Field(default=True, description="Hold a Lease before writing; --no-leader-elect for a single process.")

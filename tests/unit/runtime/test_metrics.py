@@ -50,6 +50,7 @@ def everything() -> Metrics:
     rollouts.rollout_ended("ns", "Promoted", 900.0)
     rollouts.taken_back("ns", 1.5)
     rollouts.pod_read("router", "ok")
+    rollouts.probe_sent("ok")
     rollouts.stage_is("ns", "bot", "Baking")
     return metrics
 

@@ -20,14 +20,16 @@ from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, Resource
 from finetune_operator.control.reconciler import Result, applicable
 from finetune_operator.control.recorder import Recorder
-from finetune_operator.control.rollout.cache import ServingCache
+from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
 from finetune_operator.control.rollout.observe import claims_of, observe, observed_job
 from finetune_operator.control.rollout.pace import Pace, pace_of
+from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.control.transitions import condition_changes
+from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
 from finetune_operator.domain.rollout.plan import RolloutPlan
 
@@ -62,6 +64,7 @@ class RolloutReconciler:
         readings: Readings,
         schemas: Schemas,
         children: Children | None,
+        prober: Prober,
         recorder: Recorder,
         measures: RolloutMeasures,
         settings: RolloutSettings,
@@ -75,6 +78,7 @@ class RolloutReconciler:
         self._readings = readings
         self._schemas = schemas
         self._children = children
+        self._prober = prober
         self._recorder = recorder
         self._measures = measures
         self._settings = settings
@@ -142,9 +146,16 @@ class RolloutReconciler:
                 return self._forget(key)
         for note in plan.events:
             self._measures.event_recorded(await self._recorder.record(resource, note))
+        if plan.probes is not None:
+            self._prober.send(key, reading.text(resource.get("spec"), "modelName"), plan.probes, self._answering(key))
         look_in = pace.look_in * (random.uniform(0.8, 1.0) if pace.resting else 1.0)  # noqa: S311  jitter, no secret
         requeue = look_in if plan.requeue_after is None else min(look_in, plan.requeue_after)
         return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
+
+    def _answering(self, key: Key) -> list[str]:
+        """Addresses of the routers that answered the last time."""
+        routers = [(pod, self._readings.router(pod)) for pod in self._cache.routers(key.namespace)]
+        return [address_of(pod) for pod, answer in routers if answer is not None and answer.acknowledged is not None]
 
     async def _hold(self, key: Key, resource: Manifest) -> Manifest:
         """Add the finalizer, before the first status that anybody acts upon: from then on a deletion has something to undo."""

@@ -1,0 +1,78 @@
+"""Requests of the operator's own, where users send too few: each asks one version through a router, which counts it as a probe.
+
+They run beside the decisions and are few at a time: whether they came through is what the routers' counters say at the next look.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain, cycle, islice, zip_longest
+from typing import Final, Protocol
+
+from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.serving import NoAnswer
+from finetune_operator.domain.rollout.plan import Probes
+
+log = logging.getLogger(__name__)
+
+AT_A_LOOK: Final = 20
+AT_ONCE: Final = 4
+"""Of one deployment; probes must not be what makes an engine slow."""
+
+
+class ProbeClient(Protocol):
+    """The part of `PodClient` that is needed."""
+
+    async def probe(self, ip: str, alias: str, version: str, token: str) -> None: ...
+
+
+class Prober:
+    """One per process; ``token`` gives what routers know the operator by, or nothing: then no probe can be sent."""
+
+    def __init__(self, client: ProbeClient, token: Callable[[], str], *, sent: Callable[[str], None] = lambda _result: None) -> None:
+        self._client = client
+        self._token = token
+        self._sent = sent
+        self._running: dict[Key, asyncio.Task[None]] = {}
+
+    def send(self, key: Key, alias: str, probes: Probes, routers: Sequence[str]) -> None:
+        """Begin to send what is wanted through the routers at these addresses, unless the last ones are still under way."""
+        if key in self._running or not routers:
+            return
+        token = self._token()
+        if not token:
+            log.warning("no probe can be sent: set --rollout-pin-token-file", extra={"key": str(key)})
+            return
+        task = asyncio.create_task(self._send(key, alias, order_of(probes), routers, token))
+        self._running[key] = task
+        task.add_done_callback(lambda _task: self._running.pop(key, None))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, key: Key, alias: str, versions: list[str], routers: Sequence[str], token: str) -> None:
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def one(version: str, ip: str) -> None:
+            async with turn:
+                try:
+                    await self._client.probe(ip, alias, version, token)
+                except NoAnswer as error:
+                    self._sent("failed")
+                    log.debug("a probe failed: %s", error, extra={"key": str(key), "version": version})
+                else:
+                    self._sent("ok")
+
+        async with asyncio.TaskGroup() as group:
+            for version, ip in zip(versions, cycle(routers), strict=False):
+                group.create_task(one(version, ip))
+
+
+def order_of(probes: Probes) -> list[str]:
+    """The first of the wanted requests, the versions taking turns."""
+    lines = [[version] * count for version, count in probes.wanted]
+    return list(islice((version for version in chain.from_iterable(zip_longest(*lines)) if version is not None), AT_A_LOOK))
