@@ -95,8 +95,10 @@ class Rollouts:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("moment", [Moment.COMMITTED], ids=["before its answer"])
-def test_a_rollout_ends_the_same_whichever_write_was_the_operators_last(t1: Testbed, tmp_path: Path, moment: Moment) -> None:
+@pytest.mark.parametrize(
+    ("moment", "stride"), [(Moment.COMMITTED, 1), (Moment.ANSWERED, 3)], ids=["every write, before its answer", "some, after it"]
+)
+def test_a_rollout_ends_the_same_whichever_write_was_the_operators_last(t1: Testbed, tmp_path: Path, moment: Moment, stride: int) -> None:
     with serving_site.site(t1, tmp_path) as site, Proxy(t1) as proxy:
         adapters = [site.publish(1), site.publish(2)]
         rollouts = Rollouts(site, proxy, tmp_path)
@@ -105,16 +107,16 @@ def test_a_rollout_ends_the_same_whichever_write_was_the_operators_last(t1: Test
             assert not rollouts.to(adapters[1])
             assert essence(site.status()) == expected(adapters[1])
             assert site.weights == WEIGHTS
-            after = 1
+            after, adapter = 1, adapters[1]
             while True:
-                adapter = adapters[(after + 1) % 2]
+                adapter = adapters[0] if adapter is adapters[1] else adapters[1]
                 struck = rollouts.to(adapter, die_after=after, moment=moment)
                 where = f"killed at write {after}, {moment.value}"
                 assert essence(site.status()) == expected(adapter), where
                 assert site.weights == WEIGHTS, where
                 if not struck:
                     break
-                after += 1
+                after += stride
             assert after > 8, "the rollout was over before the operator had written what a rollout needs"
         finally:
             rollouts.operator.stop()

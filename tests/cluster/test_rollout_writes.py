@@ -12,7 +12,7 @@ from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.base import API_VERSION, FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_SERVING_ROLE
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.cluster.cache import Key
-from finetune_operator.cluster.errors import Conflict
+from finetune_operator.cluster.errors import Conflict, Forbidden, Unavailable
 from finetune_operator.cluster.exposition import MetricLine
 from finetune_operator.cluster.kube import KubeApi
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS, SERVICES
@@ -282,6 +282,19 @@ async def test_what_is_refused_is_told_to_the_decision_and_tried_again_later(kub
     assert (await kube.get(DEPLOYMENTS, key.namespace, "server-bot"))["spec"]["replicas"] == 1, "what runs goes on"
 
 
+async def test_trouble_with_the_objects_does_not_hold_up_a_decision(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.add()
+    apply, kube.apply = kube.apply, _raising(Unavailable("a webhook is away", status=500))  # type: ignore[method-assign]
+    result = await rig.once(RolloutPlan(status=WAITING), RolloutPlan(status=WAITING))
+    assert rig.get()["status"] == WAITING
+    assert result.requeue_after is not None
+    assert result.requeue_after <= RolloutSettings().look_seconds
+    kube.apply = apply  # type: ignore[method-assign]
+    await rig.once()
+    await kube.get(DEPLOYMENTS, place.namespace, "server-bot")
+
+
 async def test_an_object_of_somebody_else_is_left_alone(kube: KubeApi, place: Place) -> None:
     spec = {"selector": {"app": "theirs"}, "ports": [{"port": 81}]}
     place.server.request("POST", place.path("services"), {"metadata": {"name": "finetune-router"}, "spec": spec})
@@ -301,6 +314,15 @@ async def test_the_last_of_a_namespace_takes_the_shared_objects_with_it(kube: Ku
     await kube.get(SERVICES, place.namespace, "finetune-router")
     await _delete(rig, "bot")
     assert place.server.request("GET", place.path("services"))["items"] == []
+
+
+async def test_what_may_not_be_deleted_does_not_keep_a_deployment(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.add(finalizers=[FINALIZER])
+    await rig.once()
+    kube.delete = _raising(Forbidden("no right", status=403))  # type: ignore[method-assign]
+    await _delete(rig, "bot")
+    assert place.server.request("GET", place.path("adapterdeployments", group=API_VERSION))["items"] == []
 
 
 async def _delete(rig: Rig, name: str) -> None:

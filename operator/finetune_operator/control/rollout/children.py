@@ -84,19 +84,29 @@ class Children:
             return mistake
         return await self._see_to(key, self._objects.server_objects(Owner(key.namespace, key.name, uid), spec, claims), uid)
 
+    def known_refusal(self, key: Key) -> str:
+        """What was refused the last time."""
+        kept = [self._verified.get(whose) for whose in (key.namespace, key)]
+        return next((each.refusal for each in kept if each is not None and each.refusal), "")
+
     async def remove_shared(self, namespace: str, wanted: Callable[[], bool]) -> None:
-        """Delete a namespace's own objects; stops as soon as they are wanted again. Raises `ApiError`."""
+        """Delete a namespace's own objects; stops as soon as they are wanted again. Raises `ApiError` for what passes by itself.
+
+        What may not be deleted stays, with a word in the log: it must not keep a deployment from going.
+        """
         self._verified.pop(namespace, None)
         for manifest in reversed(tuple(self._objects.namespace_objects(namespace))):
             resource, name = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]["name"]
             try:
                 found = await self._api.get(resource, namespace, name)
+                if wanted():
+                    return
+                if _is_ours(found, ""):
+                    await self._api.delete(resource, namespace, name, uid=found["metadata"]["uid"])
             except NotFound:
                 continue
-            if wanted():
-                return
-            if _is_ours(found, ""):
-                await self._api.delete(resource, namespace, name, uid=found["metadata"]["uid"])
+            except (Forbidden, Invalid) as error:
+                log.warning("%s %s stays: %s", resource.kind, name, error, extra={"key": namespace})
 
     def forget(self, key: Key) -> None:
         self._verified.pop(key, None)

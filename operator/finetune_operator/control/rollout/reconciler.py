@@ -7,6 +7,7 @@ routers and agents; an idle deployment costs a few questions in five minutes and
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.base import LABEL_PREFIX
 from finetune_operator.cluster.cache import Key
-from finetune_operator.cluster.errors import Conflict, NotFound
+from finetune_operator.cluster.errors import ApiError, Conflict, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, Resource
 from finetune_operator.control.reconciler import Result, applicable
@@ -92,7 +93,7 @@ class RolloutReconciler:
         if resource is None:
             return self._forget(key)
         pace = pace_of(resource, self._settings, self._rest_seconds)
-        refusal = await self._see_to_children(key, resource)
+        pace, refusal = await self._see_to_children(key, resource, pace)
         resource, plan = await self._look_and_decide(key, pace, refusal)
         if not plan.empty and pace.resting:
             resource, plan = await self._look_and_decide(key, self._awake(pace), refusal)
@@ -114,16 +115,23 @@ class RolloutReconciler:
         observed = observe(self._cache, self._readings, key, resource, self._settings, output_schema=schema, refusal=refusal)
         return resource, self._decide(observed, self._now())
 
-    async def _see_to_children(self, key: Key, resource: Manifest) -> str:
-        """What stands against the objects that serving runs as; those of an object being deleted are left as they are."""
+    async def _see_to_children(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, str]:
+        """What stands against the objects that serving runs as; those of an object being deleted are left as they are.
+
+        Trouble that passes by itself is for the next look: it must not keep a canary that does harm in traffic.
+        """
         if self._children is None or resource["metadata"].get("deletionTimestamp"):
-            return ""
+            return pace, ""
         try:
             spec = AdapterDeploymentSpec.model_validate(resource.get("spec"))
         except ValidationError:
-            return ""  # the decision says so in the status
+            return pace, ""  # the decision says so in the status
         claims = claims_of(resource, observed_job(self._cache, key, resource))
-        return await self._children.ensure(key, resource["metadata"]["uid"], spec, claims)
+        try:
+            return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims)
+        except ApiError as error:
+            log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
+            return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
 
     def _forget(self, key: Key) -> Result:
         self._cache.deployment_gone(key)

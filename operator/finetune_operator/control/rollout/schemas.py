@@ -1,18 +1,22 @@
 """The JSON Schemas that answers are held against: read from the API server when a decision needs one, and kept for a short while.
 
-A schema that cannot be read just now is an error and not an absent one: without it the route would change.
+One that cannot be read just now is the one from before, and not an absent one: without it the route would change, and a canary that
+does harm has to be taken back whatever can be read.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from finetune_operator.cluster.cache import Key
-from finetune_operator.cluster.errors import NotFound
+from finetune_operator.cluster.errors import ApiError, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import CONFIG_MAPS, Resource
 from finetune_operator.domain import reading
+
+log = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 30.0
 
@@ -39,7 +43,7 @@ class Schemas:
         self._kept: dict[Key, _Kept] = {}
 
     async def text(self, key: Key, deployment: Manifest, *, resting: bool) -> str | None:
-        """The text behind ``checks.schema.configMapRef``; None where there is no such check, ConfigMap or key. Raises `ApiError`.
+        """The text behind ``checks.schema.configMapRef``; None where there is no such check, ConfigMap or key.
 
         While nothing is under way the one from before will do, whatever its age.
         """
@@ -55,9 +59,17 @@ class Schemas:
             found = await self._api.get(CONFIG_MAPS, key.namespace, name)
         except NotFound:
             found = {}
+        except ApiError as error:
+            log.warning("the schema stays as it was: %s", error, extra={"key": str(key)})
+            return known.text if known is not None else _applied(deployment)
         text = reading.text(found, "data", entry) or None
         self._kept[key] = _Kept((name, entry), text, self._clock())
         return text
 
     def forget(self, key: Key) -> None:
         self._kept.pop(key, None)
+
+
+def _applied(deployment: Manifest) -> str | None:
+    """What the routers have."""
+    return reading.text(deployment.get("status"), "route", "schemaCheck", "outputSchema") or None

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from finetune_operator.cluster.errors import ApiError, NotFound, Unavailable
 from finetune_operator.cluster.resources import Resource
 from finetune_operator.control.rollout.schemas import Schemas
@@ -40,7 +38,7 @@ async def test_it_is_kept_for_half_a_minute_and_at_rest_for_ever() -> None:
     assert server.reads == 2
 
 
-async def test_what_is_not_there_is_none_and_what_cannot_be_read_is_an_error() -> None:
+async def test_what_is_not_there_is_none_and_what_cannot_be_read_stays_as_it_was() -> None:
     server = Server()
     assert await Schemas(server).text(KEY, deployment(), resting=False) is None
     assert server.reads == 0
@@ -48,6 +46,13 @@ async def test_what_is_not_there_is_none_and_what_cannot_be_read_is_an_error() -
     assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
     server.data = None
     assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    server.error, server.data = None, {"s.json": "{}"}
+    now = 100.0
+    schemas = Schemas(server, clock=lambda: now)
+    await schemas.text(KEY, CHECKED, resting=False)
     server.error = Unavailable("away")
-    with pytest.raises(Unavailable):
-        await Schemas(server).text(KEY, CHECKED, resting=True)
+    now += 60
+    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
+    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    applied = {**CHECKED, "status": {"route": {"schemaCheck": {"outputSchema": "[]"}}}}
+    assert await Schemas(server).text(KEY, applied, resting=False) == "[]", "an operator that has just started"
