@@ -55,6 +55,6 @@ DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisrup
 
 SERVING_RESOURCES = {
     resource.kind: resource
-    for resource in (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, NETWORK_POLICIES, DISRUPTION_BUDGETS, CONFIG_MAPS)
+    for resource in (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, NETWORK_POLICIES, DISRUPTION_BUDGETS)
 }
 """What serving is made of and the operator applies, by kind."""

@@ -16,6 +16,7 @@ from finetune_operator.cluster.resources import (
     JOBS,
     LEASES,
     PODS,
+    SERVING_RESOURCES,
     Resource,
 )
 
@@ -53,6 +54,11 @@ SERVING_RIGHTS: Final = (
     Right(ADAPTER_DEPLOYMENTS, ("patch",), "status"),
 )
 """Patching the object itself is for its finalizer."""
+SERVING_OBJECT_RIGHTS: Final = (
+    *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
+    Right(PODS, ("get",)),
+)
+"""Reading pods is what the router's Role grants, and nobody can grant what he may not do."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
 
 
@@ -71,10 +77,21 @@ async def require_definition(kube: KubeApi, namespace: str | None, kind: Resourc
 
 
 async def require_rights(
-    kube: KubeApi, namespaces: tuple[str, ...], lease_namespace: str | None, *, through_proxy: bool, serving: bool = False
+    kube: KubeApi,
+    namespaces: tuple[str, ...],
+    lease_namespace: str | None,
+    *,
+    through_proxy: bool,
+    serving: bool = False,
+    objects: bool = False,
 ) -> None:
     """Ask for each right we will use. Raises `PreflightFailed` naming those that are missing."""
-    rights = [*RIGHTS, *(SERVING_RIGHTS if serving else ()), *(PROXY_RIGHTS if through_proxy else ())]
+    rights = [
+        *RIGHTS,
+        *(SERVING_RIGHTS if serving else ()),
+        *(SERVING_OBJECT_RIGHTS if objects else ()),
+        *(PROXY_RIGHTS if through_proxy else ()),
+    ]
     wanted = [(right, verb, namespace) for namespace in namespaces or (None,) for right in rights for verb in right.verbs]
     if lease_namespace is not None:
         wanted += [(right, verb, lease_namespace) for right in LEASE_RIGHTS for verb in right.verbs]

@@ -110,6 +110,7 @@ class Process:
             lease_namespace,
             through_proxy=self._settings.progress_via == "pod-proxy",
             serving=self._serving is not None,
+            objects=self._settings.serving and bool(self._settings.inference_image),
         )
         self._expose()
         await self._servers.start(self._settings.health_port, self._settings.metrics_port)

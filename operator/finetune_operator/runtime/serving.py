@@ -18,8 +18,9 @@ from finetune_operator.control.intake import Intake
 from finetune_operator.control.queue import WorkQueue
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
-from finetune_operator.control.rollout.cache import ROUTER, SERVER, ServingCache
-from finetune_operator.control.rollout.children import Children, ServingObjects
+from finetune_operator.control.rollout.cache import ServingCache
+from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import RolloutReconciler
@@ -28,14 +29,13 @@ from finetune_operator.control.worker import work
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import RolloutSettings
+from finetune_operator.manifests.serving import AGENT_PORT, ROUTER, ROUTER_ADMIN_PORT, ROUTER_PORT, SERVER, ServingSettings
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 from finetune_operator.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ROUTER_ADMIN_PORT: Final = 9100
-AGENT_PORT: Final = 8090
 PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER})"
 COALESCE: Final = 0.05
 """Seconds that a change of a pod waits for the next one."""
@@ -50,13 +50,14 @@ class StartTask(Protocol):
 class Serving:
     """The parts, wired together; `Process` runs them."""
 
-    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str, objects: ServingObjects | None = None) -> None:
+    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str) -> None:
         namespaces = tuple(settings.namespace)
+        installed = serving_settings(settings)
         self._settings = settings
         self._metrics = metrics
         self._measures = RolloutMetrics(metrics)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
-        self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT)
+        self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT, inference_port=ROUTER_PORT)
         self._prober = Prober(self._client, self._pin_token, sent=self._measures.probe_sent)
         self._readings = Readings(self._client, read=self._measures.pod_read)
         self.cache = ServingCache(self._changed, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
@@ -66,7 +67,7 @@ class Serving:
             decide,
             readings=self._readings,
             schemas=Schemas(kube),
-            children=Children(kube, objects) if objects is not None else None,
+            children=Children(kube, InstalledObjects(installed)) if installed is not None else None,
             prober=self._prober,
             recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),
             measures=self._measures,
@@ -131,4 +132,22 @@ def rollout_settings(settings: Settings) -> RolloutSettings:
         look_seconds=settings.rollout_look_seconds,
         poll_seconds=settings.rollout_poll_seconds,
         unload_seconds=settings.rollout_unload_seconds,
+    )
+
+
+def serving_settings(settings: Settings) -> ServingSettings | None:
+    """What the pods of serving are made with; None where somebody else makes them."""
+    if not settings.inference_image:
+        return None
+    return ServingSettings(
+        inference_image=settings.inference_image,
+        image_pull_policy=settings.image_pull_policy,
+        image_pull_secrets=tuple(settings.image_pull_secret),
+        default_vllm_image=settings.vllm_image,
+        router_replicas=settings.router_replicas,
+        router_workers=settings.router_workers,
+        require_api_keys=settings.router_require_api_keys,
+        pin_secret=settings.router_pin_secret,
+        network_policies=settings.serving_network_policies,
+        operator_namespace=settings.own_namespace(),
     )

@@ -44,6 +44,17 @@ class Settings(BaseSettings):
     retry_base_seconds: float = Field(default=10.0, gt=0, description="First wait before another attempt; doubles.")
     retry_cap_seconds: float = Field(default=360.0, gt=0, description="Longest wait before another attempt.")
     serving: bool = Field(default=False, description="Look after AdapterDeployments too; needs their definition and the rights for it.")
+    inference_image: str = Field(
+        default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."
+    )
+    vllm_image: str = Field(default="", description="Image of vLLM for servers that name none.")
+    router_replicas: int = Field(default=2, ge=1, le=32, description="Router pods of each namespace.")
+    router_workers: int = Field(default=2, ge=1, le=64, description="Worker processes of a router.")
+    router_require_api_keys: bool = Field(default=False, description="Let nobody ask a router without a key, even while no key exists.")
+    router_pin_secret: str = Field(
+        default="", description="Secret of each namespace with the token for pinned requests; without one nothing can be pinned."
+    )
+    serving_network_policies: bool = Field(default=True, description="Make network policies for servers and routers.")
     rollout_look_seconds: float = Field(default=10.0, ge=0.1, description="Between two looks at a baking canary.")
     rollout_poll_seconds: float = Field(
         default=2.0, ge=0.1, description="Between two looks at routers and pods while something is waited for."

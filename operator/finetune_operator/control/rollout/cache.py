@@ -13,9 +13,8 @@ from finetune_operator.cluster.projections import project_pod
 from finetune_operator.control.rollout.artifacts import Artifacts
 from finetune_operator.control.rollout.siblings import Siblings
 from finetune_operator.manifests.names import label_value
+from finetune_operator.manifests.serving import ROUTER, SERVER
 
-SERVER: Final = "server"
-ROUTER: Final = "router"
 _OVER: Final = ("Succeeded", "Failed")
 
 

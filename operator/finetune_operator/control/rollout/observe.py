@@ -4,12 +4,13 @@ from finetune_inference.contract import AppliedRoute
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
-from finetune_operator.control.rollout.cache import SERVER, ServingCache
+from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import held_versions
 from finetune_operator.control.rollout.readings import Readings, RouterReading
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import JobArtifact, RolloutObserved, RolloutSettings, Router, ServerPod
 from finetune_operator.manifests.names import label_value
+from finetune_operator.manifests.serving import SERVER
 
 PVC = "pvc://"
 _IDENTITY = 64

@@ -16,8 +16,9 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.exposition import MetricLine
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.serving import NoAnswer
-from finetune_operator.control.rollout.cache import ROUTER, SERVER, address_of
+from finetune_operator.control.rollout.cache import address_of
 from finetune_operator.domain.analysis.counters import Sample
+from finetune_operator.manifests.serving import ROUTER, SERVER
 
 log = logging.getLogger(__name__)
 

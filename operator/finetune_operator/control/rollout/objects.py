@@ -1,0 +1,25 @@
+"""The objects of serving as this installation wants them."""
+
+from collections.abc import Sequence
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.domain.plan import JsonObject
+from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.serving import ServingSettings, namespace_objects, server_mistake, server_objects
+
+
+class InstalledObjects:
+    """Implements `finetune_operator.control.rollout.children.ServingObjects`."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+
+    def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> Sequence[JsonObject]:
+        return server_objects(owner, spec, self._settings, claims)
+
+    def namespace_objects(self, namespace: str) -> Sequence[JsonObject]:
+        return namespace_objects(namespace, self._settings)
+
+    def mistake(self, spec: AdapterDeploymentSpec) -> str:
+        found = server_mistake(spec, self._settings)
+        return found.message if found is not None else ""
