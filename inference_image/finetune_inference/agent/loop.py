@@ -79,8 +79,9 @@ class Agent:
                 await self._look_if_due()
                 wake_at = self._act()
                 self._turned_at = time.monotonic()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pause(wake_at))
+                with contextlib.suppress(TimeoutError):  # not wait_for: before Python 3.12 it loses a cancellation that meets the wake
+                    async with asyncio.timeout(self._pause(wake_at)):
+                        await self._wake.wait()
                 self._reap(following)
         finally:
             tasks = [following, *self._lanes.values()]

@@ -78,7 +78,8 @@ class Supervisor:
                 log.info("the router stops when its open requests have ended")
                 fleet.drain()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(running), self._options.drain_seconds + CUT_SECONDS)
+                    async with asyncio.timeout(self._options.drain_seconds + CUT_SECONDS):
+                        await asyncio.shield(running)
                 fleet.kill()
                 for task in background:
                     task.cancel()

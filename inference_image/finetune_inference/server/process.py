@@ -114,7 +114,8 @@ async def _until(stop: asyncio.Event, service: Service) -> None:
     """Until somebody asks to stop or the engine is dead."""
     while not stop.is_set() and not service.engine.died.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 1)
+            async with asyncio.timeout(1):
+                await stop.wait()
 
 
 async def _drain(service: Service, seconds: float) -> int:
@@ -122,7 +123,8 @@ async def _drain(service: Service, seconds: float) -> int:
     service.stopping = True
     say("draining", open=service.open, seconds=seconds)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(service.idle.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await service.idle.wait()
     cut = service.open
     if cut and not service.engine.died.is_set():
         service.engine.end_all("the server is shutting down")

@@ -48,16 +48,37 @@ class SlowEngine:
         return {"a": -1.0 if model == "base" else -2.0}
 
 
+def agent_of(engine: SlowEngine, desired: DesiredSet, folder: Path) -> Agent:
+    """Looks for nothing by itself once the engine has answered."""
+    (folder / "desired.json").write_text(desired.to_json(), encoding="utf-8")
+    store = Store(folder / "store", {"adapters": folder / "volume"})
+    store.open()
+    steps = Steps(engine, store, Fingerprints(folder / "fingerprints"), Metrics(), clock=lambda: NOW)
+    source, kept = FileSource(folder / "desired.json"), LastGood(folder / "kept.json")
+    return Agent(steps, source, kept, PurePosixPath(store.folder), clock=lambda: NOW, pace=Pace(audit=3600.0))
+
+
+async def test_an_order_to_end_that_meets_a_wake_ends_it(tmp_path: Path) -> None:
+    engine = SlowEngine()
+    agent = agent_of(engine, DesiredSet(generation=1, base=ServedBase(name="base")), tmp_path)
+    running = asyncio.create_task(agent.run())
+    async with asyncio.timeout(30):
+        assert await agent.look_now(30.0)
+        while agent.status().applied_generation != 1:  # noqa: ASYNC110  nothing announces that it has come to rest
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        agent._wake.set()
+        await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=10)
+    assert done
+
+
 async def test_a_look_that_began_before_a_load_ended_does_not_make_it_load_again(tmp_path: Path) -> None:
     artifact, engine = publish(AdapterFiles(), tmp_path / "volume"), SlowEngine()
     wanted = DesiredVersion(name=artifact.name("support"), uri=artifact.uri, digest=artifact.digest)
     desired = DesiredSet(generation=1, base=ServedBase(name="base"), versions=[wanted])
-    (tmp_path / "desired.json").write_text(desired.to_json(), encoding="utf-8")
-    store = Store(tmp_path / "store", {"adapters": tmp_path / "volume"})
-    store.open()
-    steps = Steps(engine, store, Fingerprints(tmp_path / "fingerprints"), Metrics(), clock=lambda: NOW)
-    source, kept = FileSource(tmp_path / "desired.json"), LastGood(tmp_path / "kept.json")
-    agent = Agent(steps, source, kept, PurePosixPath(store.folder), clock=lambda: NOW, pace=Pace(audit=3600.0))
+    agent = agent_of(engine, desired, tmp_path)
     running = asyncio.create_task(agent.run())
     async with asyncio.timeout(30):
         await engine.loading.wait()
