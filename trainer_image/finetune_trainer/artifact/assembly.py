@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # publishing imports this package too, and needs no torch
 ADAPTER_CONFIG = "adapter_config.json"
 DATA_REPORT = "data-report.json"
 VERSIONS = "versions.json"
-_PATH_KEYS = ("_name_or_path", "name_or_path")
+PATH_KEYS = ("_name_or_path", "name_or_path")
 _UNORDERED = ("target_modules", "modules_to_save", "exclude_modules")
 """Lists that the adapter library keeps as sets: their order would change from process to process, and the digest with it."""
 _PACKAGES = ("finetune-operator", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors")
@@ -55,18 +55,18 @@ def assemble(workspace: Workspace, spec: RunSpec, *, saved: Path, tokenizer: "Pr
     base = workspace.base_model(spec)
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
-            _copy(base / name, fresh / name)
+            copy_file(base / name, fresh / name)
     facts = artifact_facts(spec, fresh, base, tokenizer, base_digest, adapter=adapter)
-    write_sealed(fresh / CONTRACT_FILE, _pretty(json.loads(facts.to_json())))
+    write_sealed(fresh / CONTRACT_FILE, pretty(json.loads(facts.to_json())))
     refuse_container_paths(fresh, also=base)
-    _replace(workspace.out, fresh)
+    replace_folder(workspace.out, fresh)
     _describe(workspace, saved)
     return inspect(workspace.out)
 
 
 def _take_weights(saved: Path, fresh: Path) -> None:
     for path in sorted(saved.glob("*.safetensors")):
-        _copy(path, fresh / path.name)
+        copy_file(path, fresh / path.name)
 
 
 def _take_configs(saved: Path, fresh: Path, spec: RunSpec, *, adapter: bool) -> None:
@@ -76,26 +76,27 @@ def _take_configs(saved: Path, fresh: Path, spec: RunSpec, *, adapter: bool) -> 
         if not (saved / name).exists():
             continue
         config: dict[str, Any] = json.loads((saved / name).read_text(encoding="utf-8"))
-        for key in _PATH_KEYS:
+        for key in PATH_KEYS:
             config.pop(key, None)
         if name == ADAPTER_CONFIG:
             config["base_model_name_or_path"] = spec.base_model.uri
             for key in _UNORDERED:
                 if isinstance(config.get(key), list):
                     config[key] = sorted(config[key])
-        write_sealed(fresh / name, _pretty(config))
+        write_sealed(fresh / name, pretty(config))
 
 
 def _describe(workspace: Workspace, saved: Path) -> None:
     """Keep what later steps cannot see any more: the data report, what it was trained with, and the versions that trained."""
     if (saved / RESOLVED_FILE).exists():
-        write_sealed(workspace.out_meta / RESOLVED_FILE, _pretty(json.loads((saved / RESOLVED_FILE).read_text(encoding="utf-8"))))
+        write_sealed(workspace.out_meta / RESOLVED_FILE, pretty(json.loads((saved / RESOLVED_FILE).read_text(encoding="utf-8"))))
     if workspace.data_report.exists():
         write_sealed(workspace.out_meta / DATA_REPORT, workspace.data_report.read_text(encoding="utf-8"))
-    write_sealed(workspace.out_meta / VERSIONS, _pretty(_versions()))
+    write_sealed(workspace.out_meta / VERSIONS, pretty(library_versions()))
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of ourselves and of the libraries that decide what weights come out."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -105,7 +106,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _replace(target: Path, fresh: Path) -> None:
+def replace_folder(target: Path, fresh: Path) -> None:
     """Put ``fresh`` in the place of ``target``; both lie on one file system."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -116,12 +117,13 @@ def _replace(target: Path, fresh: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy content only (no owner, no times) and flush it to the disk."""
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _pretty(value: object) -> str:
+def pretty(value: object) -> str:
+    """JSON with one spelling per value, for people."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -71,11 +71,12 @@ def artifact_facts(
             quantization=spec.tuner.quantization.type if spec.tuner.quantization else None,
         ),
         max_sequence_length=spec.training.max_sequence_length,
-        template=_template_contract(folder, tokenizer, base),
+        template=template_contract(folder, tokenizer, base),
     )
 
 
-def _template_contract(folder: Path, tokenizer: "PreTrainedTokenizerBase", base: Path) -> TemplateContract:
+def template_contract(folder: Path, tokenizer: "PreTrainedTokenizerBase", base: Path) -> TemplateContract:
+    """The contract of an artifact whose tokenizer files lie in ``folder``; ``base`` holds the generation config."""
     present = [folder / name for name in sorted(TOKENIZER_FILES) if (folder / name).exists()]
     files = Artifact(tuple(ArtifactFile(path.name, file_digest(path), path.stat().st_size) for path in present))
     stops = _stop_tokens(tokenizer, base / "generation_config.json")

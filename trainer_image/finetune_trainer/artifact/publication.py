@@ -41,13 +41,13 @@ def publish(workspace: Workspace, spec: RunSpec, *, destination: Path, attempt: 
     name = train.adapter_digest.removeprefix("sha256:")
     target, meta = destination / name, destination / f"{name}.meta"
     promotable = is_promotable(train.evaluation, spec)
-    if not _holds(target, train.adapter_digest) or not _described(meta, spec):
+    if not holds(target, train.adapter_digest) or not _described(meta, spec):
         source = _intact(workspace.out, train.adapter_digest, target)
         destination.mkdir(parents=True, exist_ok=True)
         _sweep(destination, name, spec)
         staged = _stage(source, destination / f".{name}.{spec.run.key[:8]}-{attempt}.tmp", train.adapter_digest)
         _write_meta(meta, workspace, spec, inspect(staged), train, promotable=promotable)
-        _settle(staged, target, train.adapter_digest)
+        settle(staged, target, train.adapter_digest)
     published = inspect(target)
     _empty(workspace.out)
     _empty(workspace.out_meta)
@@ -66,7 +66,7 @@ def _trained(workspace: Workspace, spec: RunSpec) -> TrainSummary:
     return result.summary.train
 
 
-def _holds(target: Path, digest: str) -> bool:
+def holds(target: Path, digest: str) -> bool:
     """Whether the artifact is already there; other content under this name is an error, because a name never changes its meaning."""
     if not target.exists():
         return False
@@ -113,12 +113,12 @@ def _stage(source: Path, staged: Path, digest: str) -> Path:
     return staged
 
 
-def _settle(staged: Path, target: Path, digest: str) -> None:
+def settle(staged: Path, target: Path, digest: str) -> None:
     """Give the copy its name; if somebody else published the same content meanwhile, theirs stays."""
     try:
         staged.rename(target)
     except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not _holds(target, digest):
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST} or not holds(target, digest):
             raise
         shutil.rmtree(staged)
     sync_folder(target.parent)

@@ -1,4 +1,4 @@
-"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|clean|validate|estimate|--version``.
+"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|merge|clean|validate|estimate|--version``.
 
 The order matters. Signals first, since Python as process 1 ignores TERM until told otherwise; then the run spec, so that a mistake in it is
 answered in well under a second; then the environment that torch reads once; the sub-command, and with it torch, last. Every way to end
@@ -10,14 +10,15 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from pydantic import ValidationError
 
-from finetune_trainer.contract import OUT_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, RunSpec, Step, StepResult
+from finetune_trainer.cli.merge_options import add_merge_options, merge_request
+from finetune_trainer.contract import OUT_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, MergeRequest, RunSpec, Step, StepResult
 from finetune_trainer.pod.allocator import return_freed_blocks
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
@@ -35,6 +36,7 @@ COMMANDS = {
     "run": "train, then evaluate base and tuned model on the same items",
     "evaluate": "evaluate the adapter in the work folder against its base again",
     "publish": "put the adapter where the run spec wants it, under its digest",
+    "merge": "write the model that a base model and an adapter are together, for engines that cannot load the adapter",
     "clean": "remove the run's work folder",
     "validate": "check a run spec",
     "estimate": "tell the memory, disk and time that training would take",
@@ -44,17 +46,27 @@ _STEP_OF = {"prepare": Step.PREPARE, "run": Step.TRAIN, "publish": Step.PUBLISH}
 
 @dataclass(frozen=True)
 class Invocation:
-    """The parsed command line."""
+    """The parsed command line. ``merge`` is set for that command alone, whose folder is the one the model goes into."""
 
     command: str
     spec_path: Path
     workspace: Workspace
     attempt: int
     options: StepOptions
+    merge: MergeRequest | None = None
 
     @property
     def step(self) -> str:
         return _STEP_OF[self.command].value if self.command in _STEP_OF else self.command
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the command line asks for, ready to be done; ``name`` is what a person calls it."""
+
+    key: str
+    name: str
+    do: Callable[[], StepResult | None]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,8 +82,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
-        command.add_argument("--spec", type=Path, default=Path(RUN_SPEC_PATH), help="the run spec (default: %(default)s)")
         command.add_argument("--attempt", type=_positive, default=1, help="which attempt of this step this is, from 1")
+        if name == "merge":
+            add_merge_options(command)
+            continue
+        command.add_argument("--spec", type=Path, default=Path(RUN_SPEC_PATH), help="the run spec (default: %(default)s)")
         default = Path(OUT_MOUNT if name == "publish" else WORK_MOUNT)
         command.add_argument("--workspace", type=Path, default=default, metavar="DIR", help="the run's work folder (default: %(default)s)")
         if name in ("run", "estimate"):
@@ -81,6 +96,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
         if name in ("publish", "evaluate"):
             command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
     read = parser.parse_args(arguments)
+    if read.command == "merge":
+        return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path(read.out)), read.attempt, StepOptions(), merge_request(read))
     options = StepOptions(micro_batch_size=getattr(read, "micro_batch_size", None), out=getattr(read, "out", None))
     return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
 
@@ -118,22 +135,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events = EventLog(invocation.attempt, descriptor=2 if answers else keep_stdout_for_events())
     run_key = ""
     try:
-        spec = load_spec(invocation.spec_path)
-        run_key = spec.run.key
-        context = StepContext(
-            spec, invocation.workspace, invocation.attempt, invocation.options, events, stop, evidence, invocation.spec_path
-        )
-        stop.install(lambda: _leave_at_once(context, invocation.step))
-        events.emit("start", step=invocation.step, run=spec.run.name, version=version())
-        result = _answer(invocation, context)
+        work = _work(invocation, events, stop, evidence)
+        run_key = work.key
+        stop.install(lambda: _leave_at_once(invocation.step, work.key, evidence, events))
+        events.emit("start", step=invocation.step, run=work.name, version=version())
+        result = work.do()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where every end gets its exit code
         return _end_badly(
             step_error(error, invocation.workspace.root), error, invocation=invocation, run_key=run_key, evidence=evidence, events=events
         )
-    message = done(context, invocation.step, result)
+    message = done(invocation.step, run_key, evidence, result)
     write_termination_message(message)
     events.emit("end", step=invocation.step, outcome=message.outcome.value, reason=message.reason)
     return ExitCode.DONE
+
+
+def _work(invocation: Invocation, events: EventLog, stop: StopFlag, evidence: Evidence) -> _Work:
+    if (request := invocation.merge) is not None:
+        name = request.adapter_uri or Path(request.adapter_path).name
+        return _Work(request.key, name, lambda: _merge(request, invocation.attempt, events))
+    spec = load_spec(invocation.spec_path)
+    context = StepContext(spec, invocation.workspace, invocation.attempt, invocation.options, events, stop, evidence, invocation.spec_path)
+    return _Work(spec.run.key, spec.run.name, lambda: _answer(invocation, context))
+
+
+def _merge(request: MergeRequest, attempt: int, events: EventLog) -> StepResult:
+    events.emit("environment", threads=set_library_environment(online=False))
+    module = importlib.import_module("finetune_trainer.cli.merge")
+    merged: StepResult = module.execute(request, attempt, events)
+    return merged
 
 
 def _answer(invocation: Invocation, context: StepContext) -> StepResult | None:
@@ -169,12 +199,12 @@ def _end_badly(
     return error.exit_code
 
 
-def _leave_at_once(context: StepContext, step: str) -> None:
+def _leave_at_once(step: str, run_key: str, evidence: Evidence, events: EventLog) -> None:
     error = Stopped("Stopped", "asked to stop before there was anything to seal", "Resume, or let the operator start the next attempt.")
-    if context.evidence.checkpoint is not None:
-        error = Stopped("Stopped", f"asked to stop; step {context.evidence.checkpoint.step} is sealed", error.hint)
-    message = failed(error, step, context.spec.run.key, context.evidence)
-    context.events.emit("end", step=step, outcome=message.outcome.value, reason=error.reason)
+    if evidence.checkpoint is not None:
+        error = Stopped("Stopped", f"asked to stop; step {evidence.checkpoint.step} is sealed", error.hint)
+    message = failed(error, step, run_key, evidence)
+    events.emit("end", step=step, outcome=message.outcome.value, reason=error.reason)
     write_termination_message(message)
     os._exit(error.exit_code)
 

@@ -1,6 +1,7 @@
 """The file format between operator and trainer: pydantic only, no torch, so that both sides import the very same definitions."""
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, canonical_json, digest_of
+from finetune_trainer.contract.merge import MergeRequest
 from finetune_trainer.contract.outcome import (
     CLASS_OF_EXIT,
     TERMINATION_LOG,
@@ -18,6 +19,7 @@ from finetune_trainer.contract.results import (
     Estimate,
     EvaluationSummary,
     Finding,
+    MergeSummary,
     MetricResult,
     PrepareSummary,
     PublishSummary,
@@ -102,6 +104,8 @@ __all__ = [
     "Improvement",
     "Lora",
     "LossOn",
+    "MergeRequest",
+    "MergeSummary",
     "Metric",
     "MetricResult",
     "Precision",

@@ -114,12 +114,27 @@ class PublishSummary(Document):
     promotable: bool
 
 
+class MergeSummary(Document):
+    """Logits are those of base and adapter, compared with the merged model as it was loaded again from its files."""
+
+    uri: str = Field(max_length=2048)
+    digest: Digest
+    bytes: int = Field(ge=0)
+    base_digest: Digest
+    adapter_digest: Digest
+    dtype: str = Field(pattern="^(F32|BF16|F16)$", description="Type of the base model's weights, and so of the merged ones.")
+    difference: Decimal = Field(description="Largest difference of a logit.")
+    tolerance: Decimal = Field(description="What the difference may be at most.")
+    effect: Decimal = Field(description="Largest change of a logit by the adapter; the difference must be smaller than half of it.")
+
+
 class Summary(Document):
     """Exactly one is set: the one of the step that wrote it."""
 
     prepare: PrepareSummary | None = None
     train: TrainSummary | None = None
     publish: PublishSummary | None = None
+    merge: MergeSummary | None = None
 
 
 class StepResult(Named):

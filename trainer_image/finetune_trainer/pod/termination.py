@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from finetune_trainer.contract import CLASS_OF_EXIT, TERMINATION_LOG, ExitCode, FailureClass, StepResult, TerminationMessage
-from finetune_trainer.pod.context import Evidence, StepContext
+from finetune_trainer.pod.context import Evidence
 from finetune_trainer.pod.errors import OutOfMemoryError, StepError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -64,18 +64,18 @@ def frames_of(error: BaseException) -> list[str]:
     return [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)][-24:]
 
 
-def done(context: StepContext, step: str, result: StepResult | None) -> TerminationMessage:
+def done(step: str, run_key: str, evidence: Evidence, result: StepResult | None) -> TerminationMessage:
     return TerminationMessage(
         step=step,
-        run_key=context.spec.run.key,
+        run_key=run_key,
         outcome=FailureClass.DONE,
         reason="Succeeded",
         message=f"{step} finished",
         summary=result.summary if result else None,
         result_digest=result.content_digest() if result else None,
-        last_step=context.evidence.last_step,
-        checkpoint=context.evidence.checkpoint,
-        skipped_checkpoints=context.evidence.skipped(),
+        last_step=evidence.last_step,
+        checkpoint=evidence.checkpoint,
+        skipped_checkpoints=evidence.skipped(),
     )
 
 

@@ -39,19 +39,25 @@ def load_base(spec: RunSpec, folder: Path, device: Device, precision: Precision,
     Full: float32 weights, whatever the precision (autocast computes; small updates of bf16 weights would be rounded away). Adapters: the
     base is frozen, so it is held in the precision it computes in. QLoRA: four bits a weight. Raises ``ModelError``.
     """
+    dtype = torch.float32 if spec.tuner.type is TunerType.FULL or device == "cpu" else _DTYPES[precision]
+    quantized: dict[str, Any] = {}
+    if spec.tuner.type is TunerType.QLORA:
+        quantized["quantization_config"] = _quantization(spec.tuner.quantization or Quantization(), _DTYPES[precision])
+        quantized["device_map"] = {"": device if device == "cpu" else index}
+    return load_whole(folder, dtype, **quantized)
+
+
+def load_whole(folder: Path, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
+    """The model in ``folder`` with every weight from its files. Raises ``ModelError`` for what is missing or unreadable."""
     if not (folder / "config.json").is_file():
         raise ModelError(
             "BaseModelMissing", "baseModel: the folder has no config.json", "Point baseModel.uri at a folder in Hugging Face layout."
         )
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    dtype = torch.float32 if spec.tuner.type is TunerType.FULL or device == "cpu" else _DTYPES[precision]
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-    if spec.tuner.type is TunerType.QLORA:
-        options["quantization_config"] = _quantization(spec.tuner.quantization or Quantization(), _DTYPES[precision])
-        options["device_map"] = {"": device if device == "cpu" else index}
+    fixed: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **fixed, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             "BaseModelUnreadable",

@@ -80,8 +80,7 @@ def read_probe(folder: Path) -> LogitProbe:
 
 def compare_with_probe(model: PreTrainedModel | PeftModel, probe: LogitProbe) -> LogitProbe:
     """The probe with the measured ``difference``; raises ``ModelError`` if ``model`` answers otherwise than the trained one did."""
-    wanted = torch.tensor([[math.nan if value is None else value for value in row] for row in probe.logits])
-    difference = _largest_difference(wanted, _answer(model, probe.tokens, probe.columns).logits)
+    difference = difference_from(model, probe)
     if not difference <= probe.tolerance:
         raise ModelError(
             "ReloadDiffers",
@@ -90,6 +89,12 @@ def compare_with_probe(model: PreTrainedModel | PeftModel, probe: LogitProbe) ->
             "This is a defect of the trainer or of a library under it: report it with the spec and the versions. Nothing is published.",
         )
     return probe.model_copy(update={"difference": difference})
+
+
+def difference_from(model: PreTrainedModel | PeftModel, probe: LogitProbe) -> float:
+    """The largest difference of a logit between ``model`` and the probed one; not a number where only one of them answers with one."""
+    wanted = torch.tensor([[math.nan if value is None else value for value in row] for row in probe.logits])
+    return _largest_difference(wanted, _answer(model, probe.tokens, probe.columns).logits)
 
 
 def _sequences(ordinary: Sequence[int]) -> list[list[int]]:
