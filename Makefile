@@ -37,7 +37,7 @@ test: $(BEFORE_T3) venv tools lint ## lint and every tier, T0 to T3
 test-unit: venv ## T0: no cluster, under a minute
 	@$(PY) -m pytest tests/unit $(PYTEST_FLAGS)
 
-test-serving: venv ## T0: router, inference server, intake, rollouts and canary statistics, each in one process
+test-serving: venv ## T0: router, inference server, intake, merging and statistics of canaries, each in one process
 	@$(PY) -m pytest tests/serving $(PYTEST_FLAGS)
 
 test-process: venv ## T0: real trainer processes, killed and resumed

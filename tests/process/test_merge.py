@@ -18,7 +18,7 @@ from finetune_trainer.artifact import inspect
 from finetune_trainer.contract import ExitCode, FailureClass, TerminationMessage
 from finetune_trainer.pod.basefiles import file_set_digest
 from tests.process.conftest import ENVIRONMENT
-from tests.unit.trainer.merging.conftest import save_adapter
+from tests.serving.merging.conftest import save_adapter
 
 
 @pytest.fixture

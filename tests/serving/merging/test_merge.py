@@ -15,7 +15,7 @@ from finetune_trainer.artifact import inspect
 from finetune_trainer.contract import MergeRequest, MergeSummary
 from finetune_trainer.merging.publication import refuse_small_disk
 from finetune_trainer.pod.errors import ConfigurationError, ModelError, StorageError
-from tests.unit.trainer.merging.conftest import save_adapter
+from tests.serving.merging.conftest import save_adapter
 
 Ask = Callable[..., MergeRequest]
 Merge = Callable[[MergeRequest], MergeSummary]
