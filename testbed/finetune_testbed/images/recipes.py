@@ -40,6 +40,8 @@ RECIPES = {
                 "requirements/operator.txt",
                 "trainer_image/finetune_trainer/__init__.py",
                 "trainer_image/finetune_trainer/contract",
+                "inference_image/finetune_inference/__init__.py",
+                "inference_image/finetune_inference/contract",
                 "operator/finetune_operator",
             ),
         ),
