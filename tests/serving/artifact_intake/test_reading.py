@@ -24,9 +24,9 @@ def test_agent_and_trainer_mean_the_same_files() -> None:
 def test_tokenizer_and_template_have_the_digests_that_training_records(tiny_base: Path) -> None:  # noqa: F811
     from transformers import AutoTokenizer
 
-    from finetune_trainer.artifact.facts import _template_contract
+    from finetune_trainer.artifact.facts import template_contract
 
-    recorded = _template_contract(tiny_base, AutoTokenizer.from_pretrained(tiny_base), tiny_base)
+    recorded = template_contract(tiny_base, AutoTokenizer.from_pretrained(tiny_base), tiny_base)
     found = base_facts(tiny_base, None)
     assert found.tokenizer_digest == recorded.tokenizer_digest
     assert found.template_digest == recorded.chat_template_digest

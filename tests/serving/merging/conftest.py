@@ -15,6 +15,9 @@ from finetune_trainer.cli.merge import execute
 from finetune_trainer.contract import MergeRequest, MergeSummary
 from finetune_trainer.pod.basefiles import file_set_digest
 from finetune_trainer.pod.events import EventLog
+from tests.unit.trainer.conftest import tiny_base
+
+__all__ = ["tiny_base"]
 
 
 def save_adapter(base: Path, folder: Path, config: PeftConfig, scale: float = 0.1) -> Path:
