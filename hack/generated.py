@@ -18,6 +18,7 @@ def generated_files() -> dict[Path, str]:
         files[Path("charts/finetune-operator/files/crds", crd.file_name(kind))] = crd.to_yaml(crd.kept_by_helm(kind))
         files[Path("docs/reference", f"{kind.singular}.md")] = reference.fields_page(kind)
     files[Path("docs/reference/reasons.md")] = reference.reasons_page()
+    files[Path("docs/reference/adapterdeployment-reasons.md")] = reference.serving_reasons_page()
     return files
 
 

@@ -10,8 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
-from finetune_operator.api.crd import FINETUNEJOB
-from finetune_operator.runtime.preflight import LEASE_RIGHTS, RIGHTS
+from finetune_operator.api.base import GROUP, LABEL_SERVING_ROLE
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
+from finetune_operator.manifests.serving import (
+    AGENT_PORT,
+    ROUTER,
+    ROUTER_ADMIN_PORT,
+    ROUTER_PORT,
+    SERVER,
+    ServingSettings,
+    namespace_objects,
+)
+from finetune_operator.runtime.preflight import LEASE_RIGHTS, RIGHTS, SERVING_OBJECT_RIGHTS, SERVING_RIGHTS, Right
+from finetune_operator.runtime.serving import serving_settings
 from finetune_operator.runtime.settings import Settings
 from finetune_testbed import binaries
 from finetune_testbed.apiserver import ApiServer, RequestError
@@ -23,6 +34,8 @@ NAMESPACE = "finetune-system"
 NAME = "finetune-operator"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}-progress-key"
 TEAM = "team-a"
+SERVING = ("--set", "serving.enabled=true")
+RIGHTS_OF = {"without serving": ((), RIGHTS), "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS))}
 
 
 class Helm:
@@ -88,6 +101,8 @@ def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
         ),
         ("--set", "metrics.service=false", "--set", "podDisruptionBudget=false", "--set", "rbac.aggregateToUserRoles=false"),
         ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
+        (*SERVING, "--set", "networkPolicy.enabled=true"),
+        (*SERVING, "--set", "watchNamespaces={default,team-a}", "--set", "serving.pinSecret=pin,serving.router.requireApiKeys=true"),
     ],
     ids=lambda values: " ".join(value for value in values if value != "--set") or "defaults",
 )
@@ -129,6 +144,85 @@ def test_its_flags_are_understood_by_the_operator(helm: Helm) -> None:
     assert str(settings.progress_key_file).startswith(mount["mountPath"] + "/")
 
 
+def operator_settings(documents: list[dict[str, Any]]) -> Settings:
+    (deployment,) = of_kind(documents, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return Settings(_cli_parse_args=container["args"])  # type: ignore[call-arg]
+
+
+def test_serving_is_off_and_its_definition_is_left_out_until_somebody_enables_it(helm: Helm) -> None:
+    documents = helm.template()
+    assert not operator_settings(documents).serving
+    assert [found["metadata"]["name"] for found in of_kind(documents, "CustomResourceDefinition")] == [FINETUNEJOB.name]
+    assert "adapterdeployments" not in json.dumps(of_kind(documents, "ClusterRole"))
+    both = {found["metadata"]["name"] for found in of_kind(helm.template(*SERVING), "CustomResourceDefinition")}
+    assert both == {FINETUNEJOB.name, ADAPTERDEPLOYMENT.name}
+
+
+def test_its_defaults_of_serving_are_those_of_the_operator(helm: Helm) -> None:
+    settings = operator_settings(helm.template(*SERVING))
+    bare = Settings(_cli_parse_args=["--trainer-image=t"])  # type: ignore[call-arg]
+    assert settings.serving
+    assert settings.inference_image == "finetune-inference:0.1.0"
+    prefixes = ("rollout_", "router_", "vllm_", "serving_")
+    names = [name for name in Settings.model_fields if name.startswith(prefixes)]
+    assert {name: getattr(settings, name) for name in names} == {name: getattr(bare, name) for name in names}
+
+
+def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
+    values = {
+        "enabled": True,
+        "image": {"repository": "r/i", "digest": "sha256:" + "b" * 64},
+        "vllmImage": "r/vllm:1",
+        "pinSecret": "pin",
+        "networkPolicies": False,
+        "router": {"replicas": 3, "workers": 4, "requireApiKeys": True},
+        "rollout": {"lookSeconds": 0.5, "pollSeconds": 0.25, "restSeconds": 60, "unloadSeconds": 5, "workers": 2},
+    }
+    documents = helm.template("--set-json", f"serving={json.dumps(values)}", "--set", "trainer.imagePullSecrets={two}")
+    settings = operator_settings(documents)
+    assert serving_settings(settings) == ServingSettings(
+        inference_image="r/i@sha256:" + "b" * 64,
+        image_pull_policy="IfNotPresent",
+        image_pull_secrets=("two",),
+        default_vllm_image="r/vllm:1",
+        router_replicas=3,
+        router_workers=4,
+        require_api_keys=True,
+        pin_secret="pin",
+        network_policies=False,
+        operator_namespace=NAMESPACE,
+    )
+    seconds = (settings.rollout_look_seconds, settings.rollout_poll_seconds, settings.rollout_rest_seconds, settings.rollout_unload_seconds)
+    assert (*seconds, settings.rollout_workers) == (0.5, 0.25, 60, 5, 2)
+    pod = of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "pin"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "pin"]
+    assert volume["secret"]["secretName"] == settings.router_pin_secret
+    assert str(settings.rollout_pin_token_file) == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+
+
+def test_its_network_policy_lets_the_operator_reach_agents_and_routers(helm: Helm) -> None:
+    (policy,) = of_kind(helm.template(*SERVING, "--set", "networkPolicy.enabled=true"), "NetworkPolicy")
+    open_ports = {
+        (rule["to"][0]["podSelector"]["matchLabels"].get(LABEL_SERVING_ROLE), port["port"])
+        for rule in policy["spec"]["egress"]
+        for port in rule["ports"]
+        if "to" in rule
+    }
+    assert open_ports == {(None, 9400), (SERVER, AGENT_PORT), (ROUTER, ROUTER_PORT), (ROUTER, ROUTER_ADMIN_PORT)}
+
+
+@pytest.mark.parametrize(("verb", "subresource"), [("create", ""), ("delete", ""), ("patch", "scale"), ("update", "scale")])
+def test_who_may_edit_a_namespace_may_edit_and_scale_its_deployments(helm: Helm, verb: str, subresource: str) -> None:
+    roles = {role["metadata"]["name"]: role["rules"] for role in of_kind(helm.template(*SERVING), "ClusterRole")}
+    resource = f"adapterdeployments/{subresource}".rstrip("/")
+    verbs = {name: {each for rule in rules if resource in rule["resources"] for each in rule["verbs"]} for name, rules in roles.items()}
+    assert verb in verbs[f"{NAME}-edit"]
+    assert verb not in verbs[f"{NAME}-view"]
+    assert "get" in verbs[f"{NAME}-view"]
+
+
 @pytest.mark.parametrize(("tag", "digest", "image"), [("1.2", "", "r/o:1.2"), ("1.2", "sha256:" + "a" * 64, "r/o@sha256:" + "a" * 64)])
 def test_a_digest_wins_over_a_tag(helm: Helm, tag: str, digest: str, image: str) -> None:
     values = ("--set", f"image.repository=r/o,image.tag={tag},image.digest={digest}")
@@ -146,8 +240,10 @@ def allowed(server: ApiServer, verb: str, group: str, resource: str, subresource
     return bool(server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"])
 
 
-def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer) -> None:
-    for right in RIGHTS:
+@pytest.mark.parametrize(("values", "rights"), RIGHTS_OF.values(), ids=RIGHTS_OF)
+def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer, values: tuple[str, ...], rights: tuple[Right, ...]) -> None:
+    release("upgrade", "--take-ownership", NAME, str(CHART), *values)
+    for right in rights:
         for verb in right.verbs:
             assert allowed(server, verb, right.resource.group, right.resource.plural, right.subresource), (right.name, verb)
     for right in LEASE_RIGHTS:
@@ -156,8 +252,9 @@ def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer) -> N
             assert not allowed(server, verb, right.resource.group, right.resource.plural), "Leases elsewhere are none of its business"
 
 
-def test_the_operator_may_do_nothing_else(release: Helm) -> None:
-    (role,) = [role for role in of_kind(release.template(), "ClusterRole") if role["metadata"]["name"] == NAME]
+@pytest.mark.parametrize(("values", "rights"), RIGHTS_OF.values(), ids=RIGHTS_OF)
+def test_the_operator_may_do_nothing_else(helm: Helm, values: tuple[str, ...], rights: tuple[Right, ...]) -> None:
+    (role,) = [role for role in of_kind(helm.template(*values), "ClusterRole") if role["metadata"]["name"] == NAME]
     granted = {
         (group, resource, verb)
         for rule in role["rules"]
@@ -166,9 +263,10 @@ def test_the_operator_may_do_nothing_else(release: Helm) -> None:
         for verb in rule["verbs"]
     }
     used = {
-        (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb) for right in RIGHTS for verb in right.verbs
+        (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb) for right in rights for verb in right.verbs
     }
-    owner_references = {("finetune.dev", "finetunejobs/finalizers", "update")}
+    kinds = {right.resource.plural for right in rights if right.resource.group == GROUP}
+    owner_references = {(GROUP, f"{plural}/finalizers", "update") for plural in kinds}
     assert granted == used | owner_references
 
 
@@ -178,6 +276,20 @@ def test_the_operator_may_do_nothing_else(release: Helm) -> None:
 )
 def test_what_it_must_never_do_is_refused(release: Helm, server: ApiServer, verb: str, group: str, resource: str) -> None:
     assert not allowed(server, verb, group, resource)
+
+
+def test_its_rights_are_enough_to_make_a_router_and_to_take_it_away(release: Helm, server: ApiServer, t1: Testbed) -> None:
+    """The API server lets nobody grant what he does not hold, which no access review tells."""
+    release("upgrade", "--take-ownership", NAME, str(CHART), *SERVING)
+    settings = serving_settings(operator_settings(release.template(*SERVING)))
+    assert settings is not None
+    account = f"system:serviceaccount:{NAMESPACE}:{NAME}"
+    kubectl = [str(binaries.path("kubectl", t1.cache_dir, progress=print)), "--kubeconfig", str(t1.kubeconfig)]
+    kubectl += ["--as", account, "--as-group", "system:authenticated"]
+    objects = yaml.safe_dump_all(json.loads(json.dumps(namespace_objects(TEAM, settings))))
+    for command in (["apply", "--server-side"], ["delete", "--wait=false"]):
+        done = subprocess.run([*kubectl, *command, "-f", "-"], input=objects, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_watching_chosen_namespaces_needs_no_right_on_the_cluster(helm: Helm) -> None:
@@ -201,7 +313,18 @@ def test_uninstalling_keeps_the_definition_and_every_job(release: Helm, server: 
     release("install", NAME, str(CHART))
 
 
-@pytest.mark.parametrize("value", ["replica=3", "replicas=0", "image.digest=sha256:1", "operator.log.level=trace", "watchNamespaces={A}"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "replica=3",
+        "replicas=0",
+        "image.digest=sha256:1",
+        "operator.log.level=trace",
+        "serving.image.pullPolicy=Always",
+        "serving.router.replicas=0",
+        "watchNamespaces={A}",
+    ],
+)
 def test_a_misspelt_value_is_refused(helm: Helm, value: str) -> None:
     complaint = helm("template", NAME, str(CHART), "--set", value, expect=1)
     assert value.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1] in complaint.replace("/", " ")

@@ -55,11 +55,66 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [{{ if .Values.serving.enabled }}get, {{ end }}list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.serving.enabled }}
+{{ include "finetune-operator.servingRules" . }}
+{{- end }}
+{{- end -}}
+
+{{/* For AdapterDeployments, and for what their servers and routers are made of; the right to get pods is one that the router is given. */}}
+{{- define "finetune-operator.servingRules" -}}
+- apiGroups: [finetune.dev]
+  resources: [adapterdeployments]
+  verbs: [get, list, watch, patch]
+- apiGroups: [finetune.dev]
+  resources: [adapterdeployments/status]
+  verbs: [patch]
+- apiGroups: [finetune.dev]
+  resources: [adapterdeployments/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch, delete]
+{{- end -}}
+
+{{/* What --serving is told; the routers' pin token is the operator's own too. */}}
+{{- define "finetune-operator.servingArguments" -}}
+{{- with .Values.serving -}}
+- --serving
+- --inference-image={{ include "finetune-operator.image" (dict "image" .image "version" $.Chart.AppVersion) }}
+{{- with .vllmImage }}
+- --vllm-image={{ . }}
+{{- end }}
+- --router-replicas={{ int64 .router.replicas }}
+- --router-workers={{ int64 .router.workers }}
+- --{{ if not .router.requireApiKeys }}no-{{ end }}router-require-api-keys
+{{- with .pinSecret }}
+- --router-pin-secret={{ . }}
+- --rollout-pin-token-file=/etc/finetune/pin/token
+{{- end }}
+- --{{ if not .networkPolicies }}no-{{ end }}serving-network-policies
+- --rollout-look-seconds={{ .rollout.lookSeconds }}
+- --rollout-poll-seconds={{ .rollout.pollSeconds }}
+- --rollout-rest-seconds={{ .rollout.restSeconds }}
+- --rollout-unload-seconds={{ int64 .rollout.unloadSeconds }}
+- --rollout-workers={{ int64 .rollout.workers }}
+{{- end -}}
 {{- end -}}

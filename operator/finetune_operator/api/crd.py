@@ -159,9 +159,8 @@ ADAPTERDEPLOYMENT = CrdSpec(
         PrinterColumn("Message", _condition("Ready", "message"), "What happened and what to do next.", wide=True),
     ),
 )
-"""Not in ``KINDS``: the chart installs only definitions of kinds that the operator serves."""
 
-KINDS = (FINETUNEJOB,)
+KINDS = (FINETUNEJOB, ADAPTERDEPLOYMENT)
 
 HEADER = "# Generated from finetune_operator.api by hack/manifests.sh; do not edit.\n"
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from finetune_operator.api.adapterdeployment import conditions as serving_conditions
+from finetune_operator.api.adapterdeployment import reasons as serving_reasons
 from finetune_operator.api.base import API_VERSION
 from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
 from finetune_operator.api.crd import CrdSpec
@@ -65,6 +67,26 @@ def reasons_page() -> str:
     for reason, explanation in sorted(EXPLANATIONS.items()):
         on = _where(explanation.conditions)
         lines.append(f"| `{reason}` | {on} | {_cell(explanation.meaning)} | {_cell(explanation.next_action)} |")
+    return "\n".join(lines) + "\n"
+
+
+def serving_reasons_page() -> str:
+    """The same for ``AdapterDeployment``, whose reasons may stand on several conditions."""
+    lines = [
+        GENERATED,
+        "# Conditions and reasons of an AdapterDeployment\n",
+        "Conditions carry the generation they speak about.",
+        "Alerts and scripts may compare reasons; messages are for people and may change.\n",
+        "## Conditions\n",
+        "| Condition | Meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{type_}` | {_cell(meaning)} |" for type_, meaning in serving_conditions.CONDITION_MEANING.items()]
+    lines += ["", "## Reasons\n", "*Stalls*: nothing will happen until somebody changes something.\n"]
+    lines += ["| Reason | Stalls | Meaning | Next action |", "|---|---|---|---|"]
+    for reason, explanation in sorted(serving_reasons.EXPLANATIONS.items()):
+        stalls = "yes" if explanation.stalls else ""
+        lines.append(f"| `{reason}` | {stalls} | {_cell(explanation.meaning)} | {_cell(explanation.next_action)} |")
     return "\n".join(lines) + "\n"
 
 

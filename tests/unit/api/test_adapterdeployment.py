@@ -64,8 +64,8 @@ def test_the_yaml_is_the_same_every_time_and_has_no_anchors():
     assert "&id" not in text
 
 
-def test_the_definition_is_not_shipped_before_the_kind_is_served():
-    assert ADAPTERDEPLOYMENT not in KINDS
+def test_the_definition_is_shipped():
+    assert ADAPTERDEPLOYMENT in KINDS
 
 
 def test_people_see_model_phase_step_weight_versions_and_reason():

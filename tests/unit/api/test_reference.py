@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from finetune_operator.api.adapterdeployment import conditions as serving_conditions
+from finetune_operator.api.adapterdeployment import reasons as serving_reasons
 from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
-from finetune_operator.api.crd import FINETUNEJOB
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
 from finetune_operator.api.reasons import EXPLANATIONS, Reason
-from finetune_operator.api.reference import fields_page, reasons_page
+from finetune_operator.api.reference import fields_page, reasons_page, serving_reasons_page
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,6 +49,14 @@ def test_the_pages_name_every_field_and_every_reason() -> None:
         assert f"`{path}`" in fields
     for reason in Reason:
         assert f"| `{reason}` |" in reasons
+
+
+def test_the_pages_of_serving_name_every_field_and_every_reason() -> None:
+    fields, reasons = fields_page(ADAPTERDEPLOYMENT), serving_reasons_page()
+    for path in ("spec.server.managed.replicas", "spec.modelName", "status.route"):
+        assert f"`{path}`" in fields
+    for word in (*serving_reasons.Reason, *serving_conditions.ConditionType):
+        assert f"| `{word}` |" in reasons
 
 
 def test_what_is_committed_is_what_the_models_say() -> None:

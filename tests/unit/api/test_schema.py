@@ -7,7 +7,7 @@ from jsonschema import Draft4Validator
 from pydantic import Field
 
 from finetune_operator.api.base import ApiModel
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, KINDS, CrdSpec, kept_by_helm, to_yaml
+from finetune_operator.api.crd import FINETUNEJOB, KINDS, CrdSpec, kept_by_helm, to_yaml
 from finetune_operator.api.markers import RULES_KEY, ListMap, Rule, UnstoredDefault
 from finetune_operator.api.schema import structural_schema
 from tests.unit.api.structural import problems
@@ -23,7 +23,7 @@ def test_the_schema_is_structural_bounded_and_described(part: str) -> None:
     assert list(problems(schema_of(part), part)) == []
 
 
-@pytest.mark.parametrize("kind", [FINETUNEJOB, ADAPTERDEPLOYMENT], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_every_default_fits_its_own_schema(kind: CrdSpec) -> None:
     spec = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     defaults = [node for node in _nodes(spec) if "default" in node]
@@ -32,7 +32,7 @@ def test_every_default_fits_its_own_schema(kind: CrdSpec) -> None:
         Draft4Validator(node).validate(node["default"])  # the draft whose exclusive bounds are spelled as Kubernetes spells them
 
 
-@pytest.mark.parametrize("kind", [FINETUNEJOB, ADAPTERDEPLOYMENT], ids=lambda kind: kind.kind)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_every_rule_points_at_a_field_that_exists(kind: CrdSpec) -> None:
     spec = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     pointing = [(node, rule["fieldPath"]) for node in _nodes(spec) for rule in node.get(RULES_KEY, []) if "fieldPath" in rule]
@@ -153,8 +153,9 @@ def test_the_yaml_is_the_same_every_time_and_has_no_anchors() -> None:
 
 
 def test_the_chart_keeps_the_definition_when_it_is_uninstalled() -> None:
-    assert kept_by_helm(FINETUNEJOB)["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert kept_by_helm(FINETUNEJOB)["spec"] == FINETUNEJOB.to_manifest()["spec"]
+    for kind in KINDS:
+        assert kept_by_helm(kind)["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert kept_by_helm(kind)["spec"] == kind.to_manifest()["spec"]
 
 
 def test_columns_read_conditions_by_type_never_by_position() -> None:

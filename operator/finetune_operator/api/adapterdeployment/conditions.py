@@ -38,7 +38,7 @@ class DeploymentCondition(ApiModel):
     type: ConditionType = Field(description="What the condition is about.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = Field(
-        description="One of the documented reasons, see docs/serving/rollout.md."
+        description="One of the documented reasons, see docs/reference/adapterdeployment-reasons.md."
     )
     message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What happened and what to do next, for people.")
     observed_generation: int = Field(ge=0, description="The generation of the spec that this condition speaks about.")
