@@ -106,7 +106,7 @@ def test_a_mistake_is_refused_with_field_and_remedy(server: ApiServer, changes: 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "the smallest one": {},
     "a typed digest": {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST}, "preflight.requireEvaluation": False},
-    "a server of one's own": {"server": {"external": {"matchLabels": {"app": "vllm"}, "authSecretRef": {"name": "key"}}}},
+    "a server of one's own": {"server": {"external": {"matchLabels": {"app": "vllm"}, "port": 8001}}},
     "arguments of the engine": {"server.managed.args": ["--max-model-len", "4096", "--model-impl=auto"]},
     "a model from the hub behind a server of one's own": {
         "baseModel.uri": "hf://org/name@main",

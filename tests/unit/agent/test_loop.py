@@ -66,7 +66,8 @@ async def test_an_order_to_end_that_meets_a_wake_ends_it(tmp_path: Path) -> None
         assert await agent.look_now(30.0)
         while agent.status().applied_generation != 1:  # noqa: ASYNC110  nothing announces that it has come to rest
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
+        while not agent._wake._waiters:  # type: ignore[attr-defined]  # noqa: ASYNC110  it pauses: only then can both meet
+            await asyncio.sleep(0.001)
         agent._wake.set()
         await asyncio.sleep(0)
         running.cancel()

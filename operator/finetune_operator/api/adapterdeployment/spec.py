@@ -92,9 +92,6 @@ class ExternalServer(ApiModel):
         description="Labels of the pods of this namespace that run your engine; they are never restarted."
     )
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=8000, description="Port of the engine's HTTP API.")
-    auth_secret_ref: LocalObjectReference | None = Field(
-        default=None, description="Secret whose key `token` the engine wants as API key; never shown to clients."
-    )
 
 
 class Capacity(ApiModel):

@@ -37,7 +37,6 @@ READ_ELSEWHERE = {
     "spec.baseModel.digest": "the agent, in the AdapterDeployment that it watches",
     "spec.server.external.matchLabels": "server_selector",
     "spec.server.external.port": "the router, in the AdapterDeployments that it watches",
-    "spec.server.external.authSecretRef.name": "nobody yet: routers have one key for all engines",
 }
 SPEC = ADAPTERDEPLOYMENT.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 LEAVES = {path for path, _ in leaves(SPEC, "spec") if path.startswith(("spec.server.", "spec.baseModel."))}
