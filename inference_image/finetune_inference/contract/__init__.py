@@ -16,7 +16,7 @@ from finetune_inference.contract.desired import (
     VersionState,
     VersionStatus,
 )
-from finetune_inference.contract.metrics import PROCESS_INFO, RouterMetric
+from finetune_inference.contract.metrics import JUDGED_SERIES, PROCESS_INFO, RouterMetric
 from finetune_inference.contract.naming import BASE_NAME, VERSION_PATTERN, VersionName, digest_prefix_of, version_name
 from finetune_inference.contract.preflight import PreflightResult
 from finetune_inference.contract.routes import (
@@ -36,6 +36,7 @@ from finetune_inference.contract.tracks import Check, CheckOutcome, Outcome, Tra
 
 __all__ = [
     "BASE_NAME",
+    "JUDGED_SERIES",
     "MAX_VERSIONS",
     "POINTS",
     "PROCESS_INFO",

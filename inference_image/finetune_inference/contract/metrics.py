@@ -20,5 +20,12 @@ class RouterMetric(StrEnum):
     ITL = "adapter_router_itl_seconds"
 
 
+JUDGED_SERIES: Final = (
+    RouterMetric.REQUESTS.value,
+    RouterMetric.CHECKS.value,
+    f"{RouterMetric.TTFT.value}_bucket",
+    f"{RouterMetric.ITL.value}_bucket",
+)
+"""Names of the series by which a canary is judged, wherever they are read from."""
 PROCESS_INFO: Final = "adapter_router_process_info"
 """Always 1, with ``namespace`` and ``process``, as in `Acknowledgement`: whose counters a scrape holds, for who did not scrape himself."""

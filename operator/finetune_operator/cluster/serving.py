@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import aiohttp
 from pydantic import ValidationError
 
-from finetune_inference.contract import Acknowledgement, AgentStatus, RouterMetric
+from finetune_inference.contract import JUDGED_SERIES, Acknowledgement, AgentStatus
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.exposition import Malformed, MetricLine, read_line
 from finetune_operator.cluster.kube import read_bounded
@@ -30,10 +30,6 @@ PROBE_TOKENS: Final = 16
 PROBE_TIMEOUT: Final = 60.0
 BREATH: Final = 256 * 1024
 """Bytes of metrics after which others get their turn of the event loop."""
-
-FAMILIES: Final = frozenset(
-    {RouterMetric.REQUESTS.value, RouterMetric.CHECKS.value, f"{RouterMetric.TTFT.value}_bucket", f"{RouterMetric.ITL.value}_bucket"}
-)
 
 D = TypeVar("D", bound=Named)
 
@@ -66,7 +62,7 @@ class PodClient:
         count = 0
         async with self._get(_url(ip, self._router_port, "/metrics"), METRICS_TIMEOUT) as response:
             async for line in _lines(response):
-                sample = read_line(line, FAMILIES)
+                sample = read_line(line, JUDGED_SERIES)
                 if sample is None or sample.labels.get("deployment") not in kept:
                     continue
                 count += 1

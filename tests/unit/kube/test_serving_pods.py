@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from finetune_inference.contract import Acknowledgement, AppliedRoute
+from finetune_inference.contract import JUDGED_SERIES, Acknowledgement, AppliedRoute
 from finetune_operator.cluster import serving
 from finetune_operator.cluster.exposition import Malformed, read_line
-from finetune_operator.cluster.serving import FAMILIES, NoAnswer, PodClient
+from finetune_operator.cluster.serving import NoAnswer, PodClient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUESTS = "adapter_router_requests_total"
@@ -155,7 +155,7 @@ async def test_no_more_questions_at_once_than_allowed() -> None:
 
 
 def test_escapes_in_labels_are_undone() -> None:
-    found = read_line(REQUESTS.encode() + rb'{a="x\"y\\n\n",b="{},"} 1e3', FAMILIES)
+    found = read_line(REQUESTS.encode() + rb'{a="x\"y\\n\n",b="{},"} 1e3', JUDGED_SERIES)
     assert found is not None
     assert found.labels == {"a": 'x"y\\n\n', "b": "{},"}
     assert found.value == 1000.0
@@ -163,9 +163,9 @@ def test_escapes_in_labels_are_undone() -> None:
 
 @pytest.mark.parametrize("line", [b"", b"# TYPE x counter", b"up 1", b"\xff\xfe{", b"other{a=1} x"])
 def test_lines_of_other_families_are_passed_over(line: bytes) -> None:
-    assert read_line(line, FAMILIES) is None
+    assert read_line(line, JUDGED_SERIES) is None
 
 
 def test_a_wanted_line_without_labels_is_refused() -> None:
     with pytest.raises(Malformed):
-        read_line(REQUESTS.encode() + b"{} x y z", FAMILIES)
+        read_line(REQUESTS.encode() + b"{} x y z", JUDGED_SERIES)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from finetune_inference.contract import PROCESS_INFO, Check, CheckOutcome, Outcome, RouterMetric
+from finetune_inference.contract import JUDGED_SERIES, PROCESS_INFO, Check, CheckOutcome, Outcome, RouterMetric
 from finetune_operator.domain.analysis.counters import Sample, Scrape
-from finetune_operator.domain.analysis.promql import FAMILIES
 
 SERIES_LIMIT: Final = 50_000
 PROCESS_LIMIT: Final = 64
@@ -159,7 +158,7 @@ def _scrape(all_series: Iterable[_Series], deployment: str) -> ProcessScrape | N
     samples = tuple(
         Sample(series.name, series.labels, series.value)
         for series in last
-        if series.name in FAMILIES and series.labels.get("deployment") == deployment
+        if series.name in JUDGED_SERIES and series.labels.get("deployment") == deployment
     )
     at, problem = datetime.fromtimestamp(latest, UTC), _missing(samples)
     return ProcessScrape(process, at, None if problem else samples, problem)

@@ -6,16 +6,8 @@ returns the time of each scrape, and nothing where the last one is too old by Pr
 """
 
 import re
-from typing import Final
 
-from finetune_inference.contract import PROCESS_INFO, RouterMetric
-
-FAMILIES: Final = (
-    RouterMetric.REQUESTS.value,
-    RouterMetric.CHECKS.value,
-    f"{RouterMetric.TTFT.value}_bucket",
-    f"{RouterMetric.ITL.value}_bucket",
-)
+from finetune_inference.contract import JUDGED_SERIES, PROCESS_INFO
 
 
 def counters_query(namespace: str, deployment: str, freshness_seconds: int) -> str:
@@ -23,7 +15,7 @@ def counters_query(namespace: str, deployment: str, freshness_seconds: int) -> s
 
     A router's process is in a series without a deployment, which an empty alternative matches.
     """
-    names = "|".join((*FAMILIES, PROCESS_INFO))
+    names = "|".join((*JUDGED_SERIES, PROCESS_INFO))
     owner = f"{re.escape(deployment)}|"
     return f"{{__name__=~{_quoted(names)},namespace={_quoted(namespace)},deployment=~{_quoted(owner)}}}[{freshness_seconds}s]"
 

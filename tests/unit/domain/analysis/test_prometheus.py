@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_inference.contract import PROCESS_INFO, CheckOutcome, Outcome, RouterMetric, Track
+from finetune_inference.contract import JUDGED_SERIES, PROCESS_INFO, CheckOutcome, Outcome, RouterMetric, Track
 from finetune_operator.domain.analysis import prometheus
 from finetune_operator.domain.analysis.counters import Sample, read_counts, since, take_baseline
 from finetune_operator.domain.analysis.prometheus import LastScrapes, Unusable, last_scrapes
-from finetune_operator.domain.analysis.promql import FAMILIES, counters_query
+from finetune_operator.domain.analysis.promql import counters_query
 from tests.unit.domain.analysis.samples import CANARY, STABLE, WHERE, lines
 
 HERE = ("support", "bot")
@@ -147,7 +147,7 @@ def test_a_target_that_speaks_for_another_namespace_than_its_own_is_left_out():
 
 
 DROPPED: dict[str, Callable[[dict[str, str]], bool]] = {
-    **{name: (lambda metric, name=name: metric["__name__"] == name) for name in FAMILIES},
+    **{name: (lambda metric, name=name: metric["__name__"] == name) for name in JUDGED_SERIES},
     "requests that failed": lambda metric: metric.get("outcome") == "error",
     "answers that did not fit": lambda metric: metric.get("outcome") == "invalid",
     "the last bucket": lambda metric: metric.get("le") == "+Inf",
@@ -231,7 +231,9 @@ _SERIES = st.fixed_dictionaries(
     {
         "metric": st.dictionaries(
             st.sampled_from(["__name__", "namespace", "deployment", "version", "track", "outcome", "check", "le", "process", "pod"]),
-            st.sampled_from([*FAMILIES, PROCESS_INFO, "support", "bot", CANARY, "live", "ok", "valid", "schema", "+Inf", "x", "p1", ""]),
+            st.sampled_from(
+                [*JUDGED_SERIES, PROCESS_INFO, "support", "bot", CANARY, "live", "ok", "valid", "schema", "+Inf", "x", "p1", ""]
+            ),
         ),
         "values": st.lists(
             st.tuples(st.sampled_from([AT, AT + 1]), st.sampled_from(["0", "7", "NaN", "-3", "1e15"])).map(list), min_size=1
