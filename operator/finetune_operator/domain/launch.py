@@ -49,7 +49,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
         return
     if run.placement is None:
         draft.creates.append(Child(config_map(draft, run, spec)))
-        draft.check_resource = True
+        draft.check_resource = not draft.scene.subject.new(draft.scene.now)
     if draft.scene.job_named(target) is None:
         attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
         draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run))))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -13,6 +14,9 @@ from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
 
 _SHOWN_MISTAKES = 5
+
+NEW: Final = timedelta(seconds=2)
+"""How long an object counts as new: twice the resolution of its creationTimestamp."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Subject:
 
     owner: Owner
     generation: int
+    created_at: datetime | None
     deleting: bool
     suspend: bool
     """``spec.suspend`` as it lies there: it holds a run also while another field of the spec is wrong."""
@@ -36,6 +41,13 @@ class Subject:
     spec: FineTuneJobSpec | Mistakes
     status: FineTuneJobStatus | Mistakes
     stored_status: Mapping[str, Any]
+
+    def new(self, now: datetime) -> bool:
+        """Whether what is known of the object cannot be old, however late it arrived: there is nothing older than its creation.
+
+        Never edited, and created a moment ago by the API server's clock; where the two clocks disagree it is not new.
+        """
+        return self.generation == 1 and self.created_at is not None and timedelta(0) <= now - self.created_at <= NEW
 
 
 def read_subject(resource: JsonObject) -> Subject | None:
@@ -50,6 +62,7 @@ def read_subject(resource: JsonObject) -> Subject | None:
     return Subject(
         owner=owner,
         generation=generation,
+        created_at=reading.moment(metadata, "creationTimestamp"),
         deleting=reading.at(metadata, "deletionTimestamp") is not None,
         suspend=reading.at(resource, "spec", "suspend") is True,
         cancel=reading.integer(resource, "spec", "runPolicy", "cancel") or 0,

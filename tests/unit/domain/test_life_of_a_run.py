@@ -1,6 +1,9 @@
 """A run from its beginning to its end, and everything a person may do to it meanwhile."""
 
+from datetime import timedelta
+
 import orjson
+import pytest
 
 from finetune_trainer.contract import Verdict
 from tests.unit.domain.samples import ADAPTER, spec, words
@@ -18,6 +21,15 @@ def test_accepting_a_spec_creates_the_document_and_the_first_job_and_says_so_in_
     assert world.status is not None
     assert world.status["observedGeneration"] == 1
     assert world.status["phase"] == "Preparing"
+
+
+@pytest.mark.parametrize(("age", "generation", "read"), [(0, 1, False), (2, 1, False), (3, 1, True), (-1, 1, True), (0, 2, True)])
+def test_what_is_not_new_is_read_again_before_its_first_child(age: int, generation: int, read: bool):
+    """A copy cannot be older than its object; that the clocks disagree is no reason to trust it."""
+    world = World()
+    world.created_at = world.now - timedelta(seconds=age)
+    world.generation = generation
+    assert world.decide().live_checks.resource is read
 
 
 def test_every_condition_is_there_from_the_first_write_and_sorted():

@@ -29,6 +29,7 @@ class World:
     settings: DomainSettings = SETTINGS
     now: datetime = NOON
     generation: int = 1
+    created_at: datetime | None = None
     status: dict[str, Any] | None = None
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -67,6 +68,8 @@ class World:
 
     def observe(self) -> Observed:
         metadata = {"name": "ticket-router", "namespace": "support", "uid": UID, "generation": self.generation}
+        if self.created_at is not None:
+            metadata["creationTimestamp"] = rfc3339(self.created_at)
         resource = {"metadata": metadata, "spec": self.spec, **({"status": self.status} if self.status is not None else {})}
         return Observed(
             resource=orjson.loads(orjson.dumps(resource)),
