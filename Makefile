@@ -76,7 +76,7 @@ bench: venv ## small benchmarks: ratios and counts, printed as the tables of doc
 bench-full: venv ## the same at full size (an hour)
 	@$(PY) -m tests.performance --full
 
-images: check-root check-go venv ## build both images with BuildKit into the testbed's cache
+images: check-root check-go venv ## build the three images with BuildKit into the testbed's cache
 	@$(PY) -m demo --images-only
 
 venv: $(VENV)/.ready ## the Python environment (hash-locked; 6 GB, a minute from a warm cache)

@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2", choices=sorted(MATERIALS))
     parser.add_argument("--cluster", default="testbed", help="testbed (brings its own), kind, or existing (needs KUBECONFIG)")
     parser.add_argument("--image-repository", default="", help="where an existing cluster pulls our images from")
-    parser.add_argument("--images-only", action="store_true", help="build both images and stop")
+    parser.add_argument("--images-only", action="store_true", help="build the images and stop")
     parser.add_argument("--down", action="store_true", help="take the demo's cluster away")
     return parser.parse_args()
 

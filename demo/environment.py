@@ -13,6 +13,8 @@ from finetune_testbed.bed import Tier
 
 BED = "demo"
 KIND_CLUSTER = "finetune"
+IMAGES = {"operator": "operator/Dockerfile", "trainer": "trainer_image/Dockerfile", "inference": "inference_image/Dockerfile"}
+"""Name → Dockerfile of each image, in the order in which `Environment` has them."""
 SAY = Callable[[str], None]
 Chosen = TypeVar("Chosen")
 
@@ -30,6 +32,7 @@ class Environment:
     helm: str
     operator_image: str
     trainer_image: str
+    inference_image: str
 
 
 def start(kind: str, image_repository: str, say: SAY) -> Environment:
@@ -77,13 +80,14 @@ def _testbed(_: str, say: SAY) -> Environment:
     if state.load(BED) is None and not (cache / "image-stores").exists():  # a warm cache has taken its disk already
         preflight.require_disk(preflight.inspect(cache), preflight.DISK_WITH_IMAGES, "the demo", cache)
     bed = lifecycle.up(BED, Tier.T3, say, {})
-    built = {name: images.build(bed, name, say) for name in ("operator", "trainer")}
+    built = {name: images.build(bed, name, say) for name in IMAGES}
     return Environment(
         kubeconfig=bed.kubeconfig,
         kubectl=str(binaries.path("kubectl", progress=say)),
         helm=str(binaries.path("helm", progress=say)),
         operator_image=built["operator"],
         trainer_image=built["trainer"],
+        inference_image=built["inference"],
     )
 
 
@@ -96,18 +100,19 @@ def _kind(_: str, say: SAY) -> Environment:
         _run("kind", "create", "cluster", "--name", KIND_CLUSTER, "--config", "testbed/kind-config.yaml", "--kubeconfig", str(kubeconfig))
     # A cluster made from another checkout, or by hand, has its kubeconfig elsewhere.
     _run("kind", "export", "kubeconfig", "--name", KIND_CLUSTER, "--kubeconfig", str(kubeconfig))
-    for name, dockerfile in (("operator", "operator/Dockerfile"), ("trainer", "trainer_image/Dockerfile")):
+    for name, dockerfile in IMAGES.items():
         say(f"docker build {dockerfile}")
         _run("docker", "build", "-f", dockerfile, "-t", f"finetune-{name}:demo", ".")
         _run("kind", "load", "docker-image", f"finetune-{name}:demo", "--name", KIND_CLUSTER)
-    return Environment(kubeconfig, "kubectl", "helm", "finetune-operator:demo", "finetune-trainer:demo")
+    return Environment(kubeconfig, "kubectl", "helm", *(f"finetune-{name}:demo" for name in IMAGES))
 
 
 def _existing(image_repository: str, _: SAY) -> Environment:
     if not image_repository:
         raise EnvironmentUnavailableError(
-            "set IMAGE_REPOSITORY to a repository your nodes can pull from, holding finetune-operator:demo and finetune-trainer:demo "
-            "(docker build -f operator/Dockerfile … and -f trainer_image/Dockerfile …, then docker push)"
+            "set IMAGE_REPOSITORY to a repository that your nodes can pull from, which holds "
+            f"{', '.join(f'finetune-{name}:demo' for name in IMAGES)} "
+            f"(docker build -f … from {', '.join(IMAGES.values())}, then docker push)"
         )
     for tool in ("kubectl", "helm"):
         _require(tool)
@@ -117,8 +122,7 @@ def _existing(image_repository: str, _: SAY) -> Environment:
     kubeconfig = Path(named).absolute()
     if not kubeconfig.is_file():
         raise EnvironmentUnavailableError(f"KUBECONFIG names {kubeconfig}, which is not a file")
-    images_there = [f"{image_repository}/finetune-{name}:demo" for name in ("operator", "trainer")]
-    return Environment(kubeconfig, "kubectl", "helm", *images_there)
+    return Environment(kubeconfig, "kubectl", "helm", *(f"{image_repository}/finetune-{name}:demo" for name in IMAGES))
 
 
 def _require(tool: str) -> None:

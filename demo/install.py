@@ -10,11 +10,18 @@ RELEASE = "finetune-operator"
 NAMESPACE = "finetune-system"
 
 
-def install(surroundings: Environment, say: SAY) -> None:
-    """Install or upgrade the release and wait until both replicas are ready."""
+def install(surroundings: Environment, say: SAY, *further: str) -> None:
+    """Install or upgrade the release with serving, and wait until both replicas are ready; ``further`` are values for `--set`."""
     arguments = ["upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"]
-    for value in (*image_values("image", surroundings.operator_image), *image_values("trainer.image", surroundings.trainer_image)):
+    images = {
+        "image": surroundings.operator_image,
+        "trainer.image": surroundings.trainer_image,
+        "serving.image": surroundings.inference_image,
+    }
+    for value in (value for prefix, image in images.items() for value in image_values(prefix, image)):
         arguments += ["--set-string", value]
+    for value in ("serving.enabled=true", *further):
+        arguments += ["--set", value]
     say(f"$ helm {' '.join(arguments[:3])} {CHART} --namespace {NAMESPACE} …")
     done = subprocess.run(  # noqa: S603
         [surroundings.helm, "--kubeconfig", str(surroundings.kubeconfig), *arguments], capture_output=True, text=True, check=False

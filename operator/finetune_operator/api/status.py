@@ -138,6 +138,9 @@ class CurrentRun(ApiModel):
     outcome: Outcome | None = Field(default=None, description="How the run ended; absent while it goes on.")
     reason: ShortText | None = Field(default=None, description="Why it ended so: one of the documented reasons.")
     message: Annotated[str, Field(max_length=2048)] = Field(default="", description="What ended it, for people.")
+    gate: ShortText | None = Field(
+        default=None, description="How the gate decided: GatePassed, NotGated, GateRejected or GateInconclusive."
+    )
     adapter_digest: ContentDigest | None = Field(default=None, description="Digest of the trained adapter.")
     artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, once it is published.")
     artifact_bytes: Count | None = Field(default=None, description="Size of the run's artifact, once it is published.")
@@ -160,6 +163,9 @@ class HistoryEntry(ApiModel):
     outcome: Outcome = Field(description="How it ended.")
     reason: ShortText = Field(description="One of the documented reasons.")
     message: Annotated[str, Field(max_length=512)] = Field(default="", description="What happened, for people.")
+    gate: ShortText | None = Field(
+        default=None, description="How the gate decided: GatePassed, NotGated, GateRejected or GateInconclusive."
+    )
     artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, if it was published.")
     artifact_digest: ContentDigest | None = Field(default=None, description="Digest of the run's adapter, whatever the gate said.")
     artifact_bytes: Count | None = Field(default=None, description="Size of the artifact, if it was published.")

@@ -208,7 +208,7 @@ def _evaluated(draft: Draft, run: CurrentRun) -> Judgement:
         return Judgement(FALSE, reason_named(run.reason or ""), run.message)
     spec = _spec_of_verdict(draft, run)
     if draft.evaluation is None or spec is None:
-        return Judgement(TRUE, Reason.GATE_PASSED, "see the run's entry in status.history")
+        return Judgement(TRUE, reason_named(run.gate or Reason.GATE_PASSED.value), "see the run's entry in status.history")
     decision = gate_decision(draft.evaluation, spec)
     return Judgement(TRUE if decision.passed else FALSE, decision.reason, decision.message)
 

@@ -44,6 +44,7 @@ def run_of_entry(entry: HistoryEntry) -> CurrentRun:
         outcome=entry.outcome,
         reason=entry.reason,
         message=entry.message,
+        gate=entry.gate,
         adapter_digest=entry.artifact_digest,
         artifact_uri=entry.artifact_uri,
         artifact_bytes=entry.artifact_bytes,

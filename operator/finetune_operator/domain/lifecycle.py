@@ -247,6 +247,7 @@ def _entry(draft: Draft, run: CurrentRun, claim: str | None) -> HistoryEntry:
         outcome=run.outcome or Outcome.FAILED,
         reason=run.reason or Reason.INTERNAL.value,
         message=run.message[: history.MESSAGE_LIMIT],
+        gate=run.gate,
         artifact_uri=run.artifact_uri if published else None,
         artifact_digest=run.adapter_digest,
         artifact_bytes=run.artifact_bytes if published else None,

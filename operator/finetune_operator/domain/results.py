@@ -90,7 +90,8 @@ def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decis
     """Where the artifact lies; the object's artifact moves only when the gate was passed."""
     if decision.passed:
         draft.artifact = ArtifactStatus(uri=summary.uri, digest=summary.digest, bytes=summary.bytes, run_number=run.number)
-    return run.model_copy(update={"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes})
+    published = {"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes}
+    return run.model_copy(update={**published, "gate": decision.reason.value})
 
 
 def gate_decision(evaluation: EvaluationStatus | None, spec: FineTuneJobSpec) -> GateDecision:

@@ -17,6 +17,7 @@ from finetune_testbed.node.layout import CNI_PLUGINS, CONTAINERD_NAMESPACE, PAUS
 from finetune_testbed.processes import Daemon, ProcessError
 
 SHIM_END_SECONDS = 10.0
+BEGINNING_OF_LOG = 1 << 20
 
 # restrict_oom_score_adj: pods ask for a lower OOM score than a root without CAP_SYS_RESOURCE may set, and runc then
 # dies with "can't get final child's PID from pipe".
@@ -84,7 +85,15 @@ def problem(layout: NodeLayout) -> str | None:
     if not layout.containerd_socket.exists():
         return "no socket yet"
     answer = _ctr(layout, "version")
-    return answer.stderr.strip() or "no answer" if answer.returncode else None
+    if answer.returncode:
+        return answer.stderr.strip() or "no answer"
+    return None if _has_recovered(layout) else "it still recovers its images and pods"
+
+
+def _has_recovered(layout: NodeLayout) -> bool:
+    """Whether kubelet may ask; before, it is refused and ends. Nothing but the beginning of containerd's log tells."""
+    with processes.log_path(layout.bed, "containerd").open("rb") as log:
+        return b"Start streaming server" in log.read(BEGINNING_OF_LOG)
 
 
 def has_image(layout: NodeLayout, reference: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from demo import claims
-from demo.environment import Environment
+from demo.environment import IMAGES, Environment
 from demo.install import install
 from demo.kubectl import Kubectl
 from examples import tickets
@@ -19,14 +19,15 @@ from tests.e2e.finetunejob.tenant import NAMESPACE, Tenant
 
 @pytest.fixture(scope="session")
 def installed(t3: Testbed) -> Environment:
-    """Both images built from their Dockerfiles, and the chart installed with Helm."""
-    built = {name: images.build(t3, name, print) for name in ("operator", "trainer")}
+    """The images built from their Dockerfiles, and the chart installed with Helm."""
+    built = {name: images.build(t3, name, print) for name in IMAGES}
     surroundings = Environment(
         kubeconfig=t3.kubeconfig,
         kubectl=str(binaries.path("kubectl")),
         helm=str(binaries.path("helm")),
         operator_image=built["operator"],
         trainer_image=built["trainer"],
+        inference_image=built["inference"],
     )
     install(surroundings, print)
     return surroundings

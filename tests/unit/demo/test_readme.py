@@ -14,7 +14,12 @@ def test_the_images_that_the_reader_pushes_are_those_that_the_chart_asks_for(pag
     version = yaml.safe_load((chart / "Chart.yaml").read_text())["appVersion"]
     values = yaml.safe_load((chart / "values.yaml").read_text())
     text = (ROOT / page).read_text()
-    for image, dockerfile in ((values["image"], "operator/Dockerfile"), (values["trainer"]["image"], "trainer_image/Dockerfile")):
+    images = {
+        "operator/Dockerfile": values["image"],
+        "trainer_image/Dockerfile": values["trainer"]["image"],
+        "inference_image/Dockerfile": values["serving"]["image"],
+    }
+    for dockerfile, image in images.items():
         assert image["tag"] == "", "the chart's default tag is its appVersion"
         reference = f"REGISTRY/{image['repository']}:{version}"
         assert f"docker build -f {dockerfile} -t {reference} ." in text

@@ -65,7 +65,7 @@ def test_brackets_in_progress_are_printed_as_they_are() -> None:
 
 @pytest.mark.parametrize(("cluster", "command"), [("testbed", "make demo-down\n"), ("kind", "make demo-down CLUSTER=kind\n")])
 def test_the_farewell_names_the_command_that_takes_this_cluster_away(cluster: str, command: str) -> None:
-    surroundings = Environment(Path("/k"), "kubectl", "helm", "o", "t")
+    surroundings = Environment(Path("/k"), "kubectl", "helm", "o", "t", "i")
     assert command in demo.farewell(Namespace(cluster=cluster), surroundings) + "\n"
     assert "demo-down" not in demo.farewell(Namespace(cluster="existing"), surroundings)
 

@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from examples import tickets
+from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.finetunejob import FineTuneJob
 from finetune_operator.api.spec import FineTuneJobSpec
 
@@ -18,6 +19,8 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "ticket-routing"
 JOBS = sorted(FOLDER.glob("finetunejob*.yaml"))
 PAIRS = [("finetunejob.yaml", "finetunejob-too-hot.yaml"), ("finetunejob-tiny.yaml", "finetunejob-tiny-too-hot.yaml")]
+
+DEPLOYMENTS = [("adapterdeployment.yaml", "finetunejob.yaml"), ("adapterdeployment-tiny.yaml", "finetunejob-tiny.yaml")]
 
 
 def read(name: str) -> dict[str, Any]:
@@ -52,6 +55,26 @@ def test_every_claim_and_config_map_that_a_job_names_is_in_the_example(path: Pat
     assert read(path.name)["spec"]["task"]["outputSchema"]["configMapRef"]["name"] == read("output-schema.yaml")["metadata"]["name"]
     loader = read("loader.yaml")["spec"]
     assert {volume["persistentVolumeClaim"]["claimName"] for volume in loader["volumes"]} == claims
+
+
+@pytest.mark.parametrize(("deployment", "job"), DEPLOYMENTS)
+def test_a_deployment_serves_its_job_on_the_jobs_base_model_and_checks_the_jobs_schema(deployment: str, job: str) -> None:
+    tuned, served = read(job), AdapterDeployment.from_manifest(read(deployment))
+    spec = served.spec
+    assert spec.adapter.fine_tune_job_ref is not None
+    assert spec.adapter.fine_tune_job_ref.name == tuned["metadata"]["name"]
+    assert read(deployment)["metadata"]["namespace"] == tuned["metadata"]["namespace"]
+    assert spec.base_model.uri == tuned["spec"]["baseModel"]["uri"]
+    assert spec.analysis.checks.schema_ is not None
+    assert (
+        spec.analysis.checks.schema_.config_map_ref.to_manifest()["name"] == tuned["spec"]["task"]["outputSchema"]["configMapRef"]["name"]
+    )
+
+
+def test_both_deployments_roll_out_alike() -> None:
+    one, other = (AdapterDeployment.from_manifest(read(name)).spec for name, _ in DEPLOYMENTS)
+    differing = {"base_model", "server"}
+    assert one.model_dump(exclude=differing) == other.model_dump(exclude=differing)
 
 
 @pytest.mark.parametrize(("good", "hot"), PAIRS)

@@ -50,7 +50,7 @@ def offer_of(job: Manifest) -> Offer:
     status = job.get("status")
     artifact = reading.at(status, "artifact")
     runs = list(_runs(status))
-    passed = frozenset(_digest(run) for run in runs if reading.text(run, "reason") == Reason.GATE_PASSED.value) - {""}
+    passed = frozenset(_digest(run) for run in runs if reading.text(run, "gate") == Reason.GATE_PASSED.value) - {""}
     uri, digest = reading.text(artifact, "uri"), reading.text(artifact, "digest")
     return Offer(JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None, passed)
 

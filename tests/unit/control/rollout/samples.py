@@ -46,8 +46,8 @@ def pod(name: str, role: str = "server", of: str = "bot", version: int = 1, *, r
     }
 
 
-def finetunejob(name: str, digest: str, reason: str = "GatePassed", **status: Any) -> Object:
-    run = {"number": 1, "reason": reason, "adapterDigest": digest}
+def finetunejob(name: str, digest: str, gate: str = "GatePassed", **status: Any) -> Object:
+    run = {"number": 1, "reason": "RunSucceeded", "gate": gate, "adapterDigest": digest}
     artifact = {"uri": f"pvc://adapters/{name}", "digest": digest, "runNumber": 1}
     metadata = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "resourceVersion": "1"}
     return {"metadata": metadata, "spec": {}, "status": {"artifact": artifact, "currentRun": run, **status}}

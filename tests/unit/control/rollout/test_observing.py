@@ -13,7 +13,10 @@ from finetune_operator.control.rollout.held import FINAL, held_versions
 from finetune_operator.control.rollout.observe import claims_of
 from finetune_operator.control.rollout.pace import pace_of
 from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, RolloutSettings
+from finetune_trainer.contract import Verdict
 from tests.unit.control.rollout.samples import DIGEST, KEY, VERSION, agent, deployment, finetunejob, pod
+from tests.unit.domain.samples import ADAPTER
+from tests.unit.domain.world import World, begun, finished
 
 OTHER = "sha256:" + "b" * 64
 
@@ -60,11 +63,35 @@ def test_every_final_reason_is_one_of_the_agents() -> None:
 
 def test_an_artifact_counts_as_gated_only_with_the_gate_of_its_own_run() -> None:
     assert offer_of(finetunejob("j", DIGEST)).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=True)
-    assert offer_of(finetunejob("j", DIGEST, reason="NotGated")).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=False)
-    later = finetunejob("j", DIGEST, currentRun={"number": 2}, history=[{"number": 1, "reason": "GatePassed", "artifactDigest": DIGEST}])
+    assert offer_of(finetunejob("j", DIGEST, gate="NotGated")).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=False)
+    later = finetunejob("j", DIGEST, currentRun={"number": 2}, history=[{"number": 1, "gate": "GatePassed", "artifactDigest": DIGEST}])
     assert offer_of(later).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=True)
-    ungated = finetunejob("j", DIGEST, currentRun={"number": 2, "reason": "GatePassed", "adapterDigest": OTHER})
+    ungated = finetunejob("j", DIGEST, currentRun={"number": 2, "gate": "GatePassed", "adapterDigest": OTHER})
     assert offer_of(ungated).artifact == JobArtifact("pvc://adapters/j", DIGEST, gated=False)
+
+
+def test_what_the_operator_writes_of_a_run_is_what_a_deployment_reads_of_it() -> None:
+    """Both sides of one contract: a run's life as its own decisions tell it, from its gate to a result that is pointed at again."""
+    world = finished()
+    assert passed(world) == {ADAPTER}
+    world.change(training__learningRate="5e-4")
+    world.settle()
+    world.finish()
+    world.change(training__learningRate="1e-3")
+    world.settle()
+    assert world.says("Ready") == ("True", "ArtifactReused")
+    assert passed(world) == {ADAPTER}
+    for verdict in (Verdict.NOT_GATED, Verdict.FAIL, Verdict.INCONCLUSIVE):
+        other = begun()
+        other.verdict = verdict
+        other.finish()
+        assert passed(other) == frozenset()
+
+
+def passed(world: World) -> frozenset[str]:
+    offer = offer_of({"status": world.status})
+    assert offer.artifact is None or offer.artifact.gated == (offer.artifact.digest in offer.evaluated)
+    return offer.evaluated
 
 
 @pytest.mark.parametrize("status", [None, [], {"artifact": 3}, {"artifact": {"uri": 1}}, {"history": "x", "currentRun": []}])
