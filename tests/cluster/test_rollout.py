@@ -1,6 +1,5 @@
 """Rollouts by the real operator on a real API server, with real routers and agents and the traffic of real clients."""
 
-import json
 import re
 import signal
 import time
@@ -75,7 +74,7 @@ def test_a_bad_canary_is_taken_back_with_its_numbers_and_routers_follow_within_t
                 generation = status["route"]["generation"]
                 for router in site.routers:
                     until(lambda router=router: router.generation(NAME) >= generation, every=0.01)
-                took = time.monotonic() - site.seen[NAME, generation]
+                took = time.monotonic() - site.watch.of(NAME, generation).at
                 print(f"acknowledged by every router {took:.2f} s after the verdict")
                 assert took < 2.0
                 status = site.wait_phase("Degraded")
@@ -133,8 +132,7 @@ def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unload
     site.wait_phase("Healthy")
     site.delete()
     until(site.gone, 30)
-    listed = json.loads(site.servers[0].engine.get("/v1/models")[1])["data"]
-    until(lambda: first.name(NAME) not in {model["id"] for model in listed})
+    until(lambda: first.name(NAME) not in site.servers[0].held())
 
 
 def writes(log: AuditLog, mark: int, site: Site) -> list[Call]:

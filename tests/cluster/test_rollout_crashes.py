@@ -68,6 +68,7 @@ class Rollouts:
         self._folder = folder
         self._kubeconfig = proxy.write_kubeconfig(folder / "proxied.kubeconfig")
         self.operator = self._start()
+        self._since = 0
 
     def _start(self) -> OperatorProcess:
         return operator_process.start(self._kubeconfig, self._folder, ("--namespace", self.site.place.namespace, *FAST))
@@ -75,7 +76,7 @@ class Rollouts:
     def to(self, adapter: Published, *, die_after: int = 0, moment: Moment = Moment.COMMITTED) -> bool:
         """Roll this one out; whether the operator died on the way, at its ``die_after``-th write."""
         self.proxy.set_strike(Strike(die_after, kill(self.operator.pid), moment) if die_after else None)
-        self.site.weights.clear()
+        self._since = len(self.site.watch.catch_up())
         self.site.apply(adapter, **SPEC)
         until(lambda: self.proxy.has_struck or self._at_rest(adapter), 60)
         struck = self.proxy.has_struck
@@ -85,6 +86,11 @@ class Rollouts:
             self.operator = self._start()
         self.site.wait(lambda _: self._at_rest(adapter), f"at rest with {adapter.name(NAME)}")
         return struck
+
+    @property
+    def weights(self) -> list[int]:
+        """Of the canary of the last one."""
+        return self.site.watch.weights(self._since)
 
     def _at_rest(self, adapter: Published) -> bool:
         found = self.site.get()
@@ -106,14 +112,14 @@ def test_a_rollout_ends_the_same_whichever_write_was_the_operators_last(t1: Test
             assert not rollouts.to(adapters[0])
             assert not rollouts.to(adapters[1])
             assert essence(site.status()) == expected(adapters[1])
-            assert site.weights == WEIGHTS
+            assert rollouts.weights == WEIGHTS
             after, adapter = 1, adapters[1]
             while True:
                 adapter = adapters[0] if adapter is adapters[1] else adapters[1]
                 struck = rollouts.to(adapter, die_after=after, moment=moment)
                 where = f"killed at write {after}, {moment.value}"
                 assert essence(site.status()) == expected(adapter), where
-                assert site.weights == WEIGHTS, where
+                assert rollouts.weights == WEIGHTS, where
                 if not struck:
                     break
                 after += stride

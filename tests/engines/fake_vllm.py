@@ -216,6 +216,7 @@ def _id() -> str:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fake_vllm")
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--served-model-name", default="base")
     parser.add_argument("--model", default="/models/base")
@@ -235,7 +236,7 @@ async def serve(options: argparse.Namespace) -> None:
     await asyncio.sleep(options.start_seconds)
     runner = web.AppRunner(FakeEngine(options).application(), access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", options.port).start()
+    await web.TCPSite(runner, options.address, options.port).start()
     sys.stdout.write(json.dumps({"port": runner.addresses[0][1]}) + "\n")
     sys.stdout.flush()
     await asyncio.Event().wait()

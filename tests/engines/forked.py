@@ -25,9 +25,10 @@ _CONTEXT.set_forkserver_preload(["tests.engines.fake_vllm", "finetune_inference.
 
 
 class Process:
-    """``engine`` or ``agent`` with a command line; it prints ``{"port": …}`` when it listens."""
+    """``engine`` or ``agent`` with a command line; it prints ``{"port": …}`` when it listens, on ``host``."""
 
-    def __init__(self, program: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, program: str, arguments: list[str], log: Path, host: str = "127.0.0.1") -> None:
+        self.host = host
         self._log = log
         self._said = log.with_name(f"{log.stem}.{time.monotonic_ns()}.out")
         self._process = _CONTEXT.Process(target=_run, args=(program, arguments, str(self._said), str(log)))
@@ -65,10 +66,10 @@ class Process:
         return self._process.exitcode
 
     def get(self, path: str) -> tuple[int, str]:
-        return request("GET", f"http://127.0.0.1:{self.port}{path}")
+        return request("GET", f"http://{self.host}:{self.port}{path}")
 
     def post(self, path: str, content: dict[str, Any]) -> tuple[int, str]:
-        return request("POST", f"http://127.0.0.1:{self.port}{path}", content)
+        return request("POST", f"http://{self.host}:{self.port}{path}", content)
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8") if self._log.exists() else ""

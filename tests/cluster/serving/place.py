@@ -10,18 +10,8 @@ from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_testbed.apiserver import APPLY, MERGE, ApiServer
 from finetune_testbed.bed import Testbed
 from tests.cluster.crd import install
+from tests.cluster.serving.accounts import account, write_token
 from tests.engines.processes import STABLE
-
-READ = ["get", "list", "watch"]
-ROUTER_RULES: list[dict[str, Any]] = [
-    {"apiGroups": [GROUP], "resources": ["adapterdeployments"], "verbs": READ},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": READ},
-]
-
-
-def agent_rules(name: str) -> list[dict[str, Any]]:
-    """All that an agent needs: its own object."""
-    return [{"apiGroups": [GROUP], "resources": ["adapterdeployments"], "resourceNames": [name], "verbs": READ}]
 
 
 class Place:
@@ -43,27 +33,12 @@ class Place:
 
     def grant(self, rules: list[dict[str, Any]]) -> str:
         """A service account with a Role of exactly these rules; its token goes into the token file."""
-        name: str = self.server.request("POST", f"{self._core}/serviceaccounts", {"metadata": {"generateName": "reader-"}})["metadata"][
-            "name"
-        ]
-        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
-        self.server.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": rules})
-        binding = {
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}],
-        }
-        self.server.request("POST", f"{rbac}/rolebindings", binding)
-        path = f"{self._core}/serviceaccounts/{name}/token"
-        token: str = self.server.request("POST", path, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
+        token = account(self.server, self.namespace, rules)
         self.write_token(token)
         return token
 
     def write_token(self, token: str) -> None:
-        """As kubelet does: another file under the same name."""
-        fresh = self.token_file.with_suffix(".new")
-        fresh.write_text(token)
-        fresh.replace(self.token_file)
+        write_token(self.token_file, token)
 
     @property
     def access(self) -> Sequence[str]:

@@ -14,7 +14,8 @@ from finetune_testbed.apiserver import ApiServer
 from finetune_testbed.bed import Tier
 from finetune_testbed.faults import Fault
 from finetune_testbed.proxy import Proxy
-from tests.cluster.serving.place import Place, agent_rules
+from tests.cluster.serving.accounts import agent_rules
+from tests.cluster.serving.place import Place
 from tests.engines.artifacts import Published
 from tests.engines.forked import until
 from tests.process.agent.conftest import Pod

@@ -14,8 +14,9 @@ from finetune_testbed.audit import AuditLog
 from finetune_testbed.bed import Tier
 from finetune_testbed.faults import Fault
 from finetune_testbed.proxy import Proxy
+from tests.cluster.serving.accounts import ROUTER_RULES
 from tests.cluster.serving.conftest import router_of
-from tests.cluster.serving.place import ROUTER_RULES, Place, managed_labels
+from tests.cluster.serving.place import Place, managed_labels
 from tests.engines import processes
 from tests.engines.processes import CANARY, STABLE, EngineProcess, RouterProcess, get, until
 
