@@ -142,7 +142,6 @@ class Rig:
         """As the watch would bring it."""
         key, found = Key(self.place.namespace, name), self.get(name)
         self.cache.deployments.put(found)
-        self.cache.deployment_seen(key, found)
         return key
 
     def get(self, name: str = "bot") -> Object:
@@ -330,7 +329,6 @@ async def _delete(rig: Rig, name: str) -> None:
     key = rig.know(name)
     await rig.once(RolloutPlan(release=True), name=name)
     rig.cache.deployments.remove(key)
-    rig.cache.deployment_gone(key)
 
 
 def _raising(error: Exception) -> Any:

@@ -175,10 +175,21 @@ class Parent:
 
 
 class ParentStore:
-    """Our own kind, fed by the stream of events, by our own writes, and by the sweep for deletions that the stream missed."""
+    """Our own kind, fed by the stream of events, by our own writes, and by the sweep for deletions that the stream missed.
 
-    def __init__(self) -> None:
+    ``on_put`` hears of every version that is kept, ``on_gone`` of every object that is no more, whoever of them found out: the others come
+    too late to tell.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_put: Callable[[Key, Manifest], None] = lambda _key, _manifest: None,
+        on_gone: Callable[[Key], None] = lambda _key: None,
+    ) -> None:
         self._items: dict[Key, Parent] = {}
+        self._on_put = on_put
+        self._on_gone = on_gone
 
     def __len__(self) -> int:
         return len(self._items)
@@ -207,7 +218,10 @@ class ParentStore:
         known = self._items.get(key)
         if known is not None and known.version >= version:
             return False
+        if known is not None and known.uid != uid:
+            self._on_gone(key)  # a predecessor of the same name: deleted and created
         self._items[key] = Parent(uid, version, zlib.compress(orjson.dumps(_trim(manifest)), 1))
+        self._on_put(key, manifest)
         return True
 
     def remove(self, key: Key, *, uid: str | None = None) -> bool:
@@ -216,6 +230,7 @@ class ParentStore:
         if known is None or (uid is not None and known.uid != uid):
             return False
         del self._items[key]
+        self._on_gone(key)
         return True
 
 
@@ -229,10 +244,17 @@ def _trim(manifest: Manifest) -> Manifest:
 
 
 class ClusterCache:
-    """All stores of one operator; ``on_child`` hears which job's children changed."""
+    """All stores of one operator; ``on_child`` hears which job's children changed, the other two of the jobs themselves."""
 
-    def __init__(self, on_child: Callable[[Key], None], *, by_namespace: bool = False) -> None:
-        self.parents = ParentStore()
+    def __init__(
+        self,
+        on_child: Callable[[Key], None],
+        *,
+        on_parent: Callable[[Key, Manifest], None] = lambda _key, _manifest: None,
+        on_parent_gone: Callable[[Key], None] = lambda _key: None,
+        by_namespace: bool = False,
+    ) -> None:
+        self.parents = ParentStore(on_put=on_parent, on_gone=on_parent_gone)
         self._on_child = on_child
         self.jobs = Store(project_job, self._job_changed, index=_controller_uid, by_namespace=by_namespace)
         self.pods = Store(project_pod, self._pod_changed, index=_label_of, by_namespace=by_namespace)

@@ -5,7 +5,6 @@ that changed.
 Nothing here writes: deletion needs no finalizer, because garbage collection stops the pods, and artifacts are to stay.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from finetune_operator.cluster.cache import Key, Name, ParentStore, name_of
@@ -14,25 +13,15 @@ from finetune_operator.control.queue import Priority, WorkQueue
 
 
 class Intake:
-    """The sink of a reflector of FineTuneJobs. ``on_put`` hears of every object, changed or not; ``on_gone`` of every deletion."""
+    """The sink of a reflector of our own kind."""
 
-    def __init__(
-        self,
-        parents: ParentStore,
-        queue: WorkQueue[Key],
-        *,
-        on_put: Callable[[Key, Manifest], None] = lambda _key, _manifest: None,
-        on_gone: Callable[[Key], None] = lambda _key: None,
-    ) -> None:
+    def __init__(self, parents: ParentStore, queue: WorkQueue[Key]) -> None:
         self._parents = parents
         self._queue = queue
-        self._on_put = on_put
-        self._on_gone = on_gone
         self._held: list[Key] | None = []
 
     def put(self, manifest: Manifest) -> None:
         key = Key(*name_of(manifest))
-        self._on_put(key, manifest)
         if not self._parents.put(manifest):
             return
         if self._held is not None and at_rest(manifest):
@@ -44,7 +33,7 @@ class Intake:
         """A deletion; one that concerns a predecessor of the same name changes nothing."""
         key = Key(*name_of(manifest))
         if self._parents.remove(key, uid=manifest["metadata"]["uid"]):
-            self._gone(key)
+            self._queue.add(key)
 
     def bookmark(self, resource_version: str, namespace: str | None) -> None:
         """Nothing depends on how far the watch has come: parents are compared by their own versions."""
@@ -55,14 +44,10 @@ class Intake:
         for key in self._parents:
             if tuple(key) not in seen and namespace in (None, key.namespace) and (self._parents.version(key) or 0) <= horizon:
                 self._parents.remove(key)
-                self._gone(key)
+                self._queue.add(key)
         held, self._held = self._held, None
         for key in held or ():
             self._queue.add(key, Priority.BACKLOG)
-
-    def _gone(self, key: Key) -> None:
-        self._on_gone(key)
-        self._queue.add(key)
 
 
 def at_rest(manifest: dict[str, Any]) -> bool:

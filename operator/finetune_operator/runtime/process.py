@@ -68,7 +68,9 @@ class Process:
         install_signals(self)
         domain = domain_settings(settings)
         self._queue: WorkQueue[Key] = WorkQueue(metrics)
-        self._cache = ClusterCache(self._child_changed, by_namespace=bool(self._namespaces))
+        self._cache = ClusterCache(
+            self._child_changed, on_parent=self._remember, on_parent_gone=self._gone, by_namespace=bool(self._namespaces)
+        )
         self._reader = (
             ProxyReader(kube, settings.progress_port) if settings.progress_via == "pod-proxy" else DirectReader(settings.progress_port)
         )
@@ -182,7 +184,7 @@ class Process:
 
     def _make_reflectors(self) -> list[Reflector]:
         cache, metrics = self._cache, self._metrics
-        intake = Intake(cache.parents, self._queue, on_put=self._remember, on_gone=self._gone)
+        intake = Intake(cache.parents, self._queue)
         kinds = (
             (FINETUNE_JOBS, intake, "", ""),
             (JOBS, cache.jobs, OURS, ""),

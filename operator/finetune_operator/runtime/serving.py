@@ -60,7 +60,7 @@ class Serving:
         self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT, inference_port=ROUTER_PORT)
         self._prober = Prober(self._client, self._pin_token, sent=self._measures.probe_sent)
         self._readings = Readings(self._client, read=self._measures.pod_read)
-        self.cache = ServingCache(self._changed, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
+        self.cache = ServingCache(self._changed, seen=self._seen, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
         self._reconciler = RolloutReconciler(
             kube,
             self.cache,
@@ -107,11 +107,10 @@ class Serving:
             self.queue.add_after(key, COALESCE)
 
     def _seen(self, key: Key, manifest: Manifest) -> None:
-        self.cache.deployment_seen(key, manifest)
         self._measures.stage_is(key.namespace, key.name, reading.text(manifest.get("status"), "rollout", "stage"))
 
     def _make_reflectors(self, kube: KubeApi, namespaces: tuple[str, ...]) -> list[Reflector]:
-        intake = Intake(self.cache.deployments, self.queue, on_put=self._seen, on_gone=self.cache.deployment_gone)
+        intake = Intake(self.cache.deployments, self.queue)
         kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING))
         return [
             Reflector(

@@ -17,9 +17,9 @@ class Fed:
     """An intake with a cache and a queue behind it."""
 
     def __init__(self) -> None:
-        self.parents, self.queue = ParentStore(), WorkQueue[Key]()
         self.gone = list[str]()
-        self.intake = Intake(self.parents, self.queue, on_gone=lambda key: self.gone.append(key.name))
+        self.parents, self.queue = ParentStore(on_gone=lambda key: self.gone.append(key.name)), WorkQueue[Key]()
+        self.intake = Intake(self.parents, self.queue)
 
     def listed(self, *objects: dict[str, Any], version: int) -> None:
         for item in objects:

@@ -1,6 +1,7 @@
 """What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, and the jobs' artifacts.
 
-``wake`` hears whose decision a change may concern, ``pod_gone`` of the namespace and uid of pods that are no more.
+``wake`` hears whose decision a change may concern, ``seen`` of every version of a deployment, ``pod_gone`` of the namespace and uid of pods
+that are no more.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,23 +26,19 @@ class ServingCache:
         self,
         wake: Callable[[Key], None],
         *,
+        seen: Callable[[Key, Manifest], None] = lambda _key, _manifest: None,
         pod_gone: Callable[[str, str], None] = lambda _namespace, _uid: None,
         by_namespace: bool = False,
     ) -> None:
-        self.deployments = ParentStore()
+        self.deployments = ParentStore(on_put=self._deployment_seen, on_gone=self._deployment_gone)
         self.siblings = Siblings()
         self.artifacts = Artifacts()
         self._wake = wake
+        self._seen = seen
         self._pod_gone = pod_gone
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
 
     # What the watches bring.
-
-    def deployment_seen(self, key: Key, manifest: Manifest) -> None:
-        self._wake_all(self.siblings.remember(key, manifest))
-
-    def deployment_gone(self, key: Key) -> None:
-        self._wake_all(self.siblings.forget(key))
 
     def job_seen(self, key: Key, manifest: Manifest) -> None:
         if self.artifacts.remember(key, manifest):
@@ -60,6 +57,13 @@ class ServingCache:
     def routers(self, namespace: str) -> list[Manifest]:
         """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
         return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and _runs(pod)]
+
+    def _deployment_seen(self, key: Key, manifest: Manifest) -> None:
+        self._seen(key, manifest)
+        self._wake_all(self.siblings.remember(key, manifest))
+
+    def _deployment_gone(self, key: Key) -> None:
+        self._wake_all(self.siblings.forget(key))
 
     def _pod_changed(self, pod: Manifest) -> None:
         metadata = pod["metadata"]

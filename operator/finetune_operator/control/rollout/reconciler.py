@@ -134,7 +134,6 @@ class RolloutReconciler:
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
 
     def _forget(self, key: Key) -> Result:
-        self._cache.deployment_gone(key)
         self._readings.forget(key)
         self._schemas.forget(key)
         if self._children is not None:

@@ -25,9 +25,7 @@ def served(*deployments: str) -> tuple[ServingCache, list[Key]]:
     woken: list[Key] = []
     cache = ServingCache(woken.append)
     for name in deployments:
-        found = deployment(name)
-        cache.deployments.put(found)
-        cache.deployment_seen(Key("ns", name), found)
+        cache.deployments.put(deployment(name))
     woken.clear()
     return cache, woken
 
@@ -103,9 +101,8 @@ def test_an_odd_job_offers_nothing(status: object) -> None:
 
 def test_a_changed_artifact_wakes_its_followers_and_nobody_twice() -> None:
     cache, woken = served("by-digest")
-    follower = deployment("follower", spec={"adapter": {"fineTuneJobRef": {"name": "j"}}})
-    cache.deployment_seen(Key("ns", "follower"), follower)
-    cache.deployment_seen(Key("ns", "foreign"), deployment("foreign", spec={"adapter": {"fineTuneJobRef": {"name": "k"}}}))
+    cache.deployments.put(deployment("follower", spec={"adapter": {"fineTuneJobRef": {"name": "j"}}}))
+    cache.deployments.put(deployment("foreign", spec={"adapter": {"fineTuneJobRef": {"name": "k"}}}))
     woken.clear()
     cache.job_seen(Key("ns", "j"), finetunejob("j", DIGEST))
     assert sorted(woken) == [Key("ns", "by-digest"), Key("ns", "follower")]
@@ -122,10 +119,10 @@ def test_others_of_the_namespace_are_known_and_those_on_the_same_servers_count()
     shared = {"server": {"external": {"matchLabels": {"app": "vllm"}}}}
     status = {"desired": {"generation": 1, "versions": [{"name": "x"}, {"name": "y"}]}}
     for name, spec in (("bot", shared), ("near", shared), ("far", {})):
-        cache.deployment_seen(Key("ns", name), deployment(name, spec=spec, status=status))
+        cache.deployments.put(deployment(name, spec=spec, status=status))
     assert [(sibling.name, sibling.versions) for sibling in cache.siblings.of(KEY)] == [("far", 0), ("near", 2)]
     woken.clear()
-    cache.deployment_gone(Key("ns", "near"))
+    cache.deployments.remove(Key("ns", "near"))
     assert sorted(key.name for key in woken) == ["bot", "far"]
     assert [sibling.name for sibling in cache.siblings.of(KEY)] == ["far"]
 
