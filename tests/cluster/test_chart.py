@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from finetune_operator.api.base import GROUP, LABEL_SERVING_ROLE
+from finetune_operator.api.base import API_VERSION, GROUP, LABEL_SERVING_ROLE, VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
@@ -154,7 +154,7 @@ def test_serving_is_off_and_its_definition_is_left_out_until_somebody_enables_it
     documents = helm.template()
     assert not operator_settings(documents).serving
     assert [found["metadata"]["name"] for found in of_kind(documents, "CustomResourceDefinition")] == [FINETUNEJOB.name]
-    assert "adapterdeployments" not in json.dumps(of_kind(documents, "ClusterRole"))
+    assert "adapterdeployments" not in json.dumps([role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"] != NAME])
     both = {found["metadata"]["name"] for found in of_kind(helm.template(*SERVING), "CustomResourceDefinition")}
     assert both == {FINETUNEJOB.name, ADAPTERDEPLOYMENT.name}
 
@@ -265,7 +265,7 @@ def test_the_operator_may_do_nothing_else(helm: Helm, values: tuple[str, ...], r
     used = {
         (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb) for right in rights for verb in right.verbs
     }
-    kinds = {right.resource.plural for right in rights if right.resource.group == GROUP}
+    kinds = {right.resource.plural for right in rights if right.resource.group == GROUP and right.subresource == "status"}
     owner_references = {(GROUP, f"{plural}/finalizers", "update") for plural in kinds}
     assert granted == used | owner_references
 
@@ -297,6 +297,20 @@ def test_watching_chosen_namespaces_needs_no_right_on_the_cluster(helm: Helm) ->
     assert not of_kind(documents, "ClusterRole")
     assert not of_kind(documents, "ClusterRoleBinding")
     assert {role["metadata"]["namespace"] for role in of_kind(documents, "Role")} == {"team-a", NAMESPACE}
+
+
+def test_switching_serving_off_keeps_the_deployments_and_says_what_becomes_of_them(release: Helm, server: ApiServer) -> None:
+    release("upgrade", "--take-ownership", NAME, str(CHART), *SERVING)
+    path = f"/apis/{GROUP}/{VERSION}/namespaces/{TEAM}/adapterdeployments/bot"
+    spec = {"modelName": "bot", "adapter": {"fineTuneJobRef": {"name": "j"}}, "baseModel": {"uri": "pvc://m/b"}, "server": {"managed": {}}}
+    server.apply(path, {"apiVersion": API_VERSION, "kind": ADAPTERDEPLOYMENT.kind, "metadata": {"name": "bot"}, "spec": spec})
+    try:
+        told = release("upgrade", NAME, str(CHART), "--set", "serving.enabled=false", "--set", f"watchNamespaces={{{TEAM}}}")
+        assert "WARNING: serving is disabled, and there are AdapterDeployments (1)" in told
+        assert server.request("GET", path)["metadata"].get("deletionTimestamp") is None
+    finally:
+        server.request("DELETE", path)
+    assert "WARNING" not in release("upgrade", NAME, str(CHART), "--set", f"watchNamespaces={{{TEAM}}}")
 
 
 def test_an_upgrade_keeps_the_progress_key(release: Helm, server: ApiServer) -> None:

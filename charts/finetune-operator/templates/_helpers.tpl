@@ -36,7 +36,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator does in the namespaces it watches; the operator asks for exactly these before it starts. */}}
+{{/* What the operator does in the namespaces it watches; the operator asks for exactly these before it starts. AdapterDeployments are among
+them without serving too: the finalizer of those that are deleted has to come off. */}}
 {{- define "finetune-operator.rules" -}}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs]
@@ -47,6 +48,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [finetune.dev]
   resources: [finetunejobs/finalizers]
   verbs: [update]
+- apiGroups: [finetune.dev]
+  resources: [adapterdeployments]
+  verbs: [{{ if .Values.serving.enabled }}get, {{ end }}list, watch, patch]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
@@ -69,9 +73,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* For AdapterDeployments, and for what their servers and routers are made of; the right to get pods is one that the router is given. */}}
 {{- define "finetune-operator.servingRules" -}}
-- apiGroups: [finetune.dev]
-  resources: [adapterdeployments]
-  verbs: [get, list, watch, patch]
 - apiGroups: [finetune.dev]
   resources: [adapterdeployments/status]
   verbs: [patch]

@@ -47,13 +47,14 @@ RIGHTS: Final = (
     Right(PODS, ("list", "watch")),
     Right(CORE_EVENTS, ("list", "watch")),
     Right(EVENTS, ("create", "patch")),
+    Right(ADAPTER_DEPLOYMENTS, ("list", "watch", "patch")),
 )
+"""With serving or without: the finalizer of an AdapterDeployment that is deleted comes off in any case."""
 LEASE_RIGHTS: Final = (Right(LEASES, ("get", "create", "update")),)
 SERVING_RIGHTS: Final = (
-    Right(ADAPTER_DEPLOYMENTS, ("get", "list", "watch", "patch")),
+    Right(ADAPTER_DEPLOYMENTS, ("get",)),
     Right(ADAPTER_DEPLOYMENTS, ("patch",), "status"),
 )
-"""Patching the object itself is for its finalizer."""
 SERVING_OBJECT_RIGHTS: Final = (
     *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
     Right(PODS, ("get",)),

@@ -35,6 +35,7 @@ from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.preflight import PreflightFailed, reach, require_definition, require_rights
 from finetune_operator.runtime.serving import Serving
 from finetune_operator.runtime.settings import Settings
+from finetune_operator.runtime.unserved import Unserved
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,8 @@ class Process:
         ]
         if self._serving is not None:
             self._workers += self._serving.start(lambda name, part: group.create_task(self._forever(name, part)))
+        else:
+            group.create_task(self._forever("deletions of deployments", Unserved(self._kube, self._metrics, self._namespaces).run()))
         log.info("in sync", extra={"workers": len(self._workers)})
 
     async def _await_stop(self) -> None:

@@ -61,7 +61,9 @@ async def test_what_was_deleted_unseen_is_forgotten_and_its_key_looked_at() -> N
 
 async def test_whoever_leans_on_an_object_hears_that_it_was_changed_or_deleted_unseen() -> None:
     heard = list[str]()
-    parents = ParentStore(on_put=lambda key, found: heard.append(f"{key.name} {found['metadata']['uid']}"), on_gone=lambda key: heard.append(f"no {key.name}"))
+    parents = ParentStore(
+        on_put=lambda key, found: heard.append(f"{key.name} {found['metadata']['uid']}"), on_gone=lambda key: heard.append(f"no {key.name}")
+    )
     for item in (finetunejob("a", 1), finetunejob("b", 2), finetunejob("c", 3, uid="old")):
         parents.put(item)
     heard.clear()
