@@ -12,6 +12,7 @@ LAST_EVENTS: Final = 8
 """Events that are looked at: the finish of each choice, usage, an error, the end mark."""
 
 REASONS: Final = ("stop", "length", "tool_calls", "content_filter", "other")
+JUDGED: Final = ("stop", "length")
 _DONE: Final = b"[DONE]"
 
 
@@ -52,7 +53,10 @@ def body_ending(document: dict[str, Any]) -> Ending:
 
 
 def texts(answer: bytes, *, streamed: bool) -> list[str]:
-    """The text of every choice of a complete answer that ended by itself; others (cut at a limit, tool calls) have nothing to check."""
+    """The text of every choice that is all the caller gets, also where it is cut at a limit; tool calls and the like have nothing to check.
+
+    A canary that never comes to an end would otherwise have no answers to be judged by.
+    """
     by_choice: dict[int, list[str]] = {}
     ended: set[int] = set()
     for document in map(_parsed, _events(answer)) if streamed else (_parsed(answer),):
@@ -60,7 +64,7 @@ def texts(answer: bytes, *, streamed: bool) -> list[str]:
             index = choice.get("index", 0)
             if isinstance(text := _text_of(choice), str):
                 by_choice.setdefault(index, []).append(text)
-            if choice.get("finish_reason") == "stop":
+            if choice.get("finish_reason") in JUDGED:
                 ended.add(index)
     return ["".join(parts) for index, parts in sorted(by_choice.items()) if index in ended]
 

@@ -68,5 +68,9 @@ def test_completions_have_text():
     assert texts(json.dumps({"choices": [{"index": 0, "text": "t", "finish_reason": "stop"}]}).encode(), streamed=False) == ["t"]
 
 
-def test_an_answer_cut_at_a_limit_has_nothing_to_check():
-    assert texts(sse(delta('{"a":'), delta("", "length"), "[DONE]"), streamed=True) == []
+def test_an_answer_cut_at_a_limit_is_what_the_caller_got_of_it():
+    assert texts(sse(delta('{"a":'), delta("", "length"), "[DONE]"), streamed=True) == ['{"a":']
+
+
+def test_a_call_of_a_tool_has_nothing_to_check():
+    assert texts(sse(delta("I look it up"), delta("", "tool_calls"), "[DONE]"), streamed=True) == []

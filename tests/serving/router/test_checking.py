@@ -36,8 +36,13 @@ def test_an_answer_is_valid_or_not(text, outcome):
     assert judged(sample(text)) is outcome
 
 
-def test_an_answer_that_was_cut_at_its_limit_is_not_judged():
-    assert judged(sample('{"team":', finish="length")) is None
+@pytest.mark.parametrize(("text", "outcome"), [('{"team":', CheckOutcome.INVALID), ('{"team": "red"}', CheckOutcome.VALID)])
+def test_an_answer_that_was_cut_at_its_limit_is_judged_as_it_came(text, outcome):
+    assert judged(sample(text, finish="length")) is outcome
+
+
+def test_a_call_of_a_tool_is_not_judged():
+    assert judged(sample('{"team":', finish="tool_calls")) is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"type": "nothing"}'])

@@ -13,9 +13,10 @@ from finetune_operator.domain.rollout.observed import JobArtifact
 
 @dataclass(frozen=True)
 class Offer:
-    """A job's artifact, and the digests of all its runs whose gate passed."""
+    """A job's artifact, where its next one will lie, and the digests of all its runs whose gate passed."""
 
     artifact: JobArtifact | None = None
+    destination: str = ""
     evaluated: frozenset[str] = frozenset()
 
 
@@ -40,6 +41,11 @@ class Artifacts:
     def of(self, key: Key) -> JobArtifact | None:
         return self._offers.get(key.namespace, {}).get(key.name, Offer()).artifact
 
+    def uris(self, key: Key) -> tuple[str, ...]:
+        """Where the job's artifact lies, and the next one will."""
+        offer = self._offers.get(key.namespace, {}).get(key.name, Offer())
+        return (*([offer.artifact.uri] if offer.artifact is not None else []), offer.destination)
+
     def evaluated(self, namespace: str) -> frozenset[str]:
         """Digests of this namespace's artifacts whose gate passed."""
         return frozenset(digest for offer in self._offers.get(namespace, {}).values() for digest in offer.evaluated)
@@ -52,7 +58,8 @@ def offer_of(job: Manifest) -> Offer:
     runs = list(_runs(status))
     passed = frozenset(_digest(run) for run in runs if reading.text(run, "gate") == Reason.GATE_PASSED.value) - {""}
     uri, digest = reading.text(artifact, "uri"), reading.text(artifact, "digest")
-    return Offer(JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None, passed)
+    destination = reading.text(job.get("spec"), "artifact", "uri")
+    return Offer(JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None, destination, passed)
 
 
 def _runs(status: Any) -> Iterator[Mapping[str, Any]]:

@@ -44,15 +44,24 @@ def observe(
 
 def observed_job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:
     """What the FineTuneJob that is followed has to offer."""
-    name = reading.text(resource.get("spec"), "adapter", "fineTuneJobRef", "name")
-    return cache.artifacts.of(Key(key.namespace, name)) if name else None
+    job = _job_of(key, resource)
+    return cache.artifacts.of(job) if job is not None else None
 
 
-def claims_of(resource: Manifest, job: JobArtifact | None) -> list[str]:
-    """Claims that hold what the pods are to load now, or will be asked to load next."""
+def claims_of(cache: ServingCache, key: Key, resource: Manifest) -> list[str]:
+    """Claims that hold what the pods are to load now or next.
+
+    A job's destination is among them before anything lies there: else its first artifact would replace all pods.
+    """
     wanted = [reading.text(version, "uri") for version in reading.objects(resource.get("status"), "desired", "versions")]
-    uris = [*wanted, *([job.uri] if job is not None else [])]
+    job = _job_of(key, resource)
+    uris = [*wanted, *(cache.artifacts.uris(job) if job is not None else ())]
     return sorted({uri.removeprefix(PVC).partition("/")[0] for uri in uris if uri.startswith(PVC)})
+
+
+def _job_of(key: Key, resource: Manifest) -> Key | None:
+    name = reading.text(resource.get("spec"), "adapter", "fineTuneJobRef", "name")
+    return Key(key.namespace, name) if name else None
 
 
 def _server(readings: Readings, pod: Manifest) -> ServerPod:

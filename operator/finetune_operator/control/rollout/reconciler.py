@@ -24,7 +24,7 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
-from finetune_operator.control.rollout.observe import claims_of, observe, observed_job
+from finetune_operator.control.rollout.observe import claims_of, observe
 from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
@@ -126,7 +126,7 @@ class RolloutReconciler:
             spec = AdapterDeploymentSpec.model_validate(resource.get("spec"))
         except ValidationError:
             return pace, ""  # the decision says so in the status
-        claims = claims_of(resource, observed_job(self._cache, key, resource))
+        claims = claims_of(self._cache, key, resource)
         try:
             return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims)
         except ApiError as error:

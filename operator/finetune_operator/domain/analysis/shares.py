@@ -59,8 +59,10 @@ def _rate(failed: int, total: int) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f" ({100 * share:.2g}%)"
+    return "" if share is None else f" ({100 * share:.3g}%)"
 
 
 def _capped(value: float) -> str:
-    return f"{value:.3g}" if value < 1e6 else "over 1000000"
+    if value >= 1e6:
+        return "over 1000000"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

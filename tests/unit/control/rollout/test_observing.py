@@ -160,8 +160,14 @@ def test_a_pod_that_is_gone_is_told() -> None:
 
 def test_claims_are_those_of_what_is_loaded_and_of_what_comes_next() -> None:
     desired = {"generation": 1, "versions": [{"uri": "pvc://adapters/x"}, {"uri": "pvc://other/y"}, {"uri": "hf://z"}]}
-    found = deployment(status={"desired": desired})
-    assert claims_of(found, JobArtifact("pvc://third/z", DIGEST)) == ["adapters", "other", "third"]
+    cache, _ = served()
+    following = {"adapter": {"fineTuneJobRef": {"name": "j"}}}
+    found = deployment(spec=following, status={"desired": desired})
+    assert claims_of(cache, KEY, found) == ["adapters", "other"]
+    cache.job_seen(Key("ns", "j"), {**finetunejob("j", DIGEST), "spec": {"artifact": {"uri": "pvc://third/z"}}, "status": {}})
+    assert claims_of(cache, KEY, found) == ["adapters", "other", "third"], "where the first artifact will lie"
+    cache.job_seen(Key("ns", "j"), {**finetunejob("j", DIGEST), "spec": {"artifact": {"uri": "pvc://moved/z"}}})
+    assert claims_of(cache, KEY, deployment(spec=following)) == ["adapters", "moved"]
 
 
 def conditions(**states: str) -> dict[str, object]:

@@ -73,8 +73,14 @@ def test_wrong_answers_end_it_though_every_request_succeeds():
     verdict = look(counts(300, 0, answers=300, invalid=60), criteria=ALL, minutes=2)
     assert isinstance(verdict, Rollback)
     assert verdict.check is CheckName.SCHEMA
-    assert "60 of 300 canary answers did not fit the output schema" in verdict.message
+    assert "60 of 300 canary answers did not fit the output schema (20%)" in verdict.message
     assert "alarm is at 40" in verdict.message, "two checks share the probability of a false alarm"
+
+
+def test_all_of_them_wrong_are_a_hundred_percent():
+    verdict = look(counts(8, 0, answers=8, invalid=8), criteria=ALL, minutes=2)
+    assert isinstance(verdict, Rollback)
+    assert "8 of 8 canary answers did not fit the output schema (100%)" in verdict.message
 
 
 def test_a_rate_beyond_its_ceiling_ends_it_though_stable_is_as_bad():
