@@ -142,6 +142,7 @@ def kube_controller_manager(bed: Testbed, programs: Mapping[str, Path]) -> Daemo
         f"--kube-api-qps={settings.controller_qps}",
         f"--kube-api-burst={settings.controller_burst}",
         f"--concurrent-job-syncs={settings.job_syncs}",
+        "--horizontal-pod-autoscaler-sync-period=2s",  # 15 s by default, and the same before its first look
     )
     return Daemon(
         "kube-controller-manager",

@@ -62,6 +62,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no server": ({"server": {}}, ("spec.server", "set exactly one")),
     "no labels": ({"server": {"external": {"matchLabels": {}}}}, ("spec.server.external.matchLabels", "at least one label")),
     "no room for a canary": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 1}}, ("maxCpuLoras", "at least 2")),
+    "batches of one adapter": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 4}}, ("maxLoras", "at least 2")),
     "fewer in memory than in a batch": ({"server.capacity": {"maxLoras": 8, "maxCpuLoras": 4}}, ("maxCpuLoras", "at least maxLoras")),
     "the engine's own arguments": ({"server.managed.args": ["--max-loras=9"]}, ("spec.server.managed.args", "use server.capacity")),
     "an address": ({"server.managed.args": ["--admin-host", "0.0.0.0"]}, ("spec.server.managed.args", "remove it")),

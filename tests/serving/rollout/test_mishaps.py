@@ -118,6 +118,21 @@ def test_the_bake_clock_stands_still_while_a_pod_comes_back():
     assert world.rollout["step"] == 4
 
 
+def test_pods_that_an_autoscaler_adds_are_counted_and_count_as_loaded_once_they_hold_the_version():
+    world = serving()
+    world.pods |= {"server-3": {}, "server-4": {}}
+    world.slow_pods = {"server-3", "server-4"}
+    world.run(30)
+    assert world.status is not None
+    assert [world.status[figure] for figure in ("loaded", "replicas", "readyReplicas")] == ["3/5", 5, 3]
+    assert world.condition("Available")[0] == world.condition("Ready")[0] == "True", "those that were there answer"
+    assert world.condition("Loaded")[0] == "False"
+    world.slow_pods = set()
+    world.run(30)
+    assert [world.status[figure] for figure in ("loaded", "replicas", "readyReplicas")] == ["5/5", 5, 5]
+    assert world.condition("Loaded")[0] == "True"
+
+
 def test_without_a_pod_that_holds_stable_the_alias_is_not_available():
     world = serving()
     world.slow_pods = set(world.pods)
@@ -190,6 +205,20 @@ def test_a_rollout_that_needs_more_room_than_the_engine_has_waits_with_the_numbe
     assert "9 on each pod (1 of this object, 7 of others)" in world.condition("Ready")[2]
     world.siblings = ()
     world.run_until("Retaining")
+
+
+def test_a_rollout_that_would_make_versions_wait_for_each_others_batches_waits_with_the_numbers():
+    external = {"external": {"matchLabels": {"app": "mine"}}, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}
+    world = World(spec(server=external))
+    world.siblings = (Sibling("other", "u2", "other", NOON, versions=4, answering=2), Sibling("third", "u3", "third", NOON, 1, 1))
+    world.run_until("Healthy")
+    world.publish(TWO)
+    world.run(60)
+    assert world.condition("Ready")[1] == "WaitingForCapacity"
+    assert "5 with traffic on each pod (1 of this object, 3 of others)" in world.condition("Ready")[2]
+    world.siblings = (Sibling("other", "u2", "other", NOON, versions=4, answering=1), Sibling("third", "u3", "third", NOON, 1, 1))
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
 
 
 def test_of_two_deployments_with_one_alias_the_older_one_has_it():

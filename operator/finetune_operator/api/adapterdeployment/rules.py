@@ -60,6 +60,11 @@ CAPACITY = (
         "server.capacity.maxCpuLoras must be at least 2: stable and canary are loaded side by side during a rollout",
         field_path=".maxCpuLoras",
     ),
+    Rule(
+        "self.maxLoras >= 2",
+        "server.capacity.maxLoras must be at least 2: stable and canary answer side by side, and would wait for each other",
+        field_path=".maxLoras",
+    ),
 )
 
 STEP = (

@@ -107,7 +107,9 @@ class ServerSpec(ApiModel):
 
     managed: ManagedServer | None = Field(default=None, description="Pods that the operator runs.")
     external: ExternalServer | None = Field(default=None, description="Pods of your own.")
-    capacity: Capacity = Field(default=Capacity(), description="What the engine can hold; rollouts that need more wait and say so.")
+    capacity: Capacity = Field(
+        default=Capacity(), description="What the engine can hold, and compute at once; rollouts that need more wait and say so."
+    )
 
 
 class Preflight(ApiModel):

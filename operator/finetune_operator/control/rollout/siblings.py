@@ -21,12 +21,14 @@ class Summary:
     model_name: str
     created_at: datetime
     versions: int
+    answering: int
     servers: tuple[tuple[str, str], ...]
     job: str
 
     def sibling(self, name: str, seen_from: "Summary") -> Sibling:
         shared = bool(self.servers) and self.servers == seen_from.servers
-        return Sibling(name, self.uid, self.model_name, self.created_at, self.versions if shared else 0)
+        wanted = (self.versions, self.answering) if shared else (0, 0)
+        return Sibling(name, self.uid, self.model_name, self.created_at, *wanted)
 
 
 class Siblings:
@@ -72,11 +74,13 @@ def summary_of(deployment: Manifest) -> Summary:
     """Read off an object, however odd it is."""
     metadata, spec = deployment["metadata"], deployment.get("spec")
     labels = reading.at(spec, "server", "external", "matchLabels")
+    wanted = reading.objects(deployment.get("status"), "desired", "versions")
     return Summary(
         uid=str(metadata.get("uid") or ""),
         model_name=reading.text(spec, "modelName"),
         created_at=reading.moment(metadata, "creationTimestamp") or EPOCH,
-        versions=len(reading.objects(deployment.get("status"), "desired", "versions")),
+        versions=len(wanted),
+        answering=sum("keepUntil" not in version for version in wanted),
         servers=tuple(sorted((str(name), str(value)) for name, value in labels.items())) if isinstance(labels, dict) else (),
         job=reading.text(spec, "adapter", "fineTuneJobRef", "name"),
     )

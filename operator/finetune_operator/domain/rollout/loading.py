@@ -40,17 +40,26 @@ def missing(draft: Draft, version: str) -> str:
 
 
 def lack_of_room(draft: Draft) -> str | None:
-    """Why the engines cannot hold one version more, with the numbers; None where they can."""
+    """Why the engines cannot hold one version more, or not compute it beside the others, with the numbers; None where they can."""
     spec, observed = draft.scene.spec, draft.scene.observed
     capacity = spec.server.capacity
-    own = len({*([draft.stable.version] if draft.stable is not None else []), *(retained.version for retained in draft.retained)})
-    neighbours = sum(sibling.versions for sibling in observed.siblings) if spec.server.external is not None else 0
-    if own + neighbours + 1 <= capacity.max_cpu_loras:
-        return None
-    return (
-        f"one version more would make {own + neighbours + 1} on each pod ({own} of this object, {neighbours} of others), and "
-        f"spec.server.capacity.maxCpuLoras is {capacity.max_cpu_loras}. Raise it, or wait until a version goes."
-    )
+    neighbours = observed.siblings if spec.server.external is not None else ()
+    stable = {draft.stable.version} if draft.stable is not None else set()
+    own = len(stable | {retained.version for retained in draft.retained})
+    kept = sum(sibling.versions for sibling in neighbours)
+    if own + kept + 1 > capacity.max_cpu_loras:
+        return (
+            f"one version more would make {own + kept + 1} on each pod ({own} of this object, {kept} of others), and "
+            f"spec.server.capacity.maxCpuLoras is {capacity.max_cpu_loras}. Raise it, or wait until a version goes."
+        )
+    busy, answering = len(stable), sum(sibling.answering for sibling in neighbours)
+    if busy + answering + 1 > capacity.max_loras:
+        return (
+            f"one version more would make {busy + answering + 1} with traffic on each pod ({busy} of this object, {answering} of others), "
+            f"and spec.server.capacity.maxLoras is {capacity.max_loras}: above it their requests wait for each other. Raise it, and the "
+            "engine's own limit, or wait until a rollout on these pods has ended."
+        )
+    return None
 
 
 def _held(draft: Draft, version: str) -> Iterator[tuple[ServerPod, HeldVersion]]:

@@ -86,13 +86,17 @@ class JobArtifact:
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another AdapterDeployment of the namespace; ``versions``: how many it wants loaded, if it is on the same server pods."""
+    """Another AdapterDeployment of the namespace, and what it wants of the same server pods, if it is on them.
+
+    ``versions``: how many it wants loaded; ``answering``: those of them that have, or are about to get, traffic.
+    """
 
     name: str
     uid: str
     model_name: str
     created_at: datetime
     versions: int = 0
+    answering: int = 0
 
 
 @dataclass(frozen=True)
