@@ -32,9 +32,12 @@ class FakeEngine:
         self.adapters = Adapters(max_cpu_loras=options.max_cpu_loras, max_rank=options.max_lora_rank)
         self.faults = Faults(load_seconds=options.load_seconds, drift=dict.fromkeys(options.drift, 1.0))
         self.requests: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.loading = 0
         self.most_loading = 0
         self._shares = Shares()
+        self._loads_end = asyncio.Event()
+        self._loads_end.set()
         self._loop = asyncio.Lock()  # the engine's one loop: a load stands in the way of every token
 
     def application(self) -> web.Application:
@@ -97,6 +100,7 @@ class FakeEngine:
                 if name in self.adapters.listed and not content.get("load_inplace"):
                     return _error(400, "InvalidUserInput", f"The lora adapter '{name}' has already been loaded.")
                 await asyncio.sleep(self.faults.load_seconds)
+                await self._loads_end.wait()
                 if self.faults.fail_loads > 0:
                     self.faults.fail_loads -= 1
                     return _error(500, "InternalServerError", "the engine could not add the adapter")
@@ -129,6 +133,7 @@ class FakeEngine:
             except NotFound:
                 return _error(404, "NotFoundError", f"The lora adapter '{model}' cannot be read.")
         elif model != self.options.served_model_name:
+            self.unknown[model] += 1
             return _error(404, "NotFoundError", f"The model `{model}` does not exist.")
         self.requests[model] += 1
         if self._shares.hit("error", model, self.faults.error_share.get(model, 0.0)):
@@ -186,7 +191,13 @@ class FakeEngine:
     async def show(self, _request: web.Request) -> web.Response:
         counts = {**self.adapters.counts, "mostLoading": self.most_loading, "cached": len(self.adapters.cache)}
         return web.json_response(
-            {"faults": asdict(self.faults), "counts": counts, "log": self.adapters.log, "requests": dict(self.requests)}
+            {
+                "faults": asdict(self.faults),
+                "counts": counts,
+                "log": self.adapters.log,
+                "requests": dict(self.requests),
+                "unknown": dict(self.unknown),
+            }
         )
 
     async def change(self, request: web.Request) -> web.Response:
@@ -194,6 +205,7 @@ class FakeEngine:
             self.faults.merge(await request.json())
         except ValueError as error:
             return _error(400, "BadRequest", str(error))
+        (self._loads_end.clear if self.faults.hold_loads else self._loads_end.set)()
         return await self.show(request)
 
     async def drop(self, request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ class Faults:
     """Shares are between 0 and 1 and are met exactly in the long run, without chance. Dictionaries are keyed by model name."""
 
     load_seconds: float = 0.0
+    hold_loads: bool = False  # a load that has begun does not end
     fail_loads: int = 0  # the next so many loads end in a 500
     no_effect: list[str] = field(default_factory=list)  # adapters that load and change nothing
     drift: dict[str, float] = field(default_factory=dict)  # added to an adapter's log-probabilities

@@ -150,3 +150,21 @@ def test_status_and_logs_hold_no_prompt_and_no_token(pod: Pod) -> None:
     told = json.dumps(pod.status()) + pod.agent.log() + pod.agent.get("/metrics")[1]
     assert "quick brown fox" not in told
     assert " ticket" not in told
+
+
+def test_versions_that_come_and_go_take_no_room_from_the_one_that_stays(pod: Pod) -> None:
+    """Engines of this kind keep the weights of what was unloaded until they need the slot."""
+    stays, guests = pod.publish(0), [pod.publish(seed) for seed in (1, 2)]
+    pod.start_engine("--max-cpu-loras", "2")
+    pod.want((stays, "support"))
+    pod.start_agent()
+    pod.until_ready()
+    for number, guest in enumerate(guests):
+        for generation, wanted in ((2 * number + 2, (stays, guest)), (2 * number + 3, (stays,))):
+            pod.want(*((artifact, "support") for artifact in wanted), generation=generation, max_cpu_loras=2)
+            until(pod.status, lambda status, generation=generation: status["appliedGeneration"] == generation, f"generation {generation}")
+    record = pod.engine_record()
+    assert [entry for entry in record["log"] if stays.name("support") in entry] == [f"load {stays.name('support')}"]
+    assert record["counts"]["cached"] <= 2
+    assert list(pod.listed()) == [stays.name("support")]
+    until(lambda: [path.name for path in pod.store.iterdir()], lambda names: names == [stays.folder.name], "store")
