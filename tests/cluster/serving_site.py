@@ -150,6 +150,10 @@ class Site:
         write_token(file, account(self.place.server, self.place.namespace, rules))
         return ("--kube-api-url", bed.apiserver_url, "--kube-ca-file", str(bed.pki / "ca.crt"), "--kube-token-file", str(file))
 
+    def address(self, number: int) -> str:
+        """A loopback address of this site's own."""
+        return f"{self._net}.{number}"
+
     def add_pod(self, pod: str, ip: str, labels: dict[str, str]) -> None:
         container = {"name": "main", "image": "registry.invalid/none:0"}
         document = {"metadata": {"name": pod, "labels": labels}, "spec": {"containers": [container]}}

@@ -22,6 +22,7 @@ MINIMAL: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat"},
     "server": {"managed": {"replicas": 2}},
 }
+OWN = {"matchLabels": {"app": "vllm"}, "adapterMountPath": "/adapters"}
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,25 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST, "promotion": "Approval"}},
         ("spec.adapter.promotion", "belongs to fineTuneJobRef"),
     ),
-    "two kinds of server": ({"server.external": {"matchLabels": {"app": "vllm"}}}, ("spec.server", "set exactly one")),
+    "two kinds of server": ({"server.external": OWN}, ("spec.server", "set exactly one")),
     "no server": ({"server": {}}, ("spec.server", "set exactly one")),
-    "no labels": ({"server": {"external": {"matchLabels": {}}}}, ("spec.server.external.matchLabels", "at least one label")),
+    "a label that nobody can have": (
+        {"server": {"external": {**OWN, "matchLabels": {"a b": "c"}}}},
+        ("spec.server.external.matchLabels", "no label can have"),
+    ),
+    "no place of the adapters": ({"server": {"external": {"matchLabels": {"app": "vllm"}}}}, ("adapterMountPath", "Required")),
+    "a place that leaves the mount": (
+        {"server": {"external": {**OWN, "adapterMountPath": "/a/../b"}}},
+        ("adapterMountPath", "segments"),
+    ),
+    "a folder that is not named by its digest, where nobody hashes it": (
+        {
+            "adapter": {"uri": "pvc://adapters/mine", "digest": DIGEST},
+            "server": {"external": OWN},
+        },
+        ("spec.adapter", "named by the digest"),
+    ),
+    "no labels": ({"server": {"external": {**OWN, "matchLabels": {}}}}, ("spec.server.external.matchLabels", "at least one label")),
     "no room for a canary": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 1}}, ("maxCpuLoras", "at least 2")),
     "batches of one adapter": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 4}}, ("maxLoras", "at least 2")),
     "fewer in memory than in a batch": ({"server.capacity": {"maxLoras": 8, "maxCpuLoras": 4}}, ("maxCpuLoras", "at least maxLoras")),
@@ -107,11 +124,11 @@ def test_a_mistake_is_refused_with_field_and_remedy(server: ApiServer, changes: 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "the smallest one": {},
     "a typed digest": {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST}, "preflight.requireEvaluation": False},
-    "a server of one's own": {"server": {"external": {"matchLabels": {"app": "vllm"}, "port": 8001}}},
+    "a server of one's own": {"server": {"external": {**OWN, "port": 8001, "baseModelName": "org/name"}}},
     "arguments of the engine": {"server.managed.args": ["--max-model-len", "4096", "--model-impl=auto"]},
     "a model from the hub behind a server of one's own": {
         "baseModel.uri": "hf://org/name@main",
-        "server": {"external": {"matchLabels": {"app": "vllm"}}},
+        "server": {"external": OWN},
     },
     "all kinds of steps": {
         "strategy.canary.steps": [{"shadow": {}}, {"weight": 5, "analysis": ["Errors", "Schema"]}, {"weight": 50, "approval": True}],
@@ -139,7 +156,7 @@ def test_a_second_apply_changes_nothing_and_the_alias_cannot_change(server: ApiS
     with pytest.raises(RequestError, match="modelName cannot change"):
         apply(server, deployment("twice", {"modelName": "other"}))
     with pytest.raises(RequestError, match="server cannot change"):
-        apply(server, deployment("twice", {"server": {"external": {"matchLabels": {"app": "vllm"}}}}))
+        apply(server, deployment("twice", {"server": {"external": OWN}}))
 
 
 def test_a_status_with_its_route_is_stored_as_it_was_written(server: ApiServer):

@@ -177,7 +177,7 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
         "pinSecret": "pin",
         "networkPolicies": False,
         "router": {"replicas": 3, "workers": 4, "requireApiKeys": True},
-        "rollout": {"lookSeconds": 0.5, "pollSeconds": 0.25, "restSeconds": 60, "unloadSeconds": 5, "workers": 2},
+        "rollout": {"lookSeconds": 0.5, "pollSeconds": 0.25, "restSeconds": 60, "auditSeconds": 7, "unloadSeconds": 5, "workers": 2},
     }
     documents = helm.template("--set-json", f"serving={json.dumps(values)}", "--set", "trainer.imagePullSecrets={two}")
     settings = operator_settings(documents)
@@ -194,7 +194,7 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
         operator_namespace=NAMESPACE,
     )
     seconds = (settings.rollout_look_seconds, settings.rollout_poll_seconds, settings.rollout_rest_seconds, settings.rollout_unload_seconds)
-    assert (*seconds, settings.rollout_workers) == (0.5, 0.25, 60, 5, 2)
+    assert (*seconds, settings.rollout_audit_seconds, settings.rollout_workers) == (0.5, 0.25, 60, 5, 7, 2)
     pod = of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]
     (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "pin"]
     (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "pin"]
@@ -211,6 +211,13 @@ def test_its_network_policy_lets_the_operator_reach_agents_and_routers(helm: Hel
         if "to" in rule
     }
     assert open_ports == {(None, 9400), (SERVER, AGENT_PORT), (ROUTER, ROUTER_PORT), (ROUTER, ROUTER_ADMIN_PORT)}
+
+
+def test_its_network_policy_takes_rules_for_engines_of_ones_own(helm: Helm) -> None:
+    rule = {"ports": [{"port": 8080}], "to": [{"podSelector": {"matchLabels": {"app": "vllm"}}}]}
+    values = ("--set", "networkPolicy.enabled=true", "--set-json", f"networkPolicy.engines={json.dumps([rule])}")
+    (policy,) = of_kind(helm.template(*SERVING, *values), "NetworkPolicy")
+    assert policy["spec"]["egress"][-1] == rule
 
 
 @pytest.mark.parametrize(("verb", "subresource"), [("create", ""), ("delete", ""), ("patch", "scale"), ("update", "scale")])
@@ -230,8 +237,8 @@ def test_a_digest_wins_over_a_tag(helm: Helm, tag: str, digest: str, image: str)
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
 
 
-def allowed(server: ApiServer, verb: str, group: str, resource: str, subresource: str = "", namespace: str = TEAM) -> bool:
-    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace}
+def allowed(server: ApiServer, verb: str, group: str, resource: str, subresource: str = "", namespace: str = TEAM, only: str = "") -> bool:
+    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace, "name": only}
     review = {
         "kind": "SubjectAccessReview",
         "apiVersion": "authorization.k8s.io/v1",
@@ -245,7 +252,8 @@ def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer, valu
     release("upgrade", "--take-ownership", NAME, str(CHART), *values)
     for right in rights:
         for verb in right.verbs:
-            assert allowed(server, verb, right.resource.group, right.resource.plural, right.subresource), (right.name, verb)
+            granted = allowed(server, verb, right.resource.group, right.resource.plural, right.subresource, only=right.only)
+            assert granted, (right.name, verb)
     for right in LEASE_RIGHTS:
         for verb in right.verbs:
             assert allowed(server, verb, right.resource.group, right.resource.plural, namespace=NAMESPACE), (right.name, verb)
@@ -256,14 +264,16 @@ def test_the_operator_may_do_what_it_does(release: Helm, server: ApiServer, valu
 def test_the_operator_may_do_nothing_else(helm: Helm, values: tuple[str, ...], rights: tuple[Right, ...]) -> None:
     (role,) = [role for role in of_kind(helm.template(*values), "ClusterRole") if role["metadata"]["name"] == NAME]
     granted = {
-        (group, resource, verb)
+        (group, resource, verb, *rule.get("resourceNames", []))
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
     used = {
-        (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb) for right in rights for verb in right.verbs
+        (right.resource.group, f"{right.resource.plural}/{right.subresource}".rstrip("/"), verb, *([right.only] if right.only else []))
+        for right in rights
+        for verb in right.verbs
     }
     kinds = {right.resource.plural for right in rights if right.resource.group == GROUP and right.subresource == "status"}
     owner_references = {(GROUP, f"{plural}/finalizers", "update") for plural in kinds}

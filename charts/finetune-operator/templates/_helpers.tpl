@@ -71,7 +71,8 @@ them without serving too: the finalizer of those that are deleted has to come of
 {{- end }}
 {{- end -}}
 
-{{/* For AdapterDeployments, and for what their servers and routers are made of; the right to get pods is one that the router is given. */}}
+{{/* For AdapterDeployments, and for what their servers and routers are made of; the right to get pods is one that the router is given.
+     The one Secret holds the key of engines that users run themselves. */}}
 {{- define "finetune-operator.servingRules" -}}
 - apiGroups: [finetune.dev]
   resources: [adapterdeployments/status]
@@ -79,6 +80,10 @@ them without serving too: the finalizer of those that are deleted has to come of
 - apiGroups: [finetune.dev]
   resources: [adapterdeployments/finalizers]
   verbs: [update]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [finetune-engine-key]
+  verbs: [get]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, create, patch, delete]
@@ -115,6 +120,7 @@ them without serving too: the finalizer of those that are deleted has to come of
 - --rollout-look-seconds={{ .rollout.lookSeconds }}
 - --rollout-poll-seconds={{ .rollout.pollSeconds }}
 - --rollout-rest-seconds={{ .rollout.restSeconds }}
+- --rollout-audit-seconds={{ .rollout.auditSeconds }}
 - --rollout-unload-seconds={{ int64 .rollout.unloadSeconds }}
 - --rollout-workers={{ int64 .rollout.workers }}
 {{- end -}}

@@ -15,12 +15,12 @@ from finetune_inference.agent.decide import Cause
 from finetune_inference.agent.fingerprints import Fingerprints
 from finetune_inference.agent.loop import Agent, Pace
 from finetune_inference.agent.metrics import Metrics
-from finetune_inference.agent.proof import Tolerances
 from finetune_inference.agent.server import StatusServer
 from finetune_inference.agent.sources import DesiredSource, LastGood
 from finetune_inference.agent.steps import Steps
 from finetune_inference.artifact.contents import Limits
 from finetune_inference.artifact.store import Store
+from finetune_inference.contract.proof import Tolerances
 from finetune_inference.engine import EngineClient, EngineTimeouts
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ from finetune_inference.agent.decide import Cause, Fetch, Load, Prove
 from finetune_inference.agent.fingerprints import Fingerprints
 from finetune_inference.agent.knowledge import Failure, Progress, Stage, active_failure
 from finetune_inference.agent.metrics import Metrics
-from finetune_inference.agent.proof import ALTERNATIVES, PROMPT, Tolerances, drift, effect_of, fingerprint, has_effect
 from finetune_inference.artifact.compatibility import findings
 from finetune_inference.artifact.errors import IntakeError
 from finetune_inference.artifact.reading import adapter_facts, base_facts
 from finetune_inference.artifact.store import Store
 from finetune_inference.contract import DesiredSet, DesiredVersion, Finding
+from finetune_inference.contract.proof import ALTERNATIVES, PROMPT, Tolerances, drift, effect_of, fingerprint, has_effect
 from finetune_inference.engine import AdapterEngine, EngineError
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from finetune_inference.agent import logs
 from finetune_inference.agent.deployment_source import DeploymentSource
 from finetune_inference.agent.loop import Pace
 from finetune_inference.agent.process import Settings, run
-from finetune_inference.agent.proof import Tolerances
 from finetune_inference.agent.sources import DesiredSource, FileSource
 from finetune_inference.artifact.contents import Limits
 from finetune_inference.cli.options import claim, https_url, positive
 from finetune_inference.contract import BASE_NAME
+from finetune_inference.contract.proof import Tolerances
 from finetune_inference.engine import EngineTimeouts
 from finetune_inference.kubernetes.access import Access, AccessMissing
 

@@ -30,7 +30,7 @@ def read(keys: Path | None, pin_token: Path | None, engine_key: Path | None, *, 
         required=keys is not None and (bool(known) or not (keyless_admits and _is_vacant(keys))),
         keys=known,
         pin_token=digest(token) if pin_token and (token := _text(pin_token)) else None,
-        engine_key=(_text(engine_key) or None) if engine_key else None,
+        engine_key=_optional(engine_key) if engine_key else None,
     )
 
 
@@ -72,6 +72,13 @@ def _keys(source: Path) -> set[str]:
     except OSError as error:
         raise Unreadable(f"{source}: {error.strerror}") from error
     return {text.strip() for text in texts} - {""}
+
+
+def _optional(path: Path) -> str | None:
+    """Nothing where the folder is there and the file is not: an optional Secret that nobody has made."""
+    if path.parent.is_dir() and not path.exists():
+        return None
+    return _text(path) or None
 
 
 def _text(path: Path) -> str:

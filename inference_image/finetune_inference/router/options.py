@@ -34,7 +34,7 @@ class Options(BaseModel):
         default="refuse", description="What happens to callers while the folder --api-keys is empty."
     )
     pin_token_file: Path | None = Field(default=None, description="Token that lets the operator pin a version with x-adapter-version.")
-    engine_key_file: Path | None = Field(default=None, description="Key that is sent to the engines.")
+    engine_key_file: Path | None = Field(default=None, description="Key that is sent to the engines; none while its folder lacks it.")
     max_body: int = Field(default=10 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_bodies: int = Field(default=256 * 1024 * 1024, ge=1024, description="Largest sum of bodies that wait for their first byte.")
     max_header: int = Field(default=16 * 1024, ge=1024, description="Largest header line.")

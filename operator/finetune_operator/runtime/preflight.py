@@ -16,9 +16,11 @@ from finetune_operator.cluster.resources import (
     JOBS,
     LEASES,
     PODS,
+    SECRETS,
     SERVING_RESOURCES,
     Resource,
 )
+from finetune_operator.manifests.serving import ENGINE_KEY_SECRET
 
 
 class PreflightFailed(Exception):
@@ -32,11 +34,15 @@ class Right:
     resource: Resource
     verbs: tuple[str, ...]
     subresource: str = ""
+    only: str = ""
+    """The one object of that kind that it is for."""
 
     @property
     def name(self) -> str:
         group = f".{self.resource.group}" if self.resource.group else ""
-        return f"{self.resource.plural}{group}" + (f"/{self.subresource}" if self.subresource else "")
+        return (
+            f"{self.resource.plural}{group}" + (f"/{self.subresource}" if self.subresource else "") + (f" {self.only}" if self.only else "")
+        )
 
 
 RIGHTS: Final = (
@@ -54,7 +60,9 @@ LEASE_RIGHTS: Final = (Right(LEASES, ("get", "create", "update")),)
 SERVING_RIGHTS: Final = (
     Right(ADAPTER_DEPLOYMENTS, ("get",)),
     Right(ADAPTER_DEPLOYMENTS, ("patch",), "status"),
+    Right(SECRETS, ("get",), only=ENGINE_KEY_SECRET),
 )
+"""The one Secret holds the key of engines that users run themselves."""
 SERVING_OBJECT_RIGHTS: Final = (
     *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
     Right(PODS, ("get",)),
@@ -111,6 +119,7 @@ async def _allowed(kube: KubeApi, right: Right, verb: str, namespace: str | None
         "subresource": right.subresource,
         "verb": verb,
         "namespace": namespace or "",
+        "name": right.only,
     }
     review = {
         "apiVersion": ACCESS_REVIEWS.api_version,

@@ -36,6 +36,7 @@ class RolloutMetrics(Collector):
         )
         self._reads = Counter("finetune_rollout_pod_reads_total", "Questions to routers and servers.", ["role", "result"], registry=at)
         self._probes = Counter("finetune_rollout_probes_total", "Requests of the operator's own.", ["result"], registry=at)
+        self._pushes = Counter("finetune_engine_pushes_total", "Steps asked of engines of the user's own.", ["step", "result"], registry=at)
         self._stages: dict[tuple[str, str], str] = {}
         at.register(self)
 
@@ -57,6 +58,10 @@ class RolloutMetrics(Collector):
 
     def probe_sent(self, result: str) -> None:
         self._probes.labels(result).inc()
+
+    def pushed(self, step: str, result: str) -> None:
+        """A load, a proof or an unload has ended; ``result`` is ok or failed."""
+        self._pushes.labels(step.lower(), result).inc()
 
     def stage_is(self, namespace: str, name: str, stage: str) -> None:
         if stage:

@@ -10,9 +10,12 @@ from typing import Any, Final, Protocol
 
 from finetune_operator.api.base import LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key
+from finetune_operator.cluster.engines import Engines
 from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
 from finetune_operator.cluster.reflector import Reflector
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, PODS
+from finetune_operator.cluster.secrets import NamespaceSecret
+from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
 from finetune_operator.control.intake import Intake
 from finetune_operator.control.queue import WorkQueue
@@ -22,6 +25,7 @@ from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.control.rollout.probing import Prober
+from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
@@ -29,7 +33,16 @@ from finetune_operator.control.worker import work
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import RolloutSettings
-from finetune_operator.manifests.serving import AGENT_PORT, ROUTER, ROUTER_ADMIN_PORT, ROUTER_PORT, SERVER, ServingSettings
+from finetune_operator.manifests.serving import (
+    AGENT_PORT,
+    ENGINE_KEY_ENTRY,
+    ENGINE_KEY_SECRET,
+    ROUTER,
+    ROUTER_ADMIN_PORT,
+    ROUTER_PORT,
+    SERVER,
+    ServingSettings,
+)
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 from finetune_operator.runtime.settings import Settings
@@ -60,7 +73,18 @@ class Serving:
         self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT, inference_port=ROUTER_PORT)
         self._prober = Prober(self._client, self._pin_token, sent=self._measures.probe_sent)
         self._readings = Readings(self._client, read=self._measures.pod_read)
-        self.cache = ServingCache(self._changed, seen=self._seen, pod_gone=self._readings.drop, by_namespace=bool(namespaces))
+        self._pushes = Pushes(
+            Engines(),
+            NamespaceSecret(kube, ENGINE_KEY_SECRET, ENGINE_KEY_ENTRY),
+            wake=self._changed,
+            fence=partial(_pass_fence, kube),
+            read=self._measures.pod_read,
+            pushed=self._measures.pushed,
+        )
+        self._selected = SelectedPods(kube, self._changed, gone=self._pushes.drop, on_restart=partial(metrics.watch_restarted, PODS.plural))
+        self.cache = ServingCache(
+            self._changed, seen=self._seen, pod_gone=self._readings.drop, by_namespace=bool(namespaces), selected=self._selected
+        )
         self._reconciler = RolloutReconciler(
             kube,
             self.cache,
@@ -69,10 +93,12 @@ class Serving:
             schemas=Schemas(kube),
             children=Children(kube, InstalledObjects(installed)) if installed is not None else None,
             prober=self._prober,
+            pushes=self._pushes,
             recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),
             measures=self._measures,
             settings=rollout_settings(settings),
             rest_seconds=settings.rollout_rest_seconds,
+            audit_seconds=settings.rollout_audit_seconds,
         )
         self._sweep = Sweep(kube, self.cache.deployments, self.queue, namespaces, kind=ADAPTER_DEPLOYMENTS)
         self.reflectors = self._make_reflectors(kube, namespaces)
@@ -80,10 +106,14 @@ class Serving:
     def start(self, begin: StartTask) -> list[Any]:
         """Everything that writes; the tasks of the workers, which end last."""
         begin("sweep of deployments", self._sweep.run())
+        begin("watches of selected pods", self._selected.run())
+        begin("pushes", self._pushes.run())
         return [begin("rollout worker", work(self.queue, self._reconciler, self._measures)) for _ in range(self._settings.rollout_workers)]
 
     async def close(self) -> None:
         await self._prober.close()
+        await self._pushes.close()
+        await self._selected.close()
         await self._client.close()
 
     def expose(self) -> None:
@@ -91,6 +121,7 @@ class Serving:
         gauge, help_text = self._metrics.gauge, "Objects in memory."
         gauge("finetune_cache_objects", help_text, lambda: len(self.cache.deployments), resource="adapterdeployments")
         gauge("finetune_cache_objects", help_text, lambda: len(self.cache.pods), resource="serving pods")
+        gauge("finetune_cache_objects", help_text, lambda: len(self._selected), resource="selected pods")
         gauge("finetune_rollout_queue_depth", "Deployments that wait for a worker.", lambda: len(self.queue))
 
     def _pin_token(self) -> str:
@@ -123,6 +154,11 @@ class Serving:
             for namespace in namespaces or (None,)
             for resource, store, labels in kinds
         ]
+
+
+def _pass_fence(kube: KubeApi) -> None:
+    """The fence as it is then: it is set once this process leads."""
+    kube.fence()
 
 
 def rollout_settings(settings: Settings) -> RolloutSettings:

@@ -42,6 +42,7 @@ RECIPES = {
                 "trainer_image/finetune_trainer/contract",
                 "inference_image/finetune_inference/__init__.py",
                 "inference_image/finetune_inference/contract",
+                "inference_image/finetune_inference/engine",
                 "operator/finetune_operator",
             ),
         ),

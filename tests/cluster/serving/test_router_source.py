@@ -22,7 +22,7 @@ from tests.engines.processes import CANARY, STABLE, EngineProcess, RouterProcess
 
 
 def external(engine: EngineProcess) -> dict[str, object]:
-    return {"matchLabels": {"app": "engine"}, "port": engine.port}
+    return {"matchLabels": {"app": "engine"}, "port": engine.port, "adapterMountPath": "/adapters"}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_of_two_objects_with_one_alias_the_older_answers_and_the_other_is_said(r
 
 
 def test_labels_that_are_no_selector_harm_their_own_deployment_alone(ready: Place):
-    ready.deploy("odd", "invoices", external={"matchLabels": {"no such label!": "x"}})
+    ready.deploy("odd", "invoices", external={"matchLabels": {"x" * 254 + "/x": "x"}, "adapterMountPath": "/adapters"})
     ready.route("odd", 1, "invoices")
     with router_of(ready) as router:
         until(lambda: "list pods: 400" in problem(router))

@@ -195,8 +195,8 @@ def test_probes_find_a_bad_canary_without_a_single_user():
 
 def test_a_rollout_that_needs_more_room_than_the_engine_has_waits_with_the_numbers():
     neighbours = (Sibling("other", "u2", "other", NOON, versions=7),)
-    external = {"external": {"matchLabels": {"app": "mine"}}, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}
-    world = World(spec(server=external))
+    external = {"matchLabels": {"app": "mine"}, "adapterMountPath": "/adapters"}
+    world = World(spec(server={"external": external, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}))
     world.siblings = neighbours
     world.run_until("Healthy")
     world.publish(TWO)

@@ -81,3 +81,11 @@ def test_keys_leave_as_digests_only(tmp_path):
 @pytest.mark.parametrize(("header", "key"), [("Bearer k", "k"), ("bearer  k ", "k"), ("Basic k", ""), ("k", ""), ("", ""), ("Bearer", "")])
 def test_a_key_comes_as_a_bearer(header, key):
     assert bearer(header) == key
+
+
+def test_an_engine_key_that_nobody_has_made_is_none_and_one_whose_folder_is_missing_is_a_mistake(tmp_path):
+    assert credentials.read(None, None, tmp_path / "key").engine_key is None
+    (tmp_path / "key").write_text("of the engine\n")
+    assert credentials.read(None, None, tmp_path / "key").engine_key == "of the engine"
+    with pytest.raises(Unreadable, match="nowhere"):
+        credentials.read(None, None, tmp_path / "nowhere" / "key")

@@ -2,7 +2,7 @@
 
 import math
 
-from finetune_inference.agent.proof import Tolerances, distance, drift, effect_of, fingerprint, has_effect
+from finetune_inference.contract.proof import Tolerances, distance, drift, effect_of, fingerprint, has_effect
 
 BASE = {" a": -0.5, " b": -1.5, " c": -3.0}
 

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     WAITING_FOR_ARTIFACT = "WaitingForArtifact"
     WAITING_FOR_APPROVAL = "WaitingForApproval"
     NOT_EVALUATED = "NotEvaluated"
+    INCOMPATIBLE = "Incompatible"
     NO_PODS = "NoPods"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     # On the way
@@ -80,6 +81,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.NOT_EVALUATED: Explanation(
         "preflight.requireEvaluation is set, and no run with a passed gate made this adapter.",
         "Use fineTuneJobRef, or set preflight.requireEvaluation to false.",
+        True,
+    ),
+    Reason.INCOMPATIBLE: Explanation(
+        "The record of the adapter's run says that this server cannot serve it; the message names the field.",
+        "Change the server or the adapter as the message says.",
         True,
     ),
     Reason.NO_PODS: Explanation(

@@ -41,11 +41,23 @@ MANAGED = (
     ),
 )
 
+_DNS = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
 EXTERNAL = (
     Rule(
         "size(self.matchLabels) > 0",
         "server.external.matchLabels selects your pods: name at least one label, or every pod of the namespace would match",
         field_path=".matchLabels",
+    ),
+    Rule(
+        rf"self.matchLabels.all(k, k.matches('^({_DNS}(\\.{_DNS})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$'))",
+        "server.external.matchLabels has a key that no label can have: copy it from the pods",
+        field_path=".matchLabels",
+    ),
+    Rule(
+        "!self.adapterMountPath.matches('/\\\\.\\\\.?(/|$)')",
+        "server.external.adapterMountPath must not hold '.' or '..' segments: write the path as the engine's container has it",
+        field_path=".adapterMountPath",
     ),
 )
 
@@ -128,6 +140,13 @@ SPEC = (
         "!has(self.server.managed) || !self.baseModel.uri.startsWith('hf://')",
         "baseModel.uri must be pvc://CLAIM/PATH for a managed server, whose pods have no way to the hub: copy the model to a claim",
         field_path=".baseModel",
+    ),
+    Rule(
+        "!has(self.server.external) || !has(self.adapter.uri) || !has(self.adapter.digest) || "
+        "self.adapter.uri.contains('/' + self.adapter.digest.substring(7, 19))",
+        "adapter.uri must end in a folder named by the digest (12 digits or more) for an external server: routers believe an engine no "
+        "other path: rename the folder, or take a FineTuneJob's artifact",
+        field_path=".adapter",
     ),
     Rule(
         "!has(self.strategy.canary) || self.strategy.canary.steps.all(s, !has(s.analysis) || "

@@ -89,9 +89,16 @@ class ExternalServer(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.EXTERNAL
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=16), MapAtomic()] = Field(
-        description="Labels of the pods of this namespace that run your engine; they are never restarted."
+        description="Labels of the pods of this namespace that run your vLLM; nothing is ever written to them."
     )
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=8000, description="Port of the engine's HTTP API.")
+    adapter_mount_path: Annotated[str, Field(pattern=r"^(/[^/\s]+)+$", max_length=512)] = Field(
+        description="Where the engine's container mounts the claim of the adapters; pvc://CLAIM/PATH is PATH below it."
+    )
+    base_model_name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        default=None,
+        description="What the engine calls its base model, or loads it from; when absent ORG/NAME of an hf:// baseModel.uri, else any.",
+    )
 
 
 class Capacity(ApiModel):

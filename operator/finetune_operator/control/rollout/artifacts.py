@@ -8,16 +8,17 @@ from finetune_operator.api.reasons import Reason
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.domain import reading
-from finetune_operator.domain.rollout.observed import JobArtifact
+from finetune_operator.domain.rollout.observed import ArtifactRecord, JobArtifact
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A job's artifact, where its next one will lie, and the digests of all its runs whose gate passed."""
+    """A job's artifact, where its next one will lie, the digests of its runs whose gate passed, and what is remembered of each artifact."""
 
     artifact: JobArtifact | None = None
     destination: str = ""
     evaluated: frozenset[str] = frozenset()
+    records: tuple[tuple[str, ArtifactRecord], ...] = ()
 
 
 class Artifacts:
@@ -50,16 +51,34 @@ class Artifacts:
         """Digests of this namespace's artifacts whose gate passed."""
         return frozenset(digest for offer in self._offers.get(namespace, {}).values() for digest in offer.evaluated)
 
+    def record(self, namespace: str, digest: str) -> ArtifactRecord:
+        """What the job that made this artifact remembers of it."""
+        records = (record for offer in self._offers.get(namespace, {}).values() for known, record in offer.records if known == digest)
+        return next(records, ArtifactRecord())
+
 
 def offer_of(job: Manifest) -> Offer:
     """Read off a job's status, however odd it is."""
     status = job.get("status")
-    artifact = reading.at(status, "artifact")
+    published = reading.at(status, "artifact")
     runs = list(_runs(status))
     passed = frozenset(_digest(run) for run in runs if reading.text(run, "gate") == Reason.GATE_PASSED.value) - {""}
-    uri, digest = reading.text(artifact, "uri"), reading.text(artifact, "digest")
+    uri, digest = reading.text(published, "uri"), reading.text(published, "digest")
+    records = {_digest(run): _record(job, run) for run in runs if _digest(run)}
     destination = reading.text(job.get("spec"), "artifact", "uri")
-    return Offer(JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None, destination, passed)
+    artifact = JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None
+    return Offer(artifact, destination, passed, tuple(sorted(records.items())))
+
+
+def _record(job: Manifest, run: Mapping[str, Any]) -> ArtifactRecord:
+    """The tuner is told by the job's spec, which is the run's as long as the accepted key of its generation is the run's key."""
+    accepted, base = reading.at(job.get("status"), "accepted"), reading.text(run, "inputs", "baseDigest")
+    generation = reading.integer(job["metadata"], "generation")
+    unchanged = generation is not None and reading.integer(accepted, "generation") == generation
+    if not unchanged or not reading.text(run, "key") or reading.text(accepted, "key") != reading.text(run, "key"):
+        return ArtifactRecord(base)
+    tuner, saved = reading.at(job.get("spec"), "tuner"), reading.at(job.get("spec"), "tuner", "lora", "modulesToSave")
+    return ArtifactRecord(base, reading.text(tuner, "type"), reading.integer(tuner, "lora", "rank"), bool(saved))
 
 
 def _runs(status: Any) -> Iterator[Mapping[str, Any]]:

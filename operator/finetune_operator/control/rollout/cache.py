@@ -11,8 +11,10 @@ from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key, ParentStore, Store
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.projections import project_pod
+from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.control.rollout.artifacts import Artifacts
-from finetune_operator.control.rollout.siblings import Siblings
+from finetune_operator.control.rollout.siblings import Siblings, summary_of
+from finetune_operator.domain.rollout.observed import Sibling
 from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import ROUTER, SERVER
 
@@ -29,6 +31,7 @@ class ServingCache:
         seen: Callable[[Key, Manifest], None] = lambda _key, _manifest: None,
         pod_gone: Callable[[str, str], None] = lambda _namespace, _uid: None,
         by_namespace: bool = False,
+        selected: SelectedPods | None = None,
     ) -> None:
         self.deployments = ParentStore(on_put=self._deployment_seen, on_gone=self._deployment_gone)
         self.siblings = Siblings()
@@ -36,6 +39,7 @@ class ServingCache:
         self._wake = wake
         self._seen = seen
         self._pod_gone = pod_gone
+        self.selected = selected
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
 
     # What the watches bring.
@@ -51,8 +55,18 @@ class ServingCache:
     # What a decision asks.
 
     def servers(self, key: Key) -> list[Manifest]:
-        """Server pods that are not on their way out."""
+        """Server pods that are not on their way out: those that the operator runs, or those that the user has selected."""
+        if self.selected is not None and self.selected.follows(key):
+            return self.selected.of(key)
         return [pod for pod in self.pods.of(f"{key.namespace}/{SERVER}/{label_value(key.name)}") if not _leaving(pod)]
+
+    def siblings_of(self, key: Key) -> tuple[Sibling, ...]:
+        """All other deployments of the namespace."""
+        return self.siblings.of(key, self.selected.sharing(key) if self.selected is not None else ())
+
+    def complete(self, key: Key) -> bool:
+        """Whether its pods are all known; pods that the user selects are looked for only once somebody names them."""
+        return self.selected is None or not self.selected.follows(key) or self.selected.known(key)
 
     def routers(self, namespace: str) -> list[Manifest]:
         """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
@@ -60,9 +74,13 @@ class ServingCache:
 
     def _deployment_seen(self, key: Key, manifest: Manifest) -> None:
         self._seen(key, manifest)
+        if self.selected is not None:
+            self.selected.follow(key, dict(summary_of(manifest).labels))
         self._wake_all(self.siblings.remember(key, manifest))
 
     def _deployment_gone(self, key: Key) -> None:
+        if self.selected is not None:
+            self.selected.follow(key, {})
         self._wake_all(self.siblings.forget(key))
 
     def _pod_changed(self, pod: Manifest) -> None:

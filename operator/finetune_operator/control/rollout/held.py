@@ -3,12 +3,9 @@
 from typing import Final
 
 from finetune_inference.contract import AgentStatus, VersionState, VersionStatus
+from finetune_operator.domain.rollout.engines import ENGINE_REFUSES, NO_EFFECT, REFUSALS
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion
 
-NO_EFFECT: Final = "NoEffect"
-ENGINE_REFUSES: Final = "LoadRefused"
-REFUSALS: Final = 3
-"""So many refusals of the engine in a row are its last word; the first may be a matter of memory."""
 FINAL: Final = frozenset(
     {
         *(

@@ -4,9 +4,12 @@ from finetune_inference.contract import AppliedRoute
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.selected import selector
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import held_versions
+from finetune_operator.control.rollout.own_engines import OwnEngines
 from finetune_operator.control.rollout.readings import Readings, RouterReading
+from finetune_operator.control.rollout.siblings import summary_of
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import JobArtifact, RolloutObserved, RolloutSettings, Router, ServerPod
 from finetune_operator.manifests.names import label_value
@@ -26,20 +29,29 @@ def observe(
     *,
     output_schema: str | None,
     refusal: str,
+    engines: OwnEngines | None = None,
 ) -> RolloutObserved:
-    """Everything known about one AdapterDeployment at this instant."""
+    """Everything known about one AdapterDeployment at this instant; ``engines`` where the user runs them himself."""
+    job, servers = observed_job(cache, key, resource), cache.servers(key)
+    digest = job.digest if job is not None else reading.text(resource.get("spec"), "adapter", "digest")
     return RolloutObserved(
         resource=resource,
         settings=settings,
-        job=observed_job(cache, key, resource),
-        pods=tuple(_server(readings, pod) for pod in cache.servers(key)),
+        job=job,
+        pods=tuple(engines.server_pod(pod) if engines is not None else _server(readings, pod) for pod in servers),
         routers=tuple(_router(readings, pod, key) for pod in cache.routers(key.namespace)),
-        siblings=cache.siblings.of(key),
+        siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
+        record=cache.artifacts.record(key.namespace, digest),
         output_schema=output_schema,
-        selector=f"{LABEL_SERVING_ROLE}={SERVER},{LABEL_DEPLOYMENT}={label_value(key.name)}",
+        selector=_selector(key, resource),
         refusal=refusal,
     )
+
+
+def _selector(key: Key, resource: Manifest) -> str:
+    labels = summary_of(resource).labels
+    return selector(dict(labels)) if labels else f"{LABEL_SERVING_ROLE}={SERVER},{LABEL_DEPLOYMENT}={label_value(key.name)}"
 
 
 def observed_job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:

@@ -4,6 +4,7 @@ What a decision is made from may be old while nothing is under way. So a decisio
 routers and agents; an idle deployment costs a few questions in five minutes and no write.
 """
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -25,8 +26,10 @@ from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
 from finetune_operator.control.rollout.observe import claims_of, observe
+from finetune_operator.control.rollout.own_engines import OwnEngines, own_engines
 from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
+from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.control.transitions import condition_changes
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 FINALIZER: Final = f"{LABEL_PREFIX}drain"
 """Holds an object that is being deleted until open requests have ended and pods have unloaded."""
 REST_SECONDS: Final = 300.0
+AUDIT_SECONDS: Final = 15.0
 
 Decide = Callable[[RolloutObserved, datetime], RolloutPlan]
 
@@ -66,10 +70,12 @@ class RolloutReconciler:
         schemas: Schemas,
         children: Children | None,
         prober: Prober,
+        pushes: Pushes | None = None,
         recorder: Recorder,
         measures: RolloutMeasures,
         settings: RolloutSettings,
         rest_seconds: float = REST_SECONDS,
+        audit_seconds: float = AUDIT_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.advanced: set[Key] = set()
@@ -80,10 +86,12 @@ class RolloutReconciler:
         self._schemas = schemas
         self._children = children
         self._prober = prober
+        self._pushes = pushes
         self._recorder = recorder
         self._measures = measures
         self._settings = settings
         self._rest_seconds = rest_seconds
+        self._audit_seconds = audit_seconds
         self._now = now
 
     async def reconcile(self, key: Key) -> Result:
@@ -92,8 +100,10 @@ class RolloutReconciler:
         resource = self._cache.deployments.get(key)
         if resource is None:
             return self._forget(key)
-        pace = pace_of(resource, self._settings, self._rest_seconds)
+        pace = pace_of(resource, self._settings, self._rest_of(key))
         pace, refusal = await self._see_to_children(key, resource, pace)
+        if not self._cache.complete(key):
+            return Result("idle", requeue_after=self._settings.poll_seconds)
         resource, plan = await self._look_and_decide(key, pace, refusal)
         if not plan.empty and pace.resting:
             resource, plan = await self._look_and_decide(key, self._awake(pace), refusal)
@@ -101,19 +111,49 @@ class RolloutReconciler:
             return self._forget(key)
         return await self._carry_out(key, resource, plan, pace)
 
+    def _rest_of(self, key: Key) -> float:
+        """An agent sees by itself what its engine loses; an engine of the user's own has to be asked."""
+        own = self._cache.selected is not None and self._cache.selected.follows(key)
+        return min(self._rest_seconds, self._audit_seconds) if own else self._rest_seconds
+
     def _awake(self, pace: Pace) -> Pace:
         return Pace(self._settings.poll_seconds / 2, pace.look_in, pace.samples)
 
     async def _look_and_decide(self, key: Key, pace: Pace, refusal: str) -> tuple[Manifest | None, RolloutPlan]:
         """From the newest copy of the object: answers take time, and it may have changed meanwhile."""
         routers, servers = self._cache.routers(key.namespace), self._cache.servers(key)
-        await self._readings.look(key, routers, servers, max_age=pace.max_age, samples=pace.samples)
+        own = self._own_engines(key)
+        async with asyncio.TaskGroup() as group:
+            agents = servers if own is None else ()
+            group.create_task(self._readings.look(key, routers, agents, max_age=pace.max_age, samples=pace.samples))
+            if own is not None:
+                group.create_task(own.pushes.look(servers, own.port, max_age=pace.max_age))
         resource = self._cache.deployments.get(key)
         if resource is None:
             return None, RolloutPlan()
         schema = await self._schemas.text(key, resource, resting=pace.resting)
-        observed = observe(self._cache, self._readings, key, resource, self._settings, output_schema=schema, refusal=refusal)
+        engines = self._own_engines(key)
+        observed = observe(
+            self._cache, self._readings, key, resource, self._settings, output_schema=schema, refusal=refusal, engines=engines
+        )
         return resource, self._decide(observed, self._now())
+
+    def _own_engines(self, key: Key) -> OwnEngines | None:
+        """Those that the user runs himself, by what is stored now."""
+        resource = self._cache.deployments.get(key)
+        if resource is None or self._pushes is None:
+            return None
+        return own_engines(self._pushes, resource, self._cache.siblings.versions_of_others(key), self._now())
+
+    def _push(self, key: Key) -> float | None:
+        """Have engines of the user's own hold what status names, beside everything else; seconds until that has to be seen to again."""
+        own, servers = self._own_engines(key), self._cache.servers(key)
+        if own is None:
+            return None
+        again = own.pushes.see_to(key, own.target, servers, own.port)
+        if own.pushes.unreachable(servers, own.port):
+            again = min(again or self._settings.poll_seconds, self._settings.poll_seconds)
+        return again
 
     async def _see_to_children(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, str]:
         """What stands against the objects that serving runs as; those of an object being deleted are left as they are.
@@ -155,8 +195,9 @@ class RolloutReconciler:
             self._measures.event_recorded(await self._recorder.record(resource, note))
         if plan.probes is not None:
             self._prober.send(key, reading.text(resource.get("spec"), "modelName"), plan.probes, self._answering(key))
+        pushing = self._push(key) if not wrote else None
         look_in = pace.look_in * (random.uniform(0.8, 1.0) if pace.resting else 1.0)  # noqa: S311  jitter, no secret
-        requeue = look_in if plan.requeue_after is None else min(look_in, plan.requeue_after)
+        requeue = min(wait for wait in (look_in, plan.requeue_after, pushing) if wait is not None)
         return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
 
     def _answering(self, key: Key) -> list[str]:

@@ -1,6 +1,6 @@
 """What every AdapterDeployment has to know of the others: names, ages, servers, and whose artifacts they follow."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,19 +15,18 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class Summary:
-    """``servers`` names the external pods that are shared, or nothing."""
+    """``versions`` are those it wants loaded; ``labels`` those of the pods of its own server, or nothing."""
 
     uid: str
     model_name: str
     created_at: datetime
-    versions: int
+    versions: tuple[str, ...]
     answering: int
-    servers: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, str], ...]
     job: str
 
-    def sibling(self, name: str, seen_from: "Summary") -> Sibling:
-        shared = bool(self.servers) and self.servers == seen_from.servers
-        wanted = (self.versions, self.answering) if shared else (0, 0)
+    def sibling(self, name: str, *, shares: bool) -> Sibling:
+        wanted = (len(self.versions), self.answering) if shares else (0, 0)
         return Sibling(name, self.uid, self.model_name, self.created_at, *wanted)
 
 
@@ -51,11 +50,16 @@ class Siblings:
             return ()
         return tuple(self.keys_of(key.namespace))
 
-    def of(self, key: Key) -> tuple[Sibling, ...]:
-        """All others of the namespace, as seen from this one."""
+    def of(self, key: Key, sharing: Collection[Key] = ()) -> tuple[Sibling, ...]:
+        """All others of the namespace; the versions of those count that are on the same pods (``sharing``)."""
         known = self._known.get(key.namespace, {})
-        own = known.get(key.name)
-        return tuple(each.sibling(name, own) for name, each in sorted(known.items()) if name != key.name) if own is not None else ()
+        others = [(name, each) for name, each in sorted(known.items()) if name != key.name] if key.name in known else []
+        return tuple(each.sibling(name, shares=Key(key.namespace, name) in sharing) for name, each in others)
+
+    def versions_of_others(self, key: Key) -> frozenset[str]:
+        """What all others of the namespace want loaded."""
+        known = self._known.get(key.namespace, {})
+        return frozenset(version for name, each in known.items() if name != key.name for version in each.versions)
 
     def keys_of(self, namespace: str) -> Iterator[Key]:
         yield from [Key(namespace, name) for name in self._known.get(namespace, {})]
@@ -79,8 +83,8 @@ def summary_of(deployment: Manifest) -> Summary:
         uid=str(metadata.get("uid") or ""),
         model_name=reading.text(spec, "modelName"),
         created_at=reading.moment(metadata, "creationTimestamp") or EPOCH,
-        versions=len(wanted),
+        versions=tuple(reading.text(version, "name") for version in wanted),
         answering=sum("keepUntil" not in version for version in wanted),
-        servers=tuple(sorted((str(name), str(value)) for name, value in labels.items())) if isinstance(labels, dict) else (),
+        labels=tuple(sorted((str(name), str(value)) for name, value in labels.items())) if isinstance(labels, dict) else (),
         job=reading.text(spec, "adapter", "fineTuneJobRef", "name"),
     )

@@ -16,7 +16,8 @@ from finetune_operator.domain.rollout.undoing import outcome_of
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 _MESSAGE_LIMIT = 2048
-_REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INVALID_SPEC)
+_UNREAD = ", as its engine lists it; what its files hold was not verified there (docs/serving/your-own-vllm.md)"
+_REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INCOMPATIBLE, Reason.INVALID_SPEC)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def _loaded(draft: Draft) -> Judgement:
     if not draft.scene.observed.pods:
         return Judgement(FALSE, Reason.NO_PODS, "there is no server pod")
     if all(holds(pod, version) for pod in draft.scene.observed.pods for version in wanted):
-        return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}")
+        unread = _UNREAD if draft.scene.spec.server.external is not None else ""
+        return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")
     return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}")
 
 

@@ -39,6 +39,14 @@ def missing(draft: Draft, version: str) -> str:
     return f"{len(waiting)} of {len(pods)} pods do not hold {version} yet: {', '.join(waiting[:_SHOWN])}{more}"
 
 
+def in_the_way(draft: Draft, version: str) -> str | None:
+    """What the first pod says that tries in vain, for people; None where all is on its way."""
+    for pod, held in _held(draft, version):
+        if held.state is HeldState.RETRYING and held.reason:
+            return f"pod {pod.name} does not hold {version} yet: {held.reason}: {held.message}"
+    return None
+
+
 def lack_of_room(draft: Draft) -> str | None:
     """Why the engines cannot hold one version more, or not compute it beside the others, with the numbers; None where they can."""
     spec, observed = draft.scene.spec, draft.scene.observed
@@ -46,10 +54,11 @@ def lack_of_room(draft: Draft) -> str | None:
     neighbours = observed.siblings if spec.server.external is not None else ()
     stable = {draft.stable.version} if draft.stable is not None else set()
     own = len(stable | {retained.version for retained in draft.retained})
-    kept = sum(sibling.versions for sibling in neighbours)
-    if own + kept + 1 > capacity.max_cpu_loras:
+    kept, foreign = sum(sibling.versions for sibling in neighbours), max((pod.others for pod in observed.pods), default=0)
+    if own + kept + foreign + 1 > capacity.max_cpu_loras:
+        parts = f"{own} of this object, {kept} of others" + (f", {foreign} that nobody here has loaded" if foreign else "")
         return (
-            f"one version more would make {own + kept + 1} on each pod ({own} of this object, {kept} of others), and "
+            f"one version more would make {own + kept + foreign + 1} on each pod ({parts}), and "
             f"spec.server.capacity.maxCpuLoras is {capacity.max_cpu_loras}. Raise it, or wait until a version goes."
         )
     busy, answering = len(stable), sum(sibling.answering for sibling in neighbours)

@@ -46,10 +46,14 @@ class HeldVersion:
 
 @dataclass(frozen=True)
 class ServerPod:
-    """A server pod that is not terminating. One whose agent does not answer holds nothing."""
+    """A server pod that is not terminating. One whose agent, or whose own engine, does not answer holds nothing.
+
+    ``others``: adapters in an engine of the user's own that no AdapterDeployment has asked for.
+    """
 
     name: str
     versions: tuple[HeldVersion, ...] = ()
+    others: int = 0
 
     def held(self, version: str) -> HeldVersion | None:
         return next((held for held in self.versions if held.version == version), None)
@@ -85,6 +89,16 @@ class JobArtifact:
 
 
 @dataclass(frozen=True)
+class ArtifactRecord:
+    """What the FineTuneJob that made an artifact remembers of it; empty or None where it does not."""
+
+    base_digest: str = ""
+    tuner: str = ""
+    rank: int | None = None
+    saves_modules: bool = False
+
+
+@dataclass(frozen=True)
 class Sibling:
     """Another AdapterDeployment of the namespace, and what it wants of the same server pods, if it is on them.
 
@@ -104,7 +118,8 @@ class RolloutObserved:
     """An AdapterDeployment and all that decides about it.
 
     ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
-    ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is not there. ``selector`` selects the server pods.
+    ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
+    not there. ``selector`` selects the server pods.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
@@ -115,6 +130,7 @@ class RolloutObserved:
     routers: tuple[Router, ...] = ()
     siblings: tuple[Sibling, ...] = ()
     evaluated: frozenset[str] = frozenset()
+    record: ArtifactRecord = ArtifactRecord()
     output_schema: str | None = None
     selector: str = ""
     refusal: str = ""

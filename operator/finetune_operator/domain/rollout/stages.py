@@ -17,14 +17,13 @@ from finetune_operator.domain.rollout import undoing
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
-from finetune_operator.domain.rollout.loading import everywhere, lack_of_room, missing, refusal
+from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
 from finetune_operator.domain.rollout.target import Target
 from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
 
 _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
 _PAUSED = "spec.paused holds the rollout. Set it to false to go on."
-_NO_PODS = "there is no server pod: raise spec.server.managed.replicas, or correct the labels"
 _ABORT, _RETRY = "abort", "retry"
 
 
@@ -77,7 +76,7 @@ def _validate(draft: Draft) -> None:
         return
     if not draft.scene.observed.pods:
         refusal = draft.scene.observed.refusal[:1024]
-        draft.blocked = Reason.NO_PODS, refusal or _NO_PODS
+        draft.blocked = Reason.NO_PODS, refusal or _no_pods(draft)
         draft.wake_in(draft.scene.settings.look_seconds)
         return
     shortage = None if kept is not None else lack_of_room(draft)
@@ -89,6 +88,14 @@ def _validate(draft: Draft) -> None:
     draft.enter(Stage.LOADING)
 
 
+def _no_pods(draft: Draft) -> str:
+    external = draft.scene.spec.server.external
+    if external is None:
+        return "there is no server pod: raise spec.server.managed.replicas, or look at the Deployment's events"
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(external.match_labels.items()))[:512]
+    return f"spec.server.external.matchLabels ({labels}) matches no running pod of this namespace: correct it, or start your server"
+
+
 def _load(draft: Draft) -> None:
     rollout = draft.rollout
     assert rollout is not None
@@ -96,6 +103,8 @@ def _load(draft: Draft) -> None:
     if refused is not None:
         undoing.take_back(draft, *refused)
     elif not everywhere(draft, rollout.version):
+        trouble = in_the_way(draft, rollout.version)
+        draft.blocked = (Reason.LOADING, trouble) if trouble is not None else None
         if not _out_of_time(draft, missing(draft, rollout.version)):
             draft.wake_in(draft.scene.settings.poll_seconds)
     elif draft.scene.spec.paused:

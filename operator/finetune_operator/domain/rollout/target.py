@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from finetune_inference.contract import version_name
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
+from finetune_operator.domain.rollout.compatibility import incompatibility
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
 from finetune_operator.domain.rollout.subject import Subject
 
@@ -48,7 +49,7 @@ def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: Rollout
             "Use fineTuneJobRef, or set spec.preflight.requireEvaluation to false."
         )
         return NoTarget(Reason.NOT_EVALUATED, text)
-    return Target(version_name(spec.model_name, source.digest), source.digest, source.uri)
+    return _compatible(spec, source.digest, source.uri, observed)
 
 
 def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) -> Target | NoTarget:
@@ -66,7 +67,14 @@ def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) ->
     if spec.adapter.promotion is Promotion.APPROVAL and spec.approved_version != artifact.digest:
         text = f"FineTuneJob {job} has a new artifact. To roll it out, set spec.approvedVersion to {artifact.digest}"
         return NoTarget(Reason.WAITING_FOR_APPROVAL, text)
-    return Target(version_name(spec.model_name, artifact.digest), artifact.digest, artifact.uri)
+    return _compatible(spec, artifact.digest, artifact.uri, observed)
+
+
+def _compatible(spec: AdapterDeploymentSpec, digest: str, uri: str, observed: RolloutObserved) -> Target | NoTarget:
+    against = incompatibility(spec, observed.record)
+    if against is not None:
+        return NoTarget(Reason.INCOMPATIBLE, against)
+    return Target(version_name(spec.model_name, digest), digest, uri)
 
 
 def _older_rival(subject: Subject, spec: AdapterDeploymentSpec, siblings: tuple[Sibling, ...]) -> Sibling | None:

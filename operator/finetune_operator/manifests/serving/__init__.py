@@ -16,7 +16,7 @@ from finetune_operator.manifests.serving.labels import (
 )
 from finetune_operator.manifests.serving.mistakes import ServerMistake, server_mistake
 from finetune_operator.manifests.serving.rights import AGENT_RULES, ROUTER_RULES
-from finetune_operator.manifests.serving.router import KEYS_SECRET, namespace_objects
+from finetune_operator.manifests.serving.router import ENGINE_KEY_ENTRY, ENGINE_KEY_SECRET, KEYS_SECRET, namespace_objects
 from finetune_operator.manifests.serving.server import server_objects
 from finetune_operator.manifests.serving.settings import (
     AGENT_PORT,
@@ -33,6 +33,8 @@ __all__ = [
     "AGENT_PORT",
     "AGENT_RULES",
     "ENGINE_ADMIN_PORT",
+    "ENGINE_KEY_ENTRY",
+    "ENGINE_KEY_SECRET",
     "ENGINE_PORT",
     "KEYS_SECRET",
     "LABEL_ADAPTER_DEPLOYMENT",

@@ -18,6 +18,10 @@ from finetune_operator.manifests.serving.volumes import STATE, TEMPORARY, token_
 
 KEYS_SECRET = "finetune-router-keys"  # noqa: S105  a name
 """Each entry is a caller's key. It may be made, changed and removed while the router runs."""
+ENGINE_KEY_SECRET = "finetune-engine-key"  # noqa: S105  a name
+"""Its entry `ENGINE_KEY_ENTRY` is the ``--api-key`` of the engines that users run themselves; optional, and changed like the other."""
+ENGINE_KEY_ENTRY = "key"
+ENGINE_KEY = "/etc/finetune/engine-key"
 KEYS = "/etc/finetune/keys"
 PIN = "/etc/finetune/pin"
 PIN_ENTRY = "token"
@@ -69,6 +73,7 @@ def _pod(namespace: str, settings: ServingSettings) -> JsonObject:
 def _container(namespace: str, settings: ServingSettings) -> JsonObject:
     mounts = [{"name": "state", "mountPath": STATE}, {"name": "tmp", "mountPath": TEMPORARY}, token_mount()]
     mounts.append({"name": "keys", "mountPath": KEYS, "readOnly": True})
+    mounts.append({"name": "engine-key", "mountPath": ENGINE_KEY, "readOnly": True})
     if settings.pin_secret:
         mounts.append({"name": "pin", "mountPath": PIN, "readOnly": True})
     return {
@@ -98,6 +103,7 @@ def _arguments(namespace: str, settings: ServingSettings) -> list[str]:
     arguments = ["--watch-namespace", namespace, "--state-dir", STATE, "--port", str(ROUTER_PORT), "--admin-port", str(ROUTER_ADMIN_PORT)]
     arguments += ["--workers", str(settings.router_workers), "--drain-seconds", str(DRAIN_SECONDS)]
     arguments += ["--api-keys", KEYS, "--without-keys", "refuse" if settings.require_api_keys else "admit"]
+    arguments += ["--engine-key-file", f"{ENGINE_KEY}/{ENGINE_KEY_ENTRY}"]
     if settings.pin_secret:
         arguments += ["--pin-token-file", f"{PIN}/{PIN_ENTRY}"]
     return arguments
@@ -107,6 +113,8 @@ def _volumes(settings: ServingSettings) -> list[JsonObject]:
     keys = {"secretName": KEYS_SECRET, "optional": True, "defaultMode": 0o440}
     volumes: list[JsonObject] = [{"name": "state", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}, token_volume()]
     volumes.append({"name": "keys", "secret": keys})
+    engine_key = {"secretName": ENGINE_KEY_SECRET, "items": [{"key": ENGINE_KEY_ENTRY, "path": ENGINE_KEY_ENTRY}]}
+    volumes.append({"name": "engine-key", "secret": {**engine_key, "optional": True, "defaultMode": 0o440}})
     if settings.pin_secret:
         items = [{"key": PIN_ENTRY, "path": PIN_ENTRY}]
         volumes.append({"name": "pin", "secret": {"secretName": settings.pin_secret, "items": items, "defaultMode": 0o440}})

@@ -116,12 +116,12 @@ def test_a_changed_artifact_wakes_its_followers_and_nobody_twice() -> None:
 
 def test_others_of_the_namespace_are_known_and_those_on_the_same_servers_count() -> None:
     cache, woken = served()
-    shared = {"server": {"external": {"matchLabels": {"app": "vllm"}}}}
     status = {"desired": {"generation": 1, "versions": [{"name": "x"}, {"name": "y", "keepUntil": "2026-11-22T10:00:00Z"}]}}
-    for name, spec in (("bot", shared), ("near", shared), ("far", {})):
-        cache.deployments.put(deployment(name, spec=spec, status=status))
-    seen = [(sibling.name, sibling.versions, sibling.answering) for sibling in cache.siblings.of(KEY)]
+    for name in ("bot", "near", "far"):
+        cache.deployments.put(deployment(name, status=status))
+    seen = [(sibling.name, sibling.versions, sibling.answering) for sibling in cache.siblings.of(KEY, [Key("ns", "near")])]
     assert seen == [("far", 0, 0), ("near", 2, 1)], "near also holds one that has no traffic any more"
+    assert cache.siblings.versions_of_others(KEY) == {"x", "y"}
     woken.clear()
     cache.deployments.remove(Key("ns", "near"))
     assert sorted(key.name for key in woken) == ["bot", "far"]

@@ -53,7 +53,10 @@ FULL: dict[str, Any] = {
         "capacity": {"maxLoras": 3, "maxCpuLoras": 6, "maxLoraRank": 40},
     },
 }
-EXTERNAL: dict[str, Any] = {**SMALL, "server": {"external": {"matchLabels": {"app": "vllm"}, "port": 8080}}}
+EXTERNAL: dict[str, Any] = {
+    **SMALL,
+    "server": {"external": {"matchLabels": {"app": "vllm"}, "port": 8080, "adapterMountPath": "/adapters"}},
+}
 ONE_CLAIM: dict[str, Any] = {**FULL, "baseModel": {"uri": "pvc://adapters/base"}}
 SPECS = {"transformers": SMALL, "vllm": FULL, "one-claim": ONE_CLAIM}
 

@@ -36,7 +36,9 @@ OTHER: dict[str, Any] = {
 READ_ELSEWHERE = {
     "spec.baseModel.digest": "the agent, in the AdapterDeployment that it watches",
     "spec.server.external.matchLabels": "server_selector",
-    "spec.server.external.port": "the router, in the AdapterDeployments that it watches",
+    "spec.server.external.port": "the router, in the AdapterDeployments that it watches; tests/serving/rollout/test_pushing.py",
+    "spec.server.external.adapterMountPath": "the operator when it pushes; tests/serving/rollout/test_pushing.py",
+    "spec.server.external.baseModelName": "the operator when it pushes; tests/serving/rollout/test_pushing.py",
 }
 SPEC = ADAPTERDEPLOYMENT.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 LEAVES = {path for path, _ in leaves(SPEC, "spec") if path.startswith(("spec.server.", "spec.baseModel."))}
@@ -73,7 +75,7 @@ def test_the_capacity_of_the_server_of_ours_is_told_too():
 
 
 def test_labels_of_ones_own_pods_change_where_they_are_looked_for():
-    other = {**EXTERNAL, "server": {"external": {"matchLabels": {"app": "other"}}}}
+    other = {**EXTERNAL, "server": {"external": {"matchLabels": {"app": "other"}, "adapterMountPath": "/adapters"}}}
     assert server_selector(OWNER, read(other)) != server_selector(OWNER, read(EXTERNAL))
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from finetune_inference.contract import FingerprintToken
+from finetune_inference.contract.desired import FingerprintToken
 
 PROMPT = "The quick brown fox jumps over the lazy dog. Question: what is asked here, and how urgent is it? Answer:"
 ALTERNATIVES = 5

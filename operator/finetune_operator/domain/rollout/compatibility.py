@@ -1,0 +1,46 @@
+"""Can this server serve that adapter, as far as the record of its run tells? Asked before any pod is touched.
+
+The record is what the FineTuneJob's status remembers: the digest of the base model, and the tuner while the job's spec is the run's. What
+it does not tell is not judged here. Agents judge the files themselves; an engine of the user's own has nobody who does.
+"""
+
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Engine
+from finetune_operator.domain.rollout.observed import ArtifactRecord
+from finetune_trainer.contract import TunerType
+
+
+def incompatibility(spec: AdapterDeploymentSpec, record: ArtifactRecord) -> str | None:
+    """Field, reason and way out, or None."""
+    wanted = spec.base_model.digest
+    if wanted is not None and record.base_digest and record.base_digest != wanted:
+        return (
+            f"spec.baseModel.digest is {_short(wanted)}, and the adapter was trained on {_short(record.base_digest)}. "
+            "Serve that base model, or deploy an adapter of this one."
+        )
+    if record.tuner == TunerType.FULL.value:
+        return "spec.adapter is a whole model (tuner Full), no adapter. Train with tuner LoRA, or serve the model by itself."
+    limit = spec.server.capacity.max_lora_rank
+    if record.rank is not None and record.rank > limit:
+        return (
+            f"spec.server.capacity.maxLoraRank is {limit}, and the adapter has rank {record.rank}. "
+            "Raise it with the engine's own limit, or train with a lower rank."
+        )
+    return _not_for_vllm(record) if _engine_of(spec) is Engine.VLLM else None
+
+
+def _not_for_vllm(record: ArtifactRecord) -> str | None:
+    way_out = "Serve it with server.managed.engine Transformers, or train it again with tuner LoRA"
+    if record.tuner == TunerType.DORA.value:
+        return f"spec.server runs vLLM, which serves no DoRA. {way_out}."
+    if record.saves_modules:
+        return f"spec.server runs vLLM, which serves no whole modules (modulesToSave). {way_out} and without modulesToSave."
+    return None
+
+
+def _engine_of(spec: AdapterDeploymentSpec) -> Engine:
+    """What the user runs himself is vLLM."""
+    return spec.server.managed.engine if spec.server.managed is not None else Engine.VLLM
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
