@@ -208,7 +208,7 @@ def test_a_rollout_that_needs_more_room_than_the_engine_has_waits_with_the_numbe
 
 
 def test_a_rollout_that_would_make_versions_wait_for_each_others_batches_waits_with_the_numbers():
-    external = {"external": {"matchLabels": {"app": "mine"}}, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}
+    external = {"external": {"matchLabels": {"app": "mine"}, "adapterMountPath": "/a"}, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}
     world = World(spec(server=external))
     world.siblings = (Sibling("other", "u2", "other", NOON, versions=4, answering=2), Sibling("third", "u3", "third", NOON, 1, 1))
     world.run_until("Healthy")

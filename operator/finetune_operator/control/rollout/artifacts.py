@@ -73,7 +73,7 @@ def offer_of(job: Manifest) -> Offer:
 def _record(job: Manifest, run: Mapping[str, Any]) -> ArtifactRecord:
     """The tuner is told by the job's spec, which is the run's as long as the accepted key of its generation is the run's key."""
     accepted, base = reading.at(job.get("status"), "accepted"), reading.text(run, "inputs", "baseDigest")
-    generation = reading.integer(job["metadata"], "generation")
+    generation = reading.integer(job.get("metadata"), "generation")
     unchanged = generation is not None and reading.integer(accepted, "generation") == generation
     if not unchanged or not reading.text(run, "key") or reading.text(accepted, "key") != reading.text(run, "key"):
         return ArtifactRecord(base)
