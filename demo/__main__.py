@@ -1,20 +1,29 @@
-"""`make demo`: two acts on a real Kubernetes. A model learns a format; another one learns badly, and its gate says no."""
+"""`make demo`: four acts on a real Kubernetes.
+
+A model learns a format; another one learns badly, and its gate says no. The first is served, and its successor rolled out under traffic;
+the bad one is rolled out behind its gate's back, and taken back by itself.
+"""
 
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from demo import acts, environment
+from demo import acts, environment, serving
 from demo.environment import Environment, EnvironmentUnavailableError
 from demo.install import install
 from demo.kubectl import Kubectl, KubectlError
 from demo.materials import MATERIALS, Materials, prepare
 from demo.stopwatch import Stopwatch
+from demo.timeline import Timeline
+from demo.traffic import Traffic, forwarded
 from demo.watch import NotDecidedError
+from examples import rollouts
 from examples.models.smollm2 import ModelUnavailableError
 from finetune_testbed import failures
 
@@ -81,7 +90,42 @@ def play(options: argparse.Namespace, console: Console, watch: Stopwatch) -> Non
         refused = acts.train_too_hot(kubectl, chosen)
     acts.show_refusal(console, refused)
     acts.clear_the_stage(kubectl, chosen)
+    serve(kubectl, console, watch, chosen, Trained(ready, refused))
     console.print(farewell(options, surroundings), highlight=False)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The job whose adapter passed its gate, and the one whose adapter did not."""
+
+    ready: dict[str, Any]
+    refused: dict[str, Any]
+
+
+def serve(kubectl: Kubectl, console: Console, watch: Stopwatch, chosen: Materials, trained: Trained) -> None:
+    """The acts under traffic, and a picture of them."""
+    asked = serving.questions(chosen)
+    with watch.part("third act: the adapter is served"):
+        deployment = serving.deploy(kubectl, chosen)
+    model, name = deployment["spec"]["modelName"], deployment["metadata"]["name"]
+    with forwarded(kubectl, chosen.namespace) as url:
+        serving.show_answers(console, url, deployment, asked)
+        traffic = Traffic(url, model, chosen.recipe.requests_per_second, asked)
+        timeline = Timeline(kubectl, chosen.namespace, name)
+        with watch.part("the job is edited, and trains another adapter"):
+            again = serving.train_again(kubectl, chosen, trained.ready)
+        with timeline.recording(), traffic.flowing():
+            with watch.part("it is rolled out under traffic: shadow, 5 %, 25 %, 50 %, all"):
+                serving.follow_update(kubectl, chosen, deployment, again["status"]["artifact"]["digest"])
+            with watch.part("fourth act: the adapter that its gate refused is rolled out by digest, and taken back"):
+                taken_back = serving.roll_out_refused(kubectl, chosen, trained.refused)
+        serving.show_taken_back(kubectl, console, chosen, taken_back)
+        timeline.write(serving.OUT / "timeline.json")
+        serving.show_requests(console, traffic, serving.OUT / "requests.jsonl")
+    serving.restore(kubectl, chosen)
+    picture = serving.OUT / "rollouts.png"
+    rollouts.draw([asdict(sample) for sample in timeline.samples], f"{model}: one adapter is rolled out, another is taken back", picture)
+    console.print(f"A picture of both: [bold]{picture}[/bold]", highlight=False)
 
 
 def start_cluster(options: argparse.Namespace, watch: Stopwatch) -> Environment:
@@ -98,7 +142,7 @@ def farewell(options: argparse.Namespace, surroundings: Environment) -> str:
     kubeconfig = surroundings.kubeconfig
     shown = kubeconfig.relative_to(Path.cwd()) if kubeconfig.is_relative_to(Path.cwd()) else kubeconfig
     lines = ["", "[bold]The cluster stays up.[/bold] Look around:", f"  export KUBECONFIG={escape(str(shown))}"]
-    lines += ["  kubectl get ftj -A", "  kubectl describe ftj -n support ticket-router"]
+    lines += ["  kubectl get ftj -A", "  kubectl describe ftj -n support ticket-router", "  kubectl get adep -n support"]
     if options.cluster != "existing":
         which = "" if options.cluster == "testbed" else f" CLUSTER={options.cluster}"
         lines += ["and when you are done:", f"  make demo-down{which}"]

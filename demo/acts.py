@@ -10,7 +10,7 @@ from demo import claims
 from demo.claims import start_loader, stop_loader
 from demo.kubectl import Kubectl, conditions
 from demo.materials import EXAMPLE, Materials
-from demo.watch import follow
+from demo.watch import JOBS, follow
 from examples.show import examples_table, metrics_table
 
 
@@ -49,11 +49,17 @@ def apply_and_follow(kubectl: Kubectl, materials: Materials, which: str, expecte
     applied = kubectl.run("apply", "-f", str(manifest.absolute()), "-o", "json")
     kubectl.show_command("apply", "-f", str(manifest))
     name = json.loads(applied)["metadata"]["name"]
-    job = follow(kubectl, materials.namespace, name, limit)
-    if conditions(job).get(expected, {}).get("status") != "True":
-        ready = conditions(job).get("Ready", {})
-        raise UnexpectedOutcomeError(f"{name} ended with {ready.get('reason')}: {ready.get('message')}")
-    return job
+    job = follow(kubectl, materials.namespace, JOBS, name, limit)
+    return expect(job, expected)
+
+
+def expect(found: dict[str, Any], condition: str) -> dict[str, Any]:
+    """The object, if the condition holds; raises `UnexpectedOutcomeError` with what stands there instead."""
+    stated = conditions(found)
+    if stated.get(condition, {}).get("status") == "True":
+        return found
+    ready = stated.get("Ready", {})
+    raise UnexpectedOutcomeError(f"{found['metadata']['name']} ended with {ready.get('reason')}: {ready.get('message')}")
 
 
 def show_result(kubectl: Kubectl, console: Console, materials: Materials, job: dict[str, Any]) -> None:

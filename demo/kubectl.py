@@ -50,7 +50,7 @@ class Kubectl:
 
     def show_command(self, *arguments: str) -> None:
         shown = " ".join(self._short(argument) for argument in arguments)
-        self.console.print(f"[bold cyan]$ kubectl {escape(shown)}[/bold cyan]", highlight=False)
+        self.console.print(f"[bold cyan]$ kubectl {escape(shown)}[/bold cyan]", highlight=False, soft_wrap=True)
 
     @staticmethod
     def _short(argument: str) -> str:

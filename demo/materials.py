@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 EXAMPLE = Path("examples/ticket-routing")
 NAMESPACE = "support"
@@ -17,8 +18,13 @@ class Recipe:
     model_folder: str
     manifest: Path
     too_hot: Path
+    deployment: Path
+    edit: dict[str, Any]
+    """What is changed in the job's spec to get a second adapter: a little less training, which its gate lets pass."""
+    requests_per_second: float
     first_act_seconds: float
     second_act_seconds: float
+    rollout_seconds: float = 600
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,9 @@ MATERIALS = {
         model_folder="smollm2-135m-instruct",
         manifest=EXAMPLE / "finetunejob.yaml",
         too_hot=EXAMPLE / "finetunejob-too-hot.yaml",
+        deployment=EXAMPLE / "adapterdeployment.yaml",
+        edit={"training": {"maxSteps": 24}},
+        requests_per_second=3,
         first_act_seconds=1500,
         second_act_seconds=1500,
     ),
@@ -45,6 +54,9 @@ MATERIALS = {
         model_folder="tiny-chat",
         manifest=EXAMPLE / "finetunejob-tiny.yaml",
         too_hot=EXAMPLE / "finetunejob-tiny-too-hot.yaml",
+        deployment=EXAMPLE / "adapterdeployment-tiny.yaml",
+        edit={"training": {"epochs": "1.5"}},
+        requests_per_second=6,
         first_act_seconds=900,
         second_act_seconds=900,
     ),

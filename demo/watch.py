@@ -1,39 +1,52 @@
-"""Follow one FineTuneJob the way its owner would, with `kubectl get -w`, until it is decided."""
+"""Follow one object the way its owner would, with `kubectl get -w`, until it is decided."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from demo.kubectl import Kubectl, conditions
 
 POLL_SECONDS = 2.0
 
+JOBS = "finetunejobs"
+DEPLOYMENTS = "adapterdeployments"
+
 
 class NotDecidedError(RuntimeError):
-    """The job reached no end in the time the demo gives it."""
+    """The object reached no end in the time the demo gives it."""
 
 
-def follow(kubectl: Kubectl, namespace: str, name: str, limit_seconds: float) -> dict[str, Any]:
-    """Show the watch until the job is Ready or Stalled, and return it; raises `NotDecidedError` after the limit."""
-    arguments = ("get", "finetunejobs", "-n", namespace, "-w")
+def decided(found: dict[str, Any]) -> bool:
+    """Whether the present generation has reached Ready or Stalled."""
+    stated = conditions(found)
+    return any(stated.get(name, {}).get("status") == "True" for name in ("Ready", "Stalled"))
+
+
+def follow(
+    kubectl: Kubectl,
+    namespace: str,
+    resource: str,
+    name: str,
+    limit_seconds: float,
+    *,
+    until: Callable[[dict[str, Any]], bool] = decided,
+) -> dict[str, Any]:
+    """Show the watch until ``until`` holds of the object, and return it; raises `NotDecidedError` after the limit."""
+    arguments = ("get", resource, "-n", namespace, "-w")
     kubectl.show_command(*arguments)
     watch = kubectl.start(*arguments)
     deadline = time.monotonic() + limit_seconds
+    found: dict[str, Any] = {}
     try:
         while time.monotonic() < deadline:
-            job = kubectl.get("finetunejob", name, "-n", namespace)
-            if decided(job):
-                return job
+            found = kubectl.get(resource, name, "-n", namespace)
+            if until(found):
+                return found
             time.sleep(POLL_SECONDS)
     finally:
         watch.terminate()
         watch.wait()
-    status = job.get("status", {})
+    phase = found.get("status", {}).get("phase")
     raise NotDecidedError(
-        f"{name} was not decided within {limit_seconds:.0f} s; phase {status.get('phase')}, see `kubectl describe ftj {name}`"
+        f"{name} was not decided within {limit_seconds:.0f} s; phase {phase}, see `kubectl describe {resource} -n {namespace} {name}`"
     )
-
-
-def decided(job: dict[str, Any]) -> bool:
-    """Whether the job's present generation has reached Ready or Stalled."""
-    found = conditions(job)
-    return any(found.get(name, {}).get("status") == "True" for name in ("Ready", "Stalled"))
