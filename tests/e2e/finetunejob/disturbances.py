@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.finetunejob.tenant import NAMESPACE, Job, Tenant
+from tests.e2e.tenant import NAMESPACE, Job, Tenant
 
 
 def delete_pod(tenant: Tenant, pod: Job) -> None:

@@ -10,7 +10,7 @@ import pytest
 from demo.install import NAMESPACE as OPERATOR_NAMESPACE
 from demo.kubectl import Kubectl, KubectlError, conditions
 from finetune_testbed import debian
-from tests.e2e.finetunejob.tenant import NAMESPACE, Job, Tenant, manifest
+from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
 
 NAME = "life-cycle"
 STEPS = 250

@@ -8,7 +8,7 @@ import pytest
 
 from demo.kubectl import Kubectl, conditions
 from tests.cluster.evidence import assert_prompt, first_evidence, moment
-from tests.e2e.finetunejob.tenant import NAMESPACE, Job, Tenant, manifest
+from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
 
 GPU = "nvidia.com/gpu"
 LIMIT_SECONDS = 540

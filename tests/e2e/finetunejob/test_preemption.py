@@ -9,7 +9,7 @@ import pytest
 
 from demo.kubectl import KubectlError, conditions
 from tests.e2e.finetunejob.disturbances import DISTURBANCES
-from tests.e2e.finetunejob.tenant import Job, Tenant, artifact_folder, manifest
+from tests.e2e.tenant import Job, Tenant, artifact_folder, manifest
 
 STEPS = 150
 LIMIT_SECONDS = 540

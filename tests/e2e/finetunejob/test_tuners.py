@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.finetunejob.tenant import Job, Tenant, artifact_folder, manifest, merged
+from tests.e2e.tenant import Job, Tenant, artifact_folder, manifest, merged
 
 ITEMS = 4
 LOGIT_TOLERANCE = 1e-4

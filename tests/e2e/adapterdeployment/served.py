@@ -1,0 +1,123 @@
+"""A deployment as its users see it: the object through kubectl, and answers through the official client and a load of streams."""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from openai import OpenAI
+
+from demo.kubectl import Kubectl, KubectlError, conditions
+from examples import tickets
+from tests.e2e.tenant import NAMESPACE, POLL_SECONDS, merged
+from tests.engines.load import Load
+
+Object = dict[str, Any]
+
+NAME = ALIAS = "ticket-router"
+KEY = "key-of-alice"
+QUESTIONS = [row["messages"][:-1] for row in tickets.rows(20, seed=41)]
+"""Tickets that are in no file of the example."""
+
+
+def example(file: str, **changes: Any) -> Object:
+    """One of the example's manifests; ``changes`` are merged into its spec."""
+    document = yaml.safe_load((Path("examples/ticket-routing") / file).read_text())
+    return {**document, "spec": merged(document["spec"], changes)}
+
+
+@dataclass(frozen=True)
+class Served:
+    """One AdapterDeployment of the tenant's namespace, called `NAME`."""
+
+    kubectl: Kubectl
+
+    # The object
+
+    def apply(self, document: Object) -> None:
+        self.kubectl.run("apply", "-f", "-", stdin=json.dumps(document).encode())
+
+    def edit(self, **spec: Any) -> None:
+        """A JSON merge patch of the spec."""
+        self.kubectl.run("patch", "adep", NAME, "-n", NAMESPACE, "--type=merge", "--patch", json.dumps({"spec": spec}))
+
+    def delete(self) -> None:
+        self.kubectl.run("delete", "adep", NAME, "-n", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=300s")
+
+    def get(self) -> Object:
+        return self.kubectl.get("adapterdeployment", NAME, "-n", NAMESPACE)
+
+    def wait(self, what: Callable[[Object], Any], seconds: float = 300) -> Object:
+        """The object once ``what`` holds of it; fails with its status when it does not in time."""
+        deadline = time.monotonic() + seconds
+        found: Object = {}
+        refusal = ""
+        while time.monotonic() < deadline:
+            try:
+                found = self.get()
+                if found and what(found):
+                    return found
+            except KubectlError as error:
+                refusal = f"; {error}"
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(
+            f"{NAME} did not get there in {seconds:.0f} s: {json.dumps(found.get('status', {}), indent=1)[:6000]}{refusal}"
+        )
+
+    def wait_ended(self, digest: str) -> Object:
+        """The object once the rollout of this digest has ended, however it did, and every router has applied what follows from it."""
+
+        def ended(found: Object) -> bool:
+            last = next(iter(found.get("status", {}).get("history", [])), {})
+            applied = conditions(found).get("TrafficApplied", {}).get("status") == "True"
+            return last.get("digest") == digest and applied and "rollout" not in found["status"]
+
+        return self.wait(ended)
+
+    def pods(self, role: str) -> list[Object]:
+        """Pods of `server` or `router` that are not on their way out, by name."""
+        listed = self.kubectl.get("pods", "-n", NAMESPACE, "-l", f"finetune.dev/serving-role={role}").get("items", [])
+        living = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(living, key=lambda pod: str(pod["metadata"]["name"]))
+
+    # Its users
+
+    @property
+    def url(self) -> str:
+        """Of the router's Service, which processes of this host reach as pods do."""
+        service = self.kubectl.get("service", "finetune-router", "-n", NAMESPACE)
+        return f"http://{service['spec']['clusterIP']}:8000"
+
+    def client(self, key: str = KEY) -> OpenAI:
+        """The official client; it tries nothing twice, so that no failure is hidden."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120)
+
+    @contextlib.contextmanager
+    def traffic(self, rate: float) -> Iterator[Load]:
+        """Streams at a fixed rate, from a thread of its own; its records are whole once the block has ended."""
+        document: Object = {"model": ALIAS, "messages": QUESTIONS[0], "max_tokens": 40, "temperature": 0}
+        load, stop = Load(self.url, rate, document=document, headers={"Authorization": f"Bearer {KEY}"}), threading.Event()
+
+        async def run() -> None:
+            async with load.running():
+                await asyncio.to_thread(stop.wait)
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+        thread.start()
+        try:
+            yield load
+        finally:
+            stop.set()
+            thread.join()
+
+
+def restarts(pods: list[Object]) -> int:
+    """Of all containers of these pods, native sidecars too."""
+    statuses = [status for pod in pods for kind in ("initContainerStatuses", "containerStatuses") for status in pod["status"].get(kind, [])]
+    return sum(int(status["restartCount"]) for status in statuses)
