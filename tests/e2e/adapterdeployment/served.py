@@ -53,7 +53,7 @@ class Served:
     def get(self) -> Object:
         return self.kubectl.get("adapterdeployment", NAME, "-n", NAMESPACE)
 
-    def wait(self, what: Callable[[Object], Any], seconds: float = 300) -> Object:
+    def wait(self, what: Callable[[Object], Any], seconds: float = 600) -> Object:
         """The object once ``what`` holds of it; fails with its status when it does not in time."""
         deadline = time.monotonic() + seconds
         found: Object = {}

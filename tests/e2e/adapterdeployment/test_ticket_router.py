@@ -24,6 +24,8 @@ from tests.engines.load import Load, Record
 
 RATE = 6.0
 SAMPLE = 8
+PATIENCE = 900
+"""Seconds for a training on a machine that is busy with other things."""
 ASK = {"model": ALIAS, "max_tokens": 40, "temperature": 0}
 
 
@@ -45,15 +47,20 @@ class First:
 def first(served: Served, tenant: Tenant) -> First:
     served.wait(lambda found: served.pods("server") and all(running(pod) for pod in served.pods("router")))
     early = refusal(served)
-    job = tenant.wait_for(NAME, "Ready")
+    job = tenant.wait_for(NAME, "Ready", seconds=PATIENCE)
     waited = names(served.pods("server"))
     served.wait(lambda found: conditions(found).get("Ready", {}).get("status") == "True")
+    served.wait(lambda _: all(running(pod) for pod in everything(served)))  # which the kubelet asks every few seconds
     return First(job, job["status"]["artifact"]["digest"], waited, early)
 
 
 def running(pod: Object) -> bool:
     ready = {condition["type"]: condition["status"] for condition in pod["status"].get("conditions", [])}
     return ready.get("Ready") == "True"
+
+
+def everything(served: Served) -> list[Object]:
+    return [*served.pods("server"), *served.pods("router")]
 
 
 def names(pods: list[Object]) -> list[str]:
@@ -79,10 +86,8 @@ def test_the_pods_that_waited_serve_the_first_adapter(first: First, served: Serv
 
 
 def test_the_namespace_runs_two_servers_and_two_routers_none_of_which_had_to_start_again(first: First, served: Served) -> None:
-    pods = [*served.pods("server"), *served.pods("router")]
-    assert len(pods) == 4
-    assert all(running(pod) for pod in pods)
-    assert restarts(pods) == 0
+    assert (len(served.pods("server")), len(served.pods("router"))) == (2, 2)
+    assert restarts(everything(served)) == 0
 
 
 def test_what_the_alias_answers_is_what_the_job_taught(first: First, served: Served) -> None:
@@ -135,7 +140,7 @@ def test_network_policies_budgets_and_rights_are_as_the_api_server_took_them(fir
     opened = {name: [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] for name, spec in policies.items()}
     assert opened == {"finetune-router": [[8000], [9100]], f"server-{NAME}": [[8000], [8090]]}
     assert all(spec["policyTypes"] == ["Ingress", "Egress"] and spec["egress"] for spec in policies.values())
-    for pod in [*served.pods("server"), *served.pods("router")]:
+    for pod in everything(served):
         chosen = [
             name for name, spec in policies.items() if spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
         ]
@@ -201,7 +206,7 @@ def watched(served: Served, digest: str, load: Load) -> Rollout:
 def update(first: First, served: Served, tenant: Tenant) -> Rollout:
     """The job is edited, and nothing else."""
     tenant.edit(NAME, {"training": {"learningRate": "4e-3"}})
-    job = tenant.wait(NAME, lambda found: conditions(found).get("Ready", {}).get("status") == "True")
+    job = tenant.wait(NAME, lambda found: conditions(found).get("Ready", {}).get("status") == "True", PATIENCE)
     with served.traffic(RATE) as load:
         return watched(served, job["status"]["artifact"]["digest"], load)
 
