@@ -22,6 +22,8 @@ Object = dict[str, Any]
 
 NAME = ALIAS = "ticket-router"
 KEY = "key-of-alice"
+CALLERS = 60
+"""So few that each asks again and again in a rollout of half a minute; so many that a third of them is not nobody."""
 QUESTIONS = [row["messages"][:-1] for row in tickets.rows(20, seed=41)]
 """Tickets that are in no file of the example."""
 
@@ -102,7 +104,8 @@ class Served:
     def traffic(self, rate: float) -> Iterator[Load]:
         """Streams at a fixed rate, from a thread of its own; its records are whole once the block has ended."""
         document: Object = {"model": ALIAS, "messages": QUESTIONS[0], "max_tokens": 40, "temperature": 0}
-        load, stop = Load(self.url, rate, document=document, headers={"Authorization": f"Bearer {KEY}"}), threading.Event()
+        headers = {"Authorization": f"Bearer {KEY}"}
+        load, stop = Load(self.url, rate, callers=CALLERS, document=document, headers=headers), threading.Event()
 
         async def run() -> None:
             async with load.running():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -177,7 +178,7 @@ class Rollout:
     digest: str
     end: Object = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
-    after: list[Record] = field(default_factory=list)
+    ended: float = 0.0
 
     @property
     def version(self) -> str:
@@ -188,17 +189,20 @@ class Rollout:
         entry: Object = self.end["status"]["history"][0]
         return entry
 
+    def after(self) -> list[Record]:
+        """Requests that began once every router had applied the end."""
+        return [record for record in list(self.records) if record.began > self.ended]
+
     def answers(self) -> Counter[str]:
         return Counter(record.version for record in self.records)
 
 
 def watched(served: Served, digest: str, load: Load) -> Rollout:
-    """Wait for its end under load; ``after`` are requests that began once every router had applied it."""
+    """Wait for its end under load, and for some requests after it."""
     rollout = Rollout(digest, end=served.wait_ended(digest))
-    seen = len(load.records) + load.open
-    served.wait(lambda _: len(load.records) >= seen + 2 * RATE)
-    rollout.after = load.records[seen:]
+    rollout.ended = time.monotonic()
     rollout.records = load.records
+    served.wait(lambda _: len(rollout.after()) >= 2 * RATE)
     return rollout
 
 
@@ -215,7 +219,7 @@ def test_a_new_adapter_of_the_job_reaches_all_callers(update: Rollout, first: Fi
     assert update.digest != first.digest
     assert (update.entry["outcome"], update.entry["version"]) == ("Promoted", update.version)
     assert update.end["status"]["stable"]["version"] == update.version
-    assert {record.version for record in update.after} == {update.version}
+    assert {record.version for record in update.after()} == {update.version}
 
 
 def test_no_request_fails_in_an_update_and_each_is_answered_by_the_old_or_the_new_version(update: Rollout, first: First) -> None:
@@ -262,7 +266,7 @@ def test_a_bad_adapter_is_taken_back_with_the_check_and_its_numbers(bad: Rollout
 def test_no_request_fails_while_a_bad_adapter_comes_and_goes_and_stable_answers_all_after_it(bad: Rollout, update: Rollout) -> None:
     assert [record for record in bad.records if record.failure] == []
     assert set(bad.answers()) == {update.version, bad.version}
-    assert {record.version for record in bad.after} == {update.version}
+    assert {record.version for record in bad.after()} == {update.version}
     assert bad.end["status"]["stable"]["version"] == update.version
 
 
