@@ -108,5 +108,6 @@ def test_four_times_the_failures_are_found_as_soon_as_the_simulation_expects(tru
                 fleet.outcome.check[row] = CHECKS.index(verdict.check)
     assert len(needed) >= 50, "nearly all of them within the first step"
     measured, simulated = float(np.median([requests for requests, _ in needed])), float(np.median(expected.canary_requests))
+    print(f"{check.value}: {measured:.0f} canary requests in the median, {simulated:.0f} simulated")
     assert simulated / 1.5 <= measured <= simulated * 1.5
     assert sum(found is check for _, found in needed) >= 0.9 * len(needed)

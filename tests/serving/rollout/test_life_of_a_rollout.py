@@ -150,6 +150,51 @@ def test_going_back_after_a_promotion_is_instant_while_the_old_version_is_loaded
     assert world.stable == version(ONE)
 
 
+def test_pinning_the_digest_of_stable_takes_the_canary_back_though_the_job_offers_another():
+    world = baking(3)
+    world.evaluated = frozenset({ONE, TWO})
+    world.change(adapter__digest=ONE)
+    before = len(world.writes)
+    world.reconcile()
+    assert len(world.writes) == before + 1
+    assert (world.route["weight"], world.route.get("canary"), world.route["stable"]) == (0, None, version(ONE))
+    world.run(120)
+    assert world.condition("Ready")[:2] == ("True", "Healthy")
+    assert world.status is not None
+    assert "failedVersions" not in world.status
+    del world.spec["adapter"]["digest"]
+    world.tick()
+    assert world.rollout["version"] == version(TWO), "the pin is all that held it"
+
+
+def test_a_pin_stands_for_no_evaluation():
+    world = baking(3)
+    world.change(adapter__digest=ONE)
+    world.tick()
+    assert world.rollout["version"] == version(TWO), "nobody says any more that ONE has passed its gate"
+
+
+@pytest.mark.parametrize("left", ["", ONE])
+def test_withdrawing_the_approval_takes_the_canary_back(left: str):
+    world = World(spec(adapter__promotion="Approval", approvedVersion=ONE))
+    world.run_until("Healthy")
+    world.publish(TWO)
+    world.change(approvedVersion=TWO)
+    world.run(100)
+    assert world.route["canary"] == version(TWO)
+    world.publish(THREE)
+    world.tick()
+    assert world.route["canary"] == version(TWO), "a newer artifact that waits for approval takes none away"
+    world.change(approvedVersion=left)
+    world.reconcile()
+    assert (world.route.get("canary"), world.route["stable"]) == (None, version(ONE))
+    world.run(60)
+    assert world.condition("Ready")[1] == "WaitingForApproval"
+    assert world.status is not None
+    assert world.status["history"][0]["outcome"] == "Reverted"
+    assert "failedVersions" not in world.status
+
+
 def test_going_back_later_is_a_rollout_like_any_other():
     world = serving()
     world.publish(TWO)

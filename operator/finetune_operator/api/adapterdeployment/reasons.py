@@ -104,7 +104,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.SUPERSEDED: Explanation(
         "A newer version was asked for during the rollout; it starts again with that one, from the same stable."
     ),
-    Reason.REVERTED: Explanation("The spec asks for the stable version again; the canary's traffic went back at once."),
+    Reason.REVERTED: Explanation(
+        "The spec asks for the stable version again, or its approval was withdrawn; the canary's traffic went back at once."
+    ),
     Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
     Reason.INSUFFICIENT_DATA: Explanation(
         "The step has waited as long as it may and cannot tell; the message says what is missing.",

@@ -18,7 +18,7 @@ from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
-from finetune_operator.domain.rollout.target import Target
+from finetune_operator.domain.rollout.target import NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
 
 _MOST_MOVES = 4
@@ -202,6 +202,15 @@ def _interrupt(draft: Draft) -> None:
             undoing.take_back(draft, Reason.REVERTED, f"the spec asks for {target.version} again, which is stable")
         else:
             undoing.take_back(draft, Reason.SUPERSEDED, f"the spec asks for {target.version} now")
+    elif _approval_withdrawn(draft, rollout):
+        undoing.take_back(draft, Reason.REVERTED, f"spec.approvedVersion does not name {rollout.digest} any more")
+
+
+def _approval_withdrawn(draft: Draft, rollout: RolloutStatus) -> bool:
+    """A newer artifact that waits for its approval takes none away from the one under way."""
+    spec, target = draft.scene.spec, draft.scene.target
+    waits = isinstance(target, NoTarget) and target.reason is Reason.WAITING_FOR_APPROVAL
+    return waits and spec.approved_version != rollout.digest
 
 
 def _heed_retry(draft: Draft) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from finetune_inference.contract import version_name
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
+from finetune_operator.api.adapterdeployment.status import RetainedVersion, VersionStatus
 from finetune_operator.domain.rollout.compatibility import incompatibility
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
 from finetune_operator.domain.rollout.subject import Subject
+from finetune_operator.domain.subject import Mistakes
 
 _DIGEST = "sha256:[0-9a-f]{64}"
 
@@ -40,7 +42,7 @@ def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: Rollout
         return NoTarget(Reason.ALIAS_TAKEN, text)
     source = spec.adapter
     if source.fine_tune_job_ref is not None:
-        return _of_job(spec, source.fine_tune_job_ref.name, observed)
+        return _served(subject, spec, observed) or _of_job(spec, source.fine_tune_job_ref.name, observed)
     if source.uri is None or source.digest is None:
         return NoTarget(Reason.INVALID_SPEC, "spec.adapter needs fineTuneJobRef, or uri and digest. Set one of them.")
     if spec.preflight.require_evaluation and source.digest not in observed.evaluated:
@@ -50,6 +52,16 @@ def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: Rollout
         )
         return NoTarget(Reason.NOT_EVALUATED, text)
     return _compatible(spec, source.digest, source.uri, observed)
+
+
+def _served(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | None:
+    """The pinned digest if it answers all callers, or did and is loaded still: going back to it needs no job that offers it now."""
+    pinned, status = spec.adapter.digest, subject.status
+    if pinned is None or isinstance(status, Mistakes) or (spec.preflight.require_evaluation and pinned not in observed.evaluated):
+        return None
+    known: list[VersionStatus | RetainedVersion] = [kept for kept in status.retained if kept.served]
+    known += [status.stable] if status.stable is not None else []
+    return next((Target(version.version, version.digest, version.uri) for version in known if version.digest == pinned), None)
 
 
 def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) -> Target | NoTarget:
