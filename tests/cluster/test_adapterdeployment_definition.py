@@ -99,6 +99,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"strategy.canary.steps": [{"weight": 5}, {"shadow": {"percent": 5}}]},
         ("spec.strategy.canary.steps", "one shadow step"),
     ),
+    "copying nothing for a while": (
+        {"strategy": {"blueGreen": {"bakeSeconds": 60}}},
+        ("spec.strategy.blueGreen.bakeSeconds", "set shadow"),
+    ),
     "two strategies": ({"strategy": {"canary": {}, "blueGreen": {}}}, ("spec.strategy.blueGreen", "remove one")),
     "a check without limits": ({"analysis.checks.ttft": {}}, ("spec.analysis.checks.ttft", "needs maxSeconds")),
     "a ratio of one": ({"analysis.checks.itl": {"maxRatioVsStable": "1"}}, ("maxRatioVsStable", "above 1")),

@@ -103,6 +103,7 @@ def test_blue_green_is_one_step_of_copies_at_most():
     assert steps_of(spec(strategy={"blueGreen": {}})) == ()
     steps = steps_of(spec(strategy={"blueGreen": {"shadow": {"percent": 10}, "bakeSeconds": 60}}))
     assert [(step.weight, step.shadow.percent if step.shadow else None, step.bake_seconds) for step in steps] == [(None, 10, 60)]
+    assert [step.bake_seconds for step in steps_of(spec(strategy={"blueGreen": {"shadow": {}}}))] == [600]
 
 
 def test_what_was_written_is_read_back_the_same():

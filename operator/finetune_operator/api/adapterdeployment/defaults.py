@@ -2,6 +2,8 @@
 
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, CanarySpec, CheckKind, Step
 
+_BAKE_SECONDS = 600
+
 
 def steps_of(spec: AdapterDeploymentSpec) -> tuple[Step, ...]:
     """The steps before all callers get the new version: those of the canary, or at most one of copied requests for blue/green."""
@@ -10,7 +12,8 @@ def steps_of(spec: AdapterDeploymentSpec) -> tuple[Step, ...]:
         return tuple((spec.strategy.canary or CanarySpec()).steps)
     if blue_green.shadow is None:
         return ()
-    return (Step(shadow=blue_green.shadow, bake_seconds=blue_green.bake_seconds),)
+    seconds = _BAKE_SECONDS if blue_green.bake_seconds is None else blue_green.bake_seconds
+    return (Step(shadow=blue_green.shadow, bake_seconds=seconds),)
 
 
 def checks_of(spec: AdapterDeploymentSpec, step: Step) -> frozenset[CheckKind]:

@@ -109,6 +109,14 @@ STRATEGY = (
     ),
 )
 
+BLUE_GREEN = (
+    Rule(
+        "!has(self.bakeSeconds) || has(self.shadow)",
+        "strategy.blueGreen.bakeSeconds is how long requests are copied: set shadow too, or remove it",
+        field_path=".bakeSeconds",
+    ),
+)
+
 SHARE_CHECK = (
     Rule(
         "!has(self.maxDeltaVsStable) || double(self.maxDeltaVsStable) > 0.0",

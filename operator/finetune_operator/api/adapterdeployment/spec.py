@@ -104,7 +104,9 @@ class ExternalServer(ApiModel):
 class Capacity(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.CAPACITY
 
-    max_loras: Annotated[int, Field(ge=1, le=256)] = Field(default=4, description="Different adapters the engine computes in one batch.")
+    max_loras: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4, description="Different adapters the engine computes in one batch; Transformers computes all that it keeps."
+    )
     max_cpu_loras: Annotated[int, Field(ge=1, le=1024)] = Field(default=8, description="Adapters the engine keeps in memory.")
     max_lora_rank: Annotated[int, Field(ge=1, le=512)] = Field(default=64, description="Highest rank the engine accepts.")
 
@@ -163,8 +165,10 @@ class CanarySpec(ApiModel):
 
 
 class BlueGreenSpec(ApiModel):
+    RULES: ClassVar[tuple[Rule, ...]] = rules.BLUE_GREEN
+
     shadow: ShadowStep | None = Field(default=None, description="Copy requests to the new version before the switch, and analyse them.")
-    bake_seconds: Seconds = Field(default=600, description="How long requests are copied at least.")
+    bake_seconds: Seconds | None = Field(default=None, description="How long requests are copied at least; 600 when absent.")
 
 
 class StrategySpec(ApiModel):
