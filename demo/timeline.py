@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.beside import beside
 from demo.kubectl import Kubectl, KubectlError
 from finetune_inference.contract import CheckOutcome, Outcome, RouterMetric
 from finetune_operator.cluster.exposition import MetricLine, read_line
@@ -93,14 +94,8 @@ class Timeline:
 
     @contextmanager
     def recording(self) -> Iterator["Timeline"]:
-        end = threading.Event()
-        thread = threading.Thread(target=self._record, args=(end,), name="timeline", daemon=True)
-        thread.start()
-        try:
+        with beside(self._record, "timeline"):
             yield self
-        finally:
-            end.set()
-            thread.join()
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

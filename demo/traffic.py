@@ -18,6 +18,7 @@ from typing import Any
 
 from openai import AsyncOpenAI, OpenAI, OpenAIError
 
+from demo.beside import beside
 from demo.kubectl import Kubectl, KubectlError
 
 SERVICE = "service/finetune-router"
@@ -69,14 +70,8 @@ class Traffic:
     @contextmanager
     def flowing(self) -> Iterator["Traffic"]:
         """Requests begin until the block ends; then the open ones are waited for."""
-        end = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._flow(end)), name="traffic", daemon=True)
-        thread.start()
-        try:
+        with beside(lambda end: asyncio.run(self._flow(end)), "traffic"):
             yield self
-        finally:
-            end.set()
-            thread.join()
 
     async def _flow(self, end: threading.Event) -> None:
         asked: list[asyncio.Task[None]] = []
