@@ -13,6 +13,8 @@ MODEL ?= smollm2
 # A KUBECONFIG that the shell exports, as the demo's farewell suggests, chooses nothing: `make demo-down` must find what `make demo` started.
 CLUSTER ?= $(if $(filter command,$(firstword $(origin KUBECONFIG))),existing,testbed)
 IMAGE_REPOSITORY ?=
+# Processes that `make test` runs its tests in: tests on the node wait much, and others run meanwhile.
+WORKERS ?= 2
 # make test PYTEST_FLAGS="--allow-missing-tier T3"
 PYTEST_FLAGS ?=
 
@@ -32,7 +34,7 @@ demo-down: venv ## take the demo's cluster away; the host is as it was
 	@$(PY) -m demo --down --cluster "$(CLUSTER)"
 
 test: $(BEFORE_T3) venv tools lint ## lint and every tier, T0 to T3
-	@$(PY) -m pytest tests/unit tests/serving tests/process tests/cluster tests/e2e $(PYTEST_FLAGS)
+	@$(PY) -m pytest tests/e2e tests/cluster tests/process tests/serving tests/unit -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-unit: venv ## T0: no cluster, under a minute
 	@$(PY) -m pytest tests/unit $(PYTEST_FLAGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ from finetune_testbed.bed import Testbed, Tier
 from finetune_testbed.failures import EXPLAINED
 
 TIERS = ("T0", "T1", "T2", "T3")
+FOLDER_GROUPS = {"cluster": "control planes", "e2e": "node"}
 FOLDER_TIERS = {"unit": "T0", "process": "T0", "cluster": "T1", "e2e": "T3"}
 PROPERTY = "tier"
+MISSING = "missing tiers"
 
 
 class TierCounts:
@@ -37,6 +40,16 @@ class TierCounts:
             self.outcomes[str(tier)][report.outcome] += 1
         elif report.outcome == "failed":
             self.outcomes[str(tier)]["failed"] += 1
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A worker process tells the one that prints the summary."""
+        if (told := getattr(session.config, "workeroutput", None)) is not None:
+            told[MISSING] = {str(tier): reason for tier, reason in self.missing.items()}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        self.missing.update(getattr(node, "workeroutput", {}).get(MISSING, {}))
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -67,14 +80,33 @@ def pytest_configure(config: pytest.Config) -> None:
 _COUNTS: pytest.StashKey[TierCounts] = pytest.StashKey()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test with its tier, so that `-m t2` selects and the summary counts."""
-    for item in items:
-        tier = tier_of(item)
-        item.user_properties.append((PROPERTY, tier))
-        if tier != "T0" and item.get_closest_marker(tier.lower()) is None:
-            item.add_marker(tier.lower())
+    tier = tier_of(item)
+    item.user_properties.append((PROPERTY, tier))
+    if tier != "T0" and item.get_closest_marker(tier.lower()) is None:
+        item.add_marker(tier.lower())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Worker processes (`-n 2 --dist loadscope`) share no testbed: one of them runs all tests of the node, one all of control planes.
+
+    Every other file goes to whichever is free. (`--dist loadgroup` would do it by marks, but does nothing under pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - there only where tests run in several processes
+
+    class ByTestbed(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByTestbed(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """What stays together in one process, and in its order."""
+    file = nodeid.partition("::")[0]
+    return next((FOLDER_GROUPS[part] for part in file.split("/")[:-1] if part in FOLDER_GROUPS), file)
 
 
 def tier_of(item: pytest.Item) -> str:

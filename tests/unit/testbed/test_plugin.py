@@ -20,7 +20,7 @@ def test_fixture_decides(t1): pass
 def run(folder: Path, *arguments: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
     """A session of its own. Its state root is a file, so no testbed can start."""
     tests = folder / "tests" / "unit"
-    tests.mkdir(parents=True)
+    tests.mkdir(parents=True, exist_ok=True)
     (tests / "test_it.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  t1: x\n  t2: x\n  t3: x\n")
     blocked = folder / "file"
@@ -60,6 +60,25 @@ def test_a_host_on_which_no_real_node_can_start_is_skipped_by_name(tmp_path: Pat
     (tmp_path / "tests" / "test_own.py").write_text("import pytest\n\n@pytest.mark.t3\ndef test_own(t3_host): pass\n")
     allowed = run(tmp_path, "--allow-missing-tier", "T3", str(tmp_path), "--deselect=tests/unit")
     assert "T3  1 skipped - cannot start: Tier T3 needs root" in allowed.stdout
+
+
+def test_the_summary_is_the_same_when_worker_processes_run_the_tests(tmp_path: Path) -> None:
+    done = run(tmp_path, "-p", "xdist.plugin", "-n", "2", "--dist", "loadscope", "--allow-missing-tier", "T1")
+    assert done.returncode == 0
+    assert "T0  1 passed" in done.stdout
+    assert "T1  1 skipped - cannot start:" in done.stdout
+    assert "T2  1 passed" in done.stdout
+
+
+def test_what_shares_a_testbed_stays_in_one_worker_process(tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "cluster"
+    folder.mkdir(parents=True)
+    for name in ("first", "second", "third"):
+        (folder / f"test_{name}.py").write_text("def test_it(): pass\n")
+    done = run(tmp_path, "-p", "xdist.plugin", "-n", "2", "--dist", "loadscope", "-v", "--allow-missing-tier", "T1", str(folder))
+    told = [line for line in done.stdout.splitlines() if line.startswith("[gw") and "tests/cluster/" in line]
+    assert len(told) == 3
+    assert len({line.split("]")[0] for line in told}) == 1
 
 
 def test_in_ci_no_tier_may_be_missing(tmp_path: Path) -> None:
