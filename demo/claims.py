@@ -15,7 +15,11 @@ LOADER = "claims"
 
 
 def start_loader(kubectl: Kubectl, namespace: str, manifest: Path, image: str) -> None:
-    """Start the pod that mounts the claims, and wait until it runs."""
+    """Start the pod that mounts the claims, and wait until it runs.
+
+    One that an interrupted demo left goes first: with another image it would be restarted in the middle of a copy.
+    """
+    stop_loader(kubectl, namespace)
     text = manifest.read_text().replace("TRAINER_IMAGE", image)
     kubectl.run("apply", "-n", namespace, "-f", "-", stdin=text.encode())
     kubectl.run("wait", "-n", namespace, "--for=condition=Ready", f"pod/{LOADER}", "--timeout=300s")
