@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from demo import claims
+from demo.install import NAMESPACE as OPERATOR_NAMESPACE
 from demo.kubectl import KubectlError, conditions
 from finetune_inference.artifact.contents import folder_digest
 from finetune_inference.contract import version_name
@@ -132,6 +133,39 @@ def test_the_operators_requests_are_known_by_the_mounted_token(first: First, ser
         assert answer.headers["x-adapter-version"] == first.version
         with pytest.raises(openai.PermissionDeniedError):
             client.chat.completions.create(messages=QUESTIONS[0], extra_headers={**pinned, "x-adapter-pin-token": "guessed"}, **ASK)
+
+
+@pytest.mark.parametrize("place", ["/", "/app", "/mnt/base", "/var/lib/finetune/store", "/var/lib/finetune/state", "/mnt/claims"])
+def test_the_engine_writes_nowhere_but_to_its_own_temporary_folder(place: str, first: First, served: Served) -> None:
+    pod = names(served.pods("server"))[0]
+    said = inside(served, pod, "engine", f"touch /tmp/mine && touch {place}/mine 2>/dev/null || echo refused")
+    assert said == "refused"
+
+
+def test_of_a_server_pod_the_agent_alone_has_a_token_and_the_adapters_claim_to_read(first: First, served: Served) -> None:
+    pod = names(served.pods("server"))[0]
+    look = "cd /mnt/claims 2>/dev/null; ls . /var/run/secrets/*/serviceaccount 2>/dev/null; touch adapters/mine 2>/dev/null || echo refused"
+    engine = set(inside(served, pod, "engine", look).split())
+    assert "refused" in engine
+    assert not {"token", "adapters"} & engine
+    assert {"token", "ca.crt", "namespace", "adapters", "refused"} <= set(inside(served, pod, "agent", look).split())
+
+
+def inside(served: Served, pod: str, container: str, script: str) -> str:
+    return served.kubectl.run("exec", "-n", NAMESPACE, pod, "-c", container, "--", "sh", "-c", script).strip()
+
+
+def test_the_operator_has_the_token_that_its_own_requests_need(first: First, served: Served) -> None:
+    """Its Secret came after the chart: the kubelet renews an optional volume within a minute or so."""
+    where = ("-n", OPERATOR_NAMESPACE, "deployment/finetune-operator", "--", "cat", "/etc/finetune/pin/token")
+
+    def there(_: Object) -> bool:
+        try:
+            return served.kubectl.run("exec", *where) == PIN
+        except KubectlError:
+            return False
+
+    served.wait(there)
 
 
 def test_network_policies_budgets_and_rights_are_as_the_api_server_took_them(first: First, served: Served) -> None:
