@@ -35,6 +35,11 @@ class Ledger:
     def state(self) -> State:
         return self.states[self.newest]
 
+    @property
+    def applied(self) -> RouteTable:
+        """What every worker applies."""
+        return self.states[self.acknowledged].table
+
     def publish(self, state: State) -> int:
         """Number a new state."""
         number = self.newest + 1

@@ -102,7 +102,9 @@ class Supervisor:
         exposition.prepare(self._counters, slot, self._living())
 
     def heard(self, slot: int, report: Report) -> None:
+        before = self._ledger.applied
         self._ledger.heard(slot, report)
+        self._tell_applied(before)
         for count in report.canaries:
             key = (count.alias, count.generation)
             if self._tally.add(key, count.requests, count.failures):
@@ -113,7 +115,14 @@ class Supervisor:
         self._poller.suspect(pod)
 
     def lost(self, slot: int) -> None:
+        before = self._ledger.applied
         self._ledger.lost(slot)
+        self._tell_applied(before)
+
+    def _tell_applied(self, before: RouteTable) -> None:
+        """The moment from which `/routes` acknowledges a generation, for whoever looks into what happened when."""
+        if (applied := self._ledger.applied) is not before:
+            log.info("every worker applies the route table", extra={"generations": _news(before, applied)})
 
     # Tables, pods and keys.
 
@@ -141,9 +150,10 @@ class Supervisor:
         if not newly_routed <= {(pod.deployment, version) for pod in self._poller.states() for version in pod.versions}:
             await self._poller.refresh(LOOK_FIRST_SECONDS)
         self._tally.follow(table)
+        figures = {"routes": len(table.routes), "endpoints": len(table.endpoints)}
+        log.info("a route table is applied", extra=figures | {"generations": _news(self._ledger.state.table, table)})
         self._publish(table)
         self._last_good.keep(table)
-        log.info("a route table is applied", extra={"routes": len(table.routes), "endpoints": len(table.endpoints)})
 
     def _publish(self, table: RouteTable) -> None:
         self._ledger.publish(State(table, self._tally.open))
@@ -248,6 +258,11 @@ def _raise_file_limit(options: Options) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed:
         log.warning("a worker may open %d files and would need %d for --max-connections and --max-requests", allowed, needed)
+
+
+def _news(before: RouteTable, after: RouteTable) -> dict[str, int]:
+    """Generations of the routes that changed, by deployment."""
+    return {route.deployment: route.generation for route in after.routes if route not in before.routes}
 
 
 def _wanted(table: RouteTable) -> set[tuple[str, str]]:
