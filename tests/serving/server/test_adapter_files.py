@@ -150,13 +150,18 @@ class TestTemplateContract:
             ({"chatTemplateDigest": "sha256:" + "0" * 64}, "template.chatTemplateDigest"),
             ({"chatTemplateDigest": None}, "template.chatTemplateDigest"),
             ({"stopTokenIds": [10]}, "template.stopTokenIds"),
-            ({"tokenizerDigest": "md5:0"}, "cannot be read"),
+            ({"tokenizerDigest": "md5:0"}, "cannot be read: template.tokenizerDigest: String should match"),
         ],
     )
     def test_anything_else_is_refused_by_field(self, base: Path, folder: Path, changes: dict[str, Any], field: str) -> None:
         served = template.served(base, "{{ messages }}", 10)
         with pytest.raises(AdapterRefused, match=field):
             template.stop_tokens(self.facts(folder, served, **changes), served)
+
+    def test_what_is_no_json_is_refused_in_a_sentence(self, base: Path, folder: Path) -> None:
+        (folder / "finetune.json").write_text("{")
+        with pytest.raises(AdapterRefused, match=r"finetune\.json cannot be read: it is not JSON; publish the adapter again"):
+            template.stop_tokens(folder, template.served(base, None, 10))
 
     def test_other_files_of_the_base_do_not_count(self, base: Path) -> None:
         before = template.served(base, None, 10).tokenizer_digest

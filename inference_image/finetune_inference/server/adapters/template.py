@@ -73,8 +73,12 @@ def stop_tokens(folder: Path, server: Served) -> tuple[int, ...]:
         return ()
     try:
         facts = Facts.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, ValidationError) as error:
-        raise AdapterRefused(f"{CONTRACT_FILE} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise AdapterRefused(f"{CONTRACT_FILE} cannot be read: {field}: {first['msg']}; publish the adapter again") from error
+    except ValueError as error:
+        raise AdapterRefused(f"{CONTRACT_FILE} cannot be read: it is not JSON; publish the adapter again") from error
     if facts.weights != "Adapter":
         raise AdapterRefused(f"{CONTRACT_FILE} says weights: {facts.weights}; serve a whole model with --model")
     trained = facts.template
