@@ -18,7 +18,7 @@ from tests.cluster.operator_process import until
 
 @dataclass(frozen=True)
 class Seen:
-    """``at`` is when this generation of a route was first seen in a status, by `time.monotonic`."""
+    """``at`` is when this generation of a route was first seen in a status, in seconds since the epoch."""
 
     route: Route
     at: float
@@ -88,5 +88,5 @@ class RouteWatch:
             route = Route.model_validate(stored)
             if (route.deployment, route.generation) not in self._known:
                 self._known.add((route.deployment, route.generation))
-                self.routes.append(Seen(route, time.monotonic()))
+                self.routes.append(Seen(route, time.time()))
         self._versions[metadata["name"]] = metadata["resourceVersion"]

@@ -165,9 +165,10 @@ class Site:
     # What users do.
 
     @contextmanager
-    def traffic(self, rate: float = 30.0, name: str = ALIAS) -> Iterator[Load]:
-        """Streams at a fixed rate through the first router, from a thread of its own."""
-        load, stop = Load(self.routers[0].url, rate, document={"model": name}), threading.Event()
+    def traffic(self, rate: float = 30.0, name: str = ALIAS, *, document: Object | None = None, **options: Any) -> Iterator[Load]:
+        """Streams at a fixed rate through all routers in turn, from a thread of its own; ``options`` are those of `Load`."""
+        urls = [router.url for router in self.routers]
+        load, stop = Load(urls, rate, document={"model": name, **(document or {})}, **options), threading.Event()
 
         async def run() -> None:
             async with load.running():

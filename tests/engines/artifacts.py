@@ -1,6 +1,7 @@
 """Published adapters without a training: folders as the publish step leaves them, with the digest that names them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ BASE_CONFIG: dict[str, Any] = {
     "num_key_value_heads": 2,
     "vocab_size": 64,
 }
-_SIZES = {"q_proj": (16, 16), "v_proj": (16, 8)}
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,28 @@ class Published:
 
 @dataclass
 class AdapterFiles:
-    """Change any of these before `publish`."""
+    """Change any of these before `publish`; ``base`` is the base model's config.json, of a kind like Llama's."""
 
     seed: int = 0
+    base: Mapping[str, Any] = field(default_factory=lambda: BASE_CONFIG)
     rank: int = 4
     scale: float = 1.0  # 0.0: every lora_B is zero, and the adapter changes nothing
     config: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of the layers that it changes."""
+        hidden = self.base["hidden_size"]
+        keys = hidden // self.base["num_attention_heads"] * self.base["num_key_value_heads"]
+        return {"q_proj": (hidden, hidden), "v_proj": (hidden, keys)}
+
     def tensors(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
         found = {}
-        for layer in range(BASE_CONFIG["num_hidden_layers"]):
-            for module, (inputs, outputs) in _SIZES.items():
+        for layer in range(self.base["num_hidden_layers"]):
+            for module, (inputs, outputs) in self.sizes.items():
                 stem = f"base_model.model.model.layers.{layer}.self_attn.{module}"
                 found[f"{stem}.lora_A.weight"] = rng.normal(size=(self.rank, inputs)).astype(np.float32)
                 found[f"{stem}.lora_B.weight"] = (self.scale * rng.normal(size=(outputs, self.rank))).astype(np.float32)
@@ -64,7 +72,7 @@ class AdapterFiles:
             "task_type": "CAUSAL_LM",
             "r": self.rank,
             "lora_alpha": 2 * self.rank,
-            "target_modules": sorted(_SIZES),
+            "target_modules": sorted(self.sizes),
             "bias": "none",
             "base_model_name_or_path": "pvc://models/base",
             **self.config,

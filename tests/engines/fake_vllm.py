@@ -33,6 +33,7 @@ class FakeEngine:
         self.faults = Faults(load_seconds=options.load_seconds, drift=dict.fromkeys(options.drift, 1.0))
         self.requests: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.open: Counter[str] = Counter()
         self.loading = 0
         self.most_loading = 0
         self._shares = Shares()
@@ -119,6 +120,7 @@ class FakeEngine:
             return _error(400, "InvalidUserInput", "'lora_name' needs to be provided to unload a LoRA adapter.")
         if name not in self.adapters.listed:
             return _error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+        self.adapters.counts["unloadedInUse"] += self.open[name]
         self.adapters.remove(name)
         return web.Response(text=f"Success: LoRA adapter '{name}' removed successfully.")
 
@@ -141,7 +143,11 @@ class FakeEngine:
         await asyncio.sleep(self.faults.first_token_seconds.get(model, 0.0))
         if content.get("logprobs") and "prompt" in content:
             return web.json_response(self._first_token(model, content["prompt"], int(content["logprobs"]), weights))
-        return await self._answer(request, content, model)
+        self.open[model] += 1
+        try:
+            return await self._answer(request, content, model)
+        finally:
+            self.open[model] -= 1
 
     def _first_token(self, model: str, prompt: str, alternatives: int, weights: Weights | None) -> dict[str, Any]:
         used = None if model in self.faults.no_effect else weights
@@ -157,7 +163,7 @@ class FakeEngine:
         words = text.split(" ") if text is not None else [model, *["word"] * (int(content.get("max_tokens") or 8) - 1)]
         if not content.get("stream"):
             for _ in words:
-                await self._token()
+                await self._token(content)
             message = {"message": {"role": "assistant", "content": " ".join(words)}} if chat else {"text": " ".join(words)}
             choice = {"index": 0, **message, "finish_reason": "stop"}
             kind = "chat.completion" if chat else "text_completion"
@@ -166,7 +172,7 @@ class FakeEngine:
         await response.prepare(request)
         cut, identity = self._shares.hit("cut", model, self.faults.cut_share.get(model, 0.0)), _id()
         for place, word in enumerate(words):
-            await self._token()
+            await self._token(content)
             piece = word if place == 0 else f" {word}"
             body = {"delta": {"content": piece}} if chat else {"text": piece}
             choice = {"index": 0, **body, "finish_reason": "stop" if place == len(words) - 1 else None}
@@ -182,11 +188,12 @@ class FakeEngine:
         await response.write(b"data: [DONE]\n\n")
         return response
 
-    async def _token(self) -> None:
+    async def _token(self, content: dict[str, Any]) -> None:
+        """A request may set its own pace, ``fake_token_seconds``."""
         async with self._loop:
             pass
-        if self.options.token_seconds:
-            await asyncio.sleep(self.options.token_seconds)
+        if seconds := content.get("fake_token_seconds", self.options.token_seconds):
+            await asyncio.sleep(seconds)
 
     async def show(self, _request: web.Request) -> web.Response:
         counts = {**self.adapters.counts, "mostLoading": self.most_loading, "cached": len(self.adapters.cache)}

@@ -1,10 +1,16 @@
-"""Streaming load at a fixed rate, whose own log is the evidence: every request, its version, whether it came to its end, and when."""
+"""Streaming load at a fixed rate, whose own log is the evidence: every request, its version, whether it came to its end, and when.
+
+It is an open loop: requests begin when they are due, however long others take, and each says how late it was.
+"""
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -13,7 +19,12 @@ from tests.engines.processes import ALIAS
 
 @dataclass(frozen=True)
 class Record:
-    """``failure``: why it failed, or nothing; ``first`` and ``last`` are seconds from the request to the first and last byte."""
+    """One request.
+
+    ``at`` is its beginning by the clock, in seconds since the epoch, and ``began`` by `time.monotonic`; ``late`` is how long after it was
+    due that was. ``first`` and ``last`` are seconds from then to the first and last byte. ``failure``: why it failed, or nothing.
+    ``text``, ``chunks`` and ``finish`` are what the stream said, if the load reads.
+    """
 
     caller: str
     began: float
@@ -21,17 +32,34 @@ class Record:
     failure: str = ""
     first: float = 0.0
     last: float = 0.0
+    at: float = 0.0
+    late: float = 0.0
+    router: int = 0
+    chunks: int = 0
+    finish: str = ""
+    text: str = ""
+
+    @property
+    def answered_at(self) -> float:
+        """When the first byte came, by the clock."""
+        return self.at + self.first
 
 
 @dataclass
 class Load:
-    """``document`` is added to every request."""
+    """``url``: one, or several that every caller asks in turn. ``document`` is added to every request.
 
-    url: str
+    With ``reads`` what streams say is read too. Without ``keeps`` each request has a connection of its own, and so any worker.
+    """
+
+    url: str | Sequence[str]
     rate: float
     callers: int = 200
+    named: str = "caller"
     document: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    reads: bool = False
+    keeps: bool = True
     records: list[Record] = field(default_factory=list)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -43,11 +71,20 @@ class Load:
     def open(self) -> int:
         return len(self._open)
 
+    @property
+    def urls(self) -> Sequence[str]:
+        return (self.url,) if isinstance(self.url, str) else self.url
+
+    def write(self, path: Path) -> None:
+        """The log as a file, a line for each request."""
+        path.write_text("".join(json.dumps(asdict(record)) + "\n" for record in self.records))
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
         """Requests begin at the rate until the block ends; then those that are open are waited for."""
         timeout = aiohttp.ClientTimeout(total=120)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        kept: dict[str, Any] = {"keepalive_timeout": 60} if self.keeps else {"force_close": True}
+        connector = aiohttp.TCPConnector(limit=0, **kept)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=65_536) as session:
             clock = asyncio.create_task(self._begin(session))
             try:
@@ -60,28 +97,44 @@ class Load:
         begin = time.monotonic()
         number = 0
         while True:
-            await asyncio.sleep(max(0.0, begin + number / self.rate - time.monotonic()))
-            task = asyncio.create_task(self._one(session, f"caller-{number % self.callers}"))
+            due = begin + number / self.rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            task = asyncio.create_task(self._one(session, number, due))
             self._open.add(task)
             task.add_done_callback(self._open.discard)
             number += 1
 
-    async def _one(self, session: aiohttp.ClientSession, caller: str) -> None:
-        began = time.monotonic()
+    async def _one(self, session: aiohttp.ClientSession, number: int, due: float) -> None:
+        round_, place = divmod(number, self.callers)
+        caller, router = f"{self.named}-{place}", (place + round_) % len(self.urls)
+        at, began = time.time(), time.monotonic()
         version, first, last, failure = "", 0.0, 0.0, ""
         body = {"model": ALIAS, "messages": [{"role": "user", "content": "hello"}], "stream": True, "user": caller} | self.document
+        said = b""
         try:
-            async with session.post(f"{self.url}/v1/chat/completions", json=body, headers=self.headers) as reply:
+            async with session.post(f"{self.urls[router]}/v1/chat/completions", json=body, headers=self.headers) as reply:
                 version = reply.headers.get("x-adapter-version", "")
-                tail = b""
                 async for chunk in reply.content.iter_any():
                     last = time.monotonic() - began
                     first = first or last
-                    tail = (tail + chunk)[-64:]
+                    said = said + chunk if self.reads else (said + chunk)[-64:]
                 if reply.status != 200:
                     failure = f"status {reply.status}"
-                elif not tail.endswith(b"data: [DONE]\n\n"):
+                elif not said.endswith(b"data: [DONE]\n\n"):
                     failure = "the stream has no end"
         except (aiohttp.ClientError, TimeoutError) as error:
             failure = type(error).__name__
-        self.records.append(Record(caller, began, version, failure, first, last))
+        heard = _heard(said) if self.reads else {}
+        self.records.append(Record(caller, began, version, failure, first, last, at, began - due, router, **heard))
+
+
+def _heard(said: bytes) -> dict[str, Any]:
+    """Text, number of chunks and finish reason of a stream, as far as it came."""
+    pieces, finish = [], ""
+    for event in said.split(b"\n\n")[:-1]:
+        if not event.startswith(b"data: {"):
+            continue
+        for choice in json.loads(event[6:]).get("choices", []):
+            pieces.append(choice["delta"].get("content") or "")
+            finish = choice["finish_reason"] or finish
+    return {"text": "".join(pieces), "chunks": len(pieces), "finish": finish}

@@ -12,6 +12,8 @@ from tests.cluster.serving import place
 from tests.cluster.serving.place import Place
 from tests.engines import processes
 from tests.engines.processes import EngineProcess, RouterProcess
+from tests.process.server.conftest import forge  # noqa: F401 - fixtures
+from tests.unit.trainer.conftest import tiny_base  # noqa: F401 - fixtures
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Server pods in small: an engine and its agent at an address of their own, as real processes."""
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tests.engines.artifacts import BASE_CONFIG, BASE_NAME
-from tests.engines.forked import Process, request
+from tests.engines.forked import Process, request, until
+from tests.process.server.conftest import Forge
+from tests.process.server.conftest import Process as ServerProcess
 
 ENGINE_PORT, AGENT_PORT = 8000, 8090
 
@@ -36,12 +39,35 @@ def fake_engine(folder: Path, *options: str) -> EngineProgram:
     (folder / "config.json").write_text(json.dumps(BASE_CONFIG))
 
     def start(ip: str, place: Path) -> Process:
-        arguments = ["--address", ip, "--port", str(ENGINE_PORT), "--served-model-name", BASE_NAME, "--max-cpu-loras", "8", *options]
+        arguments = ["--address", ip, "--port", str(ENGINE_PORT), "--served-model-name", BASE_NAME, "--max-cpu-loras", "12", *options]
         engine = Process("engine", arguments, place / "engine.log", ip)
         assert engine.port == ENGINE_PORT
         return engine
 
     return EngineProgram(start, folder)
+
+
+@dataclass(frozen=True)
+class _OurServer:
+    process: ServerProcess
+
+    def kill(self) -> None:
+        if not self.process.ended:
+            self.process.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def our_engine(forge: Forge, base: Path) -> EngineProgram:
+    """The inference server of ours, with a base model of its own."""
+
+    def start(ip: str, _place: Path) -> _OurServer:
+        addresses = ["--host", ip, "--port", str(ENGINE_PORT), "--admin-host", ip, "--admin-port", str(ENGINE_PORT + 1)]
+        process = forge.start("--model", str(base), "--served-model-name", BASE_NAME, *addresses)
+        until(process.events, lambda said: said or process.ended, "listening")
+        assert process.events(), process.err.read_text()
+        return _OurServer(process)
+
+    return EngineProgram(start, base, ENGINE_PORT + 1)
 
 
 class Server:

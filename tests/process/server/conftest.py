@@ -52,11 +52,11 @@ class Forge:
         self._ready = False
 
     def start(self, *arguments: str) -> "Process":
-        """Start a server with these flags, on free ports."""
+        """Start a server with these flags, on free ports unless they name some."""
         if not self._ready:
             self._ready = self._read() == {"ready": True}
         out, err = (self._folder / f"{len(self._running)}.{name}" for name in ("out", "err"))
-        flags = ["serve", *arguments, "--port", "0", "--admin-port", "0"]
+        flags = ["serve", "--port", "0", "--admin-port", "0", *arguments]
         pid = int(self._ask({"start": flags, "out": str(out), "err": str(err)})["pid"])
         self._running[pid] = pid
         return Process(self, pid, out, err)
