@@ -56,11 +56,12 @@ class Moment(enum.Enum):
 
 @dataclass(frozen=True)
 class Strike:
-    """Do something once, at the `after`-th write (from 1, leases and dry runs aside)."""
+    """Do something once, at the `after`-th write (from 1, leases and dry runs aside) among those that ``counts``; all do by default."""
 
     after: int
     action: Callable[[Call], None]
     moment: Moment = Moment.COMMITTED
+    counts: Callable[[Call], bool] = lambda _call: True
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> Callable[[Call], None]:
@@ -238,8 +239,8 @@ class Proxy:
             fault = self._rule(call)
             due = None
             if call.is_write and not call.is_lease and (fault is None or fault is Fault.LOST_RESPONSE):
-                self._writes += 1
-                if self._strike is not None and self._strike.after == self._writes:
+                self._writes += self._strike is None or self._strike.counts(call)
+                if self._strike is not None and self._strike.counts(call) and self._strike.after == self._writes:
                     due = self._strike
             return call, fault, due
 

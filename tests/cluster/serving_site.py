@@ -16,7 +16,7 @@ from typing import Any
 
 from finetune_operator.api.base import API_VERSION, GROUP, LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
-from finetune_testbed.apiserver import MERGE, RequestError
+from finetune_testbed.apiserver import MERGE, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
 from tests.cluster import finetunejobs
 from tests.cluster.crd import install
@@ -144,23 +144,25 @@ class Site:
         self.add_pod(pod, ip, {LABEL_SERVING_ROLE: "router"})
         return router
 
+    def address(self, number: int) -> str:
+        """A loopback address of this site's own."""
+        return f"{self._net}.{number}"
+
     def access(self, rules: list[dict[str, Any]], name: str) -> tuple[str, ...]:
         """Options of a process with a service account of its own that has these rights."""
         bed, file = self.place.bed, self.folder / f"{name}.token"
         write_token(file, account(self.place.server, self.place.namespace, rules))
         return ("--kube-api-url", bed.apiserver_url, "--kube-ca-file", str(bed.pki / "ca.crt"), "--kube-token-file", str(file))
 
-    def address(self, number: int) -> str:
-        """A loopback address of this site's own."""
-        return f"{self._net}.{number}"
-
-    def add_pod(self, pod: str, ip: str, labels: dict[str, str]) -> None:
+    def add_pod(self, pod: str, ip: str, labels: dict[str, str], server: ApiServer | None = None) -> None:
+        """``server``: the connection of whoever calls from another thread."""
+        server = server or self.place.server
         container = {"name": "main", "image": "registry.invalid/none:0"}
         document = {"metadata": {"name": pod, "labels": labels}, "spec": {"containers": [container]}}
-        self.place.server.request("POST", self.place.path("pods"), document)
+        server.request("POST", self.place.path("pods"), document)
         ready = {"type": "Ready", "status": "True"}
         status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [ready]}
-        self.place.server.request("PATCH", self.place.path("pods", pod) + "/status", {"status": status}, MERGE)
+        server.request("PATCH", self.place.path("pods", pod) + "/status", {"status": status}, MERGE)
 
     # What users do.
 

@@ -22,6 +22,11 @@ MINIMAL: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat"},
     "server": {"managed": {"replicas": 2}},
 }
+MERGED: dict[str, Any] = {
+    "mode": "Merged",
+    "merge": {"uri": "pvc://merged/bot"},
+    "baseModel": {"uri": "pvc://models/tiny-chat", "digest": DIGEST},
+}
 OWN = {"matchLabels": {"app": "vllm"}, "adapterMountPath": "/adapters"}
 
 
@@ -112,6 +117,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"strategy.canary.steps": [{"weight": 5, "analysis": ["Schema"]}]},
         ("spec.strategy", "add it to analysis.checks"),
     ),
+    "no place for merged models": ({**MERGED, "merge": ABSENT}, ("spec.merge", "set it with mode Merged")),
+    "a place for what is not merged": ({"merge": {"uri": "pvc://merged/a"}}, ("spec.merge", "remove it otherwise")),
+    "merged into servers of one's own": ({**MERGED, "server": {"external": OWN}}, ("spec.server", "needs server.managed")),
+    "merged with a base of no known digest": ({**MERGED, "baseModel": {"uri": "pvc://m/a"}}, ("spec.baseModel", "needs baseModel.digest")),
+    "merged, and a capacity for adapters": ({**MERGED, "server.capacity": {"maxLoraRank": 128}}, ("spec.server", "remove it")),
+    "merged without effect": ({**MERGED, "preflight.effectProbe": "Off"}, ("spec.preflight", "cannot be Off in mode Merged")),
     "a field nobody knows": ({"strategy.canary.stepz": []}, ("stepz", "unknown field")),
 }
 
@@ -138,6 +149,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "strategy.canary.steps": [{"shadow": {}}, {"weight": 5, "analysis": ["Errors", "Schema"]}, {"weight": 50, "approval": True}],
         "analysis.checks.schema": {"configMapRef": {"name": "tickets"}},
     },
+    "merged": {**MERGED, "merge.resources": {"limits": {"memory": "8Gi"}}},
     "blue/green": {"strategy": {"blueGreen": {"shadow": {"percent": 10}}}},
 }
 
@@ -146,6 +158,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 def test_what_is_meant_is_accepted_and_stored_as_the_models_read_it(server: ApiServer, changes: dict[str, Any]):
     stored = server.request("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", deployment(changes=changes))
     assert AdapterDeployment.from_manifest(stored).spec == AdapterDeployment.from_manifest(deployment(changes=changes)).spec
+
+
+def test_in_mode_merged_names_are_shorter_and_neither_mode_nor_base_model_can_change(server: ApiServer):
+    with pytest.raises(RequestError, match="at most 40 characters in mode Merged"):
+        apply(server, deployment("a" * 41, MERGED))
+    apply(server, deployment("a" * 40, MERGED))
+    with pytest.raises(RequestError, match="mode cannot change"):
+        apply(server, {**deployment("a" * 40)})
+    other = {**MERGED, "baseModel": {"uri": "pvc://models/other", "digest": DIGEST}}
+    with pytest.raises(RequestError, match="baseModel cannot change in mode Merged"):
+        apply(server, deployment("a" * 40, other))
 
 
 def apply(server: ApiServer, manifest: dict[str, Any], subresource: str = "") -> dict[str, Any]:

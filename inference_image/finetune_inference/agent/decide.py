@@ -115,7 +115,7 @@ def _engine(observed: Observed, desired: DesiredSet, now: datetime) -> Load | Pr
         return None
     fitting, _ = split_by_slots(observed, desired, now)
     step = next(_steps(observed, desired, fitting, base.name, now), None)
-    return step if _unloads_wait(observed, now) else _unload(observed, desired, fitting, step, now) or step
+    return step if observed.merged is not None or _unloads_wait(observed, now) else _unload(observed, desired, fitting, step, now) or step
 
 
 def _unload(
@@ -140,6 +140,8 @@ def _steps(
         busy = observed.fetching == version.name
         if busy or observed.of(version).checked != basis or _waits(observed, version, basis, now):
             continue
+        if not observed.in_place(version) and observed.merged is not None:
+            continue  # an engine serves its model from its start, or never
         if not observed.in_place(version):
             yield Load(version, basis, observed.path(version.digest), _cause(observed, version))
         elif not observed.proven(version):

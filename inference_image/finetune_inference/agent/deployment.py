@@ -18,11 +18,11 @@ _PLACES: Final = {
 """Where the fields of a desired set stand in the object."""
 
 
-def desired_set(deployment: Mapping[str, Any], base_name: str) -> DesiredSet | SourceAway:
+def desired_set(deployment: Mapping[str, Any], base_name: str, only: str | None = None) -> DesiredSet | SourceAway:
     """What its agents are to hold. `SourceAway` before the operator has written that, and for what is none.
 
     ``base_name`` is what the engine calls the base model. Of the spec only what is named here is read: the rest is none of an agent's
-    business, and may be of a newer version.
+    business, and may be of a newer version. ``only``: the versions of other pods are left out.
     """
     spec, status = _part(deployment, "spec"), _part(deployment, "status")
     desired = _part(status, "desired")
@@ -33,13 +33,17 @@ def desired_set(deployment: Mapping[str, Any], base_name: str) -> DesiredSet | S
         "generation": desired.get("generation"),
         "base": {"name": base_name, "digest": _part(spec, "baseModel").get("digest")},
         "engine": {"kind": _part(server, "managed").get("engine", "vLLM"), "limits": _part(server, "capacity")},
-        "versions": desired.get("versions") or [],
+        "versions": [version for version in desired.get("versions") or [] if only is None or _names(version, only)],
     }
     try:
         return DesiredSet.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return SourceAway(f"{_place(first['loc'])}: {first['msg']}"[:400])
+
+
+def _names(version: Any, name: str) -> bool:
+    return isinstance(version, Mapping) and version.get("name") == name
 
 
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

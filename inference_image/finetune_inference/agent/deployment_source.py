@@ -18,9 +18,10 @@ from finetune_inference.kubernetes.selection import adapter_deployments
 
 
 class DeploymentSource:
-    """``base_name``: what the engine calls the base model."""
+    """``base_name``: what the engine calls the base model; ``only``: the one version that this pod serves, where it is made for one."""
 
-    def __init__(self, access: Access, namespace: str, name: str, base_name: str) -> None:
+    def __init__(self, access: Access, namespace: str, name: str, base_name: str, only: str | None = None) -> None:
+        self._only = only
         self._access = access
         self._selection = adapter_deployments(namespace, name)
         self._namespace = namespace
@@ -48,7 +49,7 @@ class DeploymentSource:
         deployment = reflector.objects.get(self._name)
         if deployment is None:
             return SourceAway(f"there is no AdapterDeployment {self._namespace}/{self._name}")
-        return desired_set(deployment, self._base_name)
+        return desired_set(deployment, self._base_name, self._only)
 
 
 def _whole(found: Object) -> Object:

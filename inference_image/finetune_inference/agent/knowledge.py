@@ -71,6 +71,7 @@ class EngineView:
 class Observed:
     """``fetching`` and ``loading`` name the versions that are being worked on; ``held`` are the digests in the store.
 
+    ``merged`` is where the engine sees the merged model that is all it serves; None for an engine that loads adapters.
     ``no_unload_before``: the engine has refused to unload, and is left alone with it until then.
     """
 
@@ -82,13 +83,14 @@ class Observed:
     loading: str | None = None
     collecting: bool = False
     no_unload_before: datetime | None = None
+    merged: str | None = None
 
     def of(self, version: DesiredVersion) -> Progress:
         return self.progress.get(version.name, Progress())
 
     def path(self, digest: Digest) -> str:
         """Where the engine sees an artifact."""
-        return str(self.store / digest.removeprefix("sha256:"))
+        return self.merged if self.merged is not None else str(self.store / digest.removeprefix("sha256:"))
 
     def in_place(self, version: DesiredVersion) -> bool:
         """Whether the engine lists the version with the files that the digest names."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from finetune_inference.agent.decide import Collect, Fetch, Load, Prove, Unload, decide
-from finetune_inference.agent.knowledge import UNKNOWN_START, EngineView, Observed, Progress
+from finetune_inference.agent.knowledge import UNKNOWN_START, EngineView, Observed, Progress, basis_of
 from finetune_inference.agent.report import agent_status, is_applied
 from finetune_inference.agent.sources import DesiredSource, LastGood, SourceAway
 from finetune_inference.agent.steps import Steps
@@ -54,7 +54,8 @@ class Agent:
         self._desired: DesiredSet | None = None
         self._source_state = SourceState.NONE
         self._source_message: str | None = "no desired set was ever seen"
-        self._observed = Observed(EngineView(reachable=False), store)
+        merged = str(steps.merged.folder) if steps.merged is not None else None
+        self._observed = Observed(EngineView(reachable=False), store, merged=merged)
         self._progress: dict[str, Progress] = {}
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._applied = 0
@@ -110,6 +111,14 @@ class Agent:
             async with asyncio.timeout(patience), self._looked:
                 await self._looked.wait_for(lambda: self._looked_at >= asked)
         return self._looked_at >= asked
+
+    @property
+    def verified(self) -> bool:
+        """Whether the files of everything that is wanted have been checked, so that an engine may read them."""
+        desired = self._desired
+        return desired is not None and all(
+            self._progress.get(version.name, Progress()).checked == basis_of(version, desired) for version in desired.versions
+        )
 
     @property
     def silence(self) -> float:

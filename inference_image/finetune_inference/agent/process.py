@@ -19,6 +19,7 @@ from finetune_inference.agent.server import StatusServer
 from finetune_inference.agent.sources import DesiredSource, LastGood
 from finetune_inference.agent.steps import Steps
 from finetune_inference.artifact.contents import Limits
+from finetune_inference.artifact.merged import MergedFolder
 from finetune_inference.artifact.store import Store
 from finetune_inference.contract.proof import Tolerances
 from finetune_inference.engine import EngineClient, EngineTimeouts
@@ -39,6 +40,7 @@ class Settings:
     claims: Mapping[str, Path]
     engine_key_file: Path | None
     base_model: Path | None
+    merged: MergedFolder | None
     address: str
     port: int
     pace: Pace
@@ -65,6 +67,7 @@ async def run(settings: Settings) -> int:
         metrics=metrics,
         clock=clock,
         base_folder=settings.base_model,
+        merged=settings.merged,
         tolerances=settings.tolerances,
         proceed=lambda: not stop.is_set(),
     )

@@ -2,6 +2,7 @@
 
 Ready is answered from a look at the engine that begins after the question, so that a pod whose engine has just restarted is not ready by
 an old belief. Alive means that the loop turns: an engine or a source that is away is no reason to be killed.
+Verified means that an engine may read what is wanted: one that serves a merged model is not started before.
 """
 
 from typing import Final
@@ -33,6 +34,7 @@ class StatusServer:
                 web.get("/status", self._status),
                 web.get("/readyz", self._readyz),
                 web.get("/healthz", self._healthz),
+                web.get("/verifiedz", self._verifiedz),
                 web.get("/metrics", self._exposition),
             ]
         )
@@ -59,6 +61,11 @@ class StatusServer:
         if silence > SILENCE_LIMIT:
             return web.Response(status=503, text=f"the loop has not turned for {silence:.0f} s\n")
         return web.Response(text="ok\n")
+
+    async def _verifiedz(self, _request: web.Request) -> web.Response:
+        if self._agent.verified:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text=unready(self._agent.status()))
 
     async def _exposition(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

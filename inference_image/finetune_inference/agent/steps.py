@@ -21,6 +21,7 @@ from finetune_inference.agent.knowledge import Failure, Progress, Stage, active_
 from finetune_inference.agent.metrics import Metrics
 from finetune_inference.artifact.compatibility import findings
 from finetune_inference.artifact.errors import IntakeError
+from finetune_inference.artifact.merged import MergedFolder, verify_merged
 from finetune_inference.artifact.reading import adapter_facts, base_facts
 from finetune_inference.artifact.store import Store
 from finetune_inference.contract import DesiredSet, DesiredVersion, Finding
@@ -32,7 +33,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Steps:
-    """``base_folder`` is the base model's, if it is mounted; ``proceed`` turns false when the agent is asked to stop."""
+    """``base_folder`` is the base model's, if it is mounted; ``proceed`` turns false when the agent is asked to stop.
+
+    ``merged``: the model that the engine serves in the place of base and adapter.
+    """
 
     engine: AdapterEngine
     store: Store
@@ -40,6 +44,7 @@ class Steps:
     metrics: Metrics
     clock: Callable[[], datetime]
     base_folder: Path | None = None
+    merged: MergedFolder | None = None
     tolerances: Tolerances = field(default_factory=Tolerances)
     backoff: Backoff = field(default_factory=Backoff)
     proceed: Callable[[], bool] = lambda: True
@@ -47,9 +52,13 @@ class Steps:
 
     async def fetch(self, step: Fetch, desired: DesiredSet, progress: Progress) -> Progress:
         """Fetch, hash, check. Raises ``Interrupted`` when told to stop."""
-        started = time.perf_counter()
+        started, effect = time.perf_counter(), progress.effect
         try:
-            found = await asyncio.to_thread(self._take, step.version, desired)
+            if self.merged is not None:
+                effect = await asyncio.to_thread(verify_merged, self.merged, step.version, desired.base.digest, self.proceed)
+                found: tuple[Finding, ...] = ()
+            else:
+                found = await asyncio.to_thread(self._take, step.version, desired)
         except IntakeError as error:
             return self._failed(step.version, progress, Stage.FETCH, step.basis, error.finding, passing=error.passing)
         except OSError as error:
@@ -58,7 +67,7 @@ class Steps:
             return self._failed(step.version, progress, Stage.FETCH, step.basis, found[0], passing=False, found=found)
         self.metrics.fetch_seconds.observe(time.perf_counter() - started)
         log.info("artifact verified", extra={"version": step.version.name})
-        return replace(self._cleared(progress, Stage.FETCH), checked=step.basis)
+        return replace(self._cleared(progress, Stage.FETCH), checked=step.basis, effect=effect)
 
     async def load(self, step: Load, progress: Progress) -> Progress:
         """Hash once more, take away what holds the name, load."""
@@ -86,6 +95,8 @@ class Steps:
 
     async def prove(self, step: Prove, progress: Progress) -> Progress:
         """Ask for one token, base before and after; hold the answer to the fingerprint of the first time."""
+        if self.merged is not None:
+            return await self._prove_merged(step, progress, self.merged)
         try:
             before = await self.engine.first_token(step.base, PROMPT, ALTERNATIVES)
             adapter = await self.engine.first_token(step.version.name, PROMPT, ALTERNATIVES)
@@ -105,6 +116,32 @@ class Steps:
         log.info("effect proven", extra={"version": step.version.name, "effect": round(effect, 4)})
         loaded_at = progress.loaded_at or self.clock()
         return replace(progress, proven=step.started, failure=None, fingerprint=tokens, effect=effect, loaded_at=loaded_at)
+
+    async def _prove_merged(self, step: Prove, progress: Progress, place: MergedFolder) -> Progress:
+        """There is no base model to compare with.
+
+        The effect is what the merge measured and its record says, under the digest that was checked. One token shows that the engine
+        computes, and that it does so as it did the first time.
+        """
+        try:
+            if progress.proven is not None:  # another process of the engine has read the files since
+                await asyncio.to_thread(verify_merged, place, step.version, None, self.proceed)
+            tokens = fingerprint(await self.engine.first_token(step.version.name, PROMPT, ALTERNATIVES))
+            kept = await asyncio.to_thread(self.fingerprints.read, step.version.digest, step.base)
+            problem = self._judge(progress.effect or 0.0, 0.0, drift(tokens, kept) if kept else 0.0)
+            if problem is not None:
+                return self._failed(step.version, progress, Stage.PROVE, step.basis, problem, passing=False)
+            if kept is None:
+                await asyncio.to_thread(self.fingerprints.write, step.version.digest, step.base, tokens)
+        except IntakeError as error:
+            return self._failed(step.version, progress, Stage.PROVE, step.basis, error.finding, passing=error.passing)
+        except EngineError as error:
+            return self._failed(step.version, progress, Stage.PROVE, step.basis, engine_problem(error), passing=True)
+        except OSError as error:
+            return self._failed(step.version, progress, Stage.PROVE, step.basis, _disk_finding(error), passing=True)
+        log.info("merged model answers", extra={"version": step.version.name})
+        loaded_at = progress.loaded_at or self.clock()
+        return replace(progress, proven=step.started, failure=None, fingerprint=tokens, loaded_at=loaded_at)
 
     async def unload(self, name: str) -> Finding | None:
         """Take a version out of the engine; what stood in the way, if anything did."""

@@ -15,7 +15,7 @@ from finetune_inference.artifact.shapes import shape_findings
 from finetune_inference.contract import EngineKind, EngineSpec, Finding
 from finetune_trainer.contract import Digest
 
-_MERGE = "Deploy it with mode: merged, or train it again with tuner LoRA."
+_MERGE = "Deploy it with mode: Merged, or train it again with tuner LoRA."
 _OWN_SERVER = "It cannot be merged: serve it with engine Transformers, or train it again with tuner LoRA."
 _RETRAIN = "Train it again with tuner LoRA or RSLoRA."
 _PROMPTS = frozenset({"PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"})
@@ -74,7 +74,12 @@ def _files(adapter: AdapterFacts) -> Iterator[Finding]:
 
 def _not_an_adapter(adapter: AdapterFacts) -> Finding:
     if (adapter.facts or {}).get("weights") == "Model" or "config.json" in adapter.files:
-        return _finding(f"{FACTS_FILE}:weights", "NotAnAdapter", "this artifact is a whole model", "Deploy it with mode: merged.")
+        return _finding(
+            f"{FACTS_FILE}:weights",
+            "NotAnAdapter",
+            "this artifact is a whole model",
+            "An AdapterDeployment serves adapters: deploy the one it was made from, or run the model on a server of your own.",
+        )
     return _finding(ADAPTER_CONFIG, "NotAnAdapter", "the file is missing", "Point uri at a folder that save_pretrained wrote.")
 
 
@@ -122,7 +127,7 @@ def _rank(config: Mapping[str, Any], engine: EngineSpec) -> Iterator[Finding]:
     if str(config.get("peft_type")).upper() != "LORA":
         return
     limit = engine.limits.max_lora_rank
-    way_out = f"Raise maxLoraRank (now {limit}) of the server, train with a lower rank, or deploy with mode: merged."
+    way_out = f"Raise maxLoraRank (now {limit}) of the server, train with a lower rank, or deploy with mode: Merged."
     declared = [("r", config.get("r")), *((f"rank_pattern.{module}", rank) for module, rank in _section(config, "rank_pattern").items())]
     for name, rank in declared[:_MOST_RANKS]:
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:

@@ -13,6 +13,7 @@ from finetune_inference.agent.loop import Pace
 from finetune_inference.agent.process import Settings, run
 from finetune_inference.agent.sources import DesiredSource, FileSource
 from finetune_inference.artifact.contents import Limits
+from finetune_inference.artifact.merged import MergedFolder
 from finetune_inference.cli.options import claim, https_url, positive
 from finetune_inference.contract import BASE_NAME
 from finetune_inference.contract.proof import Tolerances
@@ -47,6 +48,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         claims=dict(options.claim),
         engine_key_file=options.engine_key_file,
         base_model=options.base_model,
+        merged=_merged(options),
         address=options.address,
         port=options.port,
         pace=Pace(audit=options.audit_seconds),
@@ -56,6 +58,13 @@ def _settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _merged(options: argparse.Namespace) -> MergedFolder | None:
+    """Raises `AccessMissing` where only one of the two options is there."""
+    if (options.merged_version is None) != (options.merged_model is None):
+        raise AccessMissing("--merged-version and --merged-model belong together")
+    return MergedFolder(options.merged_model, options.merged_version) if options.merged_model is not None else None
+
+
 def _source(options: argparse.Namespace) -> DesiredSource:
     """Raises `AccessMissing` for an AdapterDeployment that cannot be asked for."""
     if options.desired is not None:
@@ -63,7 +72,9 @@ def _source(options: argparse.Namespace) -> DesiredSource:
     if options.namespace is None:
         raise AccessMissing("--adapter-deployment needs --namespace")
     access = Access.of(options.kube_api_url, options.kube_ca_file, options.kube_token_file, environ=os.environ)
-    return DeploymentSource(access, options.namespace, options.adapter_deployment, options.base_name)
+    return DeploymentSource(
+        access, options.namespace, options.adapter_deployment, options.merged_version or options.base_name, options.merged_version
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-admin-url", help="where adapters are loaded, if that is another port (default: the same)")
     parser.add_argument("--engine-key-file", type=Path, help="file with the engine's API key")
     parser.add_argument("--base-model", type=Path, help="the base model's folder: dimensions, tokenizer and template are compared with it")
+    parser.add_argument("--merged-version", metavar="VERSION", help="the version whose merged model the engine serves, and nothing else")
+    parser.add_argument("--merged-model", type=Path, metavar="FOLDER", help="that model's folder; its record lies in FOLDER.meta")
     parser.add_argument(
         "--claim", action="append", default=[], type=claim, metavar="NAME=FOLDER", help="where a claim is mounted; repeatable"
     )

@@ -47,8 +47,15 @@ class ServedBase(Document):
     digest: Digest | None = None
 
 
+class MergedWeights(Document):
+    """The model that base and adapter are as one: its folder and its digest, as ``finetune-trainer merge`` published it."""
+
+    uri: str = Field(min_length=1, max_length=2048)
+    digest: Digest
+
+
 class DesiredVersion(Document):
-    """One adapter version.
+    """One adapter version. ``merged``: it is served as a model of its own, by pods of its own, and no engine loads the adapter.
 
     ``keep_until``: the version has no traffic any more and may be unloaded after this instant, without another word. ``required``: the pod
     is not ready without it; a canary that could take a pod's stable version out of service with it is not required.
@@ -59,6 +66,7 @@ class DesiredVersion(Document):
     digest: Digest
     keep_until: datetime | None = None
     required: bool = True
+    merged: MergedWeights | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -51,7 +51,7 @@ class Refused(EngineError):
     """The engine has the files and does not take them; the message is its own."""
 
     reason = "LoadRefused"
-    way_out = "The message is the engine's. Change the adapter or the engine's limits, or deploy with mode: merged."
+    way_out = "The message is the engine's. Change the adapter or the engine's limits, or deploy with mode: Merged."
 
 
 class AnswerUnreadable(EngineError):

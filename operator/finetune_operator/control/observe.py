@@ -29,7 +29,7 @@ def observe(
         settings=settings,
         jobs=tuple(jobs),
         pods=tuple(pods),
-        warnings=_newest(event for child in regarded for event in cache.events.of(child["metadata"]["uid"])),
+        warnings=newest(event for child in regarded for event in cache.events.of(child["metadata"]["uid"])),
         progress=_progress(pods, answers),
         rejections=tuple(rejections.values()),
     )
@@ -45,7 +45,7 @@ def _progress(pods: list[Manifest], answers: Mapping[str, PodProgress]) -> PodPr
     return max(found, key=lambda answer: answer.read_at, default=None)
 
 
-def _newest(events: Iterable[Manifest]) -> tuple[WarningEvent, ...]:
+def newest(events: Iterable[Manifest]) -> tuple[WarningEvent, ...]:
     """Of several events of one reason about one object only the newest says something about now."""
     newest: dict[tuple[str, str], WarningEvent] = {}
     for event in events:

@@ -73,7 +73,7 @@ def pod_volumes(
     spec: FineTuneJobSpec, run: str, mounts: Iterable[ClaimMount], *, credentials: bool, shared_memory: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """``volumes`` and ``volumeMounts`` of a step's pod."""
-    volumes, volume_mounts = _claim_volumes(tuple(mounts))
+    volumes, volume_mounts = claim_volumes(tuple(mounts))
     _add(volumes, volume_mounts, "run", {"configMap": {"name": run}}, _folder(RUN_SPEC_PATH), read_only=True)
     _add(volumes, volume_mounts, "tmp", {"emptyDir": {}}, "/tmp")  # noqa: S108 - the container's own, root is read-only
     if spec.task.output_schema:
@@ -118,7 +118,8 @@ def _data_mounts(spec: FineTuneJobSpec) -> tuple[ClaimMount, ...]:
     return tuple(mounts)
 
 
-def _claim_volumes(mounts: tuple[ClaimMount, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def claim_volumes(mounts: tuple[ClaimMount, ...]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """``volumes`` and ``volumeMounts`` of what comes from claims."""
     claims = list(dict.fromkeys(mount.claim for mount in mounts))
     names = {claim: f"claim-{number}" for number, claim in enumerate(claims, start=1)}
     volumes: list[dict[str, Any]] = []

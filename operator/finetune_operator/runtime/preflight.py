@@ -11,6 +11,7 @@ from finetune_operator.cluster.resources import (
     ADAPTER_DEPLOYMENTS,
     CONFIG_MAPS,
     CORE_EVENTS,
+    DEPLOYMENTS,
     EVENTS,
     FINETUNE_JOBS,
     JOBS,
@@ -65,6 +66,7 @@ SERVING_RIGHTS: Final = (
 """The one Secret holds the key of engines that users run themselves."""
 SERVING_OBJECT_RIGHTS: Final = (
     *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
+    Right(DEPLOYMENTS, ("list",)),
     Right(PODS, ("get",)),
 )
 """Reading pods is what the router's Role grants, and nobody can grant what he may not do."""

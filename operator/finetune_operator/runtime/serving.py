@@ -13,7 +13,7 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.engines import Engines
 from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, PODS
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, JOBS, PODS
 from finetune_operator.cluster.secrets import NamespaceSecret
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
@@ -23,7 +23,9 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.objects import InstalledObjects
+from finetune_operator.control.rollout.observe import Warnings
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
@@ -37,6 +39,7 @@ from finetune_operator.manifests.serving import (
     AGENT_PORT,
     ENGINE_KEY_ENTRY,
     ENGINE_KEY_SECRET,
+    MERGE,
     ROUTER,
     ROUTER_ADMIN_PORT,
     ROUTER_PORT,
@@ -49,7 +52,8 @@ from finetune_operator.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER})"
+PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER},{MERGE})"
+MERGES: Final = f"{LABEL_SERVING_ROLE}={MERGE}"
 COALESCE: Final = 0.05
 """Seconds that a change of a pod waits for the next one."""
 
@@ -61,11 +65,12 @@ class StartTask(Protocol):
 
 
 class Serving:
-    """The parts, wired together; `Process` runs them."""
+    """The parts, wired together; `Process` runs them, and knows the Warning events about an object of a uid."""
 
-    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str) -> None:
+    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str, warnings: Warnings) -> None:
         namespaces = tuple(settings.namespace)
         installed = serving_settings(settings)
+        objects = InstalledObjects(installed) if installed is not None else None
         self._settings = settings
         self._metrics = metrics
         self._measures = RolloutMetrics(metrics)
@@ -91,12 +96,14 @@ class Serving:
             decide,
             readings=self._readings,
             schemas=Schemas(kube),
-            children=Children(kube, InstalledObjects(installed)) if installed is not None else None,
+            children=Children(kube, objects) if objects is not None else None,
+            merges=Merges(kube, objects) if objects is not None else None,
             prober=self._prober,
             pushes=self._pushes,
             recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),
             measures=self._measures,
             settings=rollout_settings(settings),
+            warnings=warnings,
             rest_seconds=settings.rollout_rest_seconds,
             audit_seconds=settings.rollout_audit_seconds,
         )
@@ -142,7 +149,7 @@ class Serving:
 
     def _make_reflectors(self, kube: KubeApi, namespaces: tuple[str, ...]) -> list[Reflector]:
         intake = Intake(self.cache.deployments, self.queue)
-        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING))
+        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING), (JOBS, self.cache.merges, MERGES))
         return [
             Reflector(
                 kube,
@@ -167,6 +174,8 @@ def rollout_settings(settings: Settings) -> RolloutSettings:
         look_seconds=settings.rollout_look_seconds,
         poll_seconds=settings.rollout_poll_seconds,
         unload_seconds=settings.rollout_unload_seconds,
+        retry_base_seconds=settings.retry_base_seconds,
+        retry_cap_seconds=settings.retry_cap_seconds,
     )
 
 
@@ -176,6 +185,8 @@ def serving_settings(settings: Settings) -> ServingSettings | None:
         return None
     return ServingSettings(
         inference_image=settings.inference_image,
+        trainer_image=settings.trainer_image,
+        finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
         image_pull_policy=settings.image_pull_policy,
         image_pull_secrets=tuple(settings.image_pull_secret),
         default_vllm_image=settings.vllm_image,

@@ -47,7 +47,7 @@ class Case:
 
 
 CASES = [
-    Case("IA3 on vLLM", "adapter_config.json:peft_type", "PeftTypeUnsupported", "mode: merged", {"peft_type": "IA3"}),
+    Case("IA3 on vLLM", "adapter_config.json:peft_type", "PeftTypeUnsupported", "mode: Merged", {"peft_type": "IA3"}),
     Case(
         "prompt tuning on vLLM",
         "adapter_config.json:peft_type",
@@ -62,7 +62,7 @@ CASES = [
         "engine Transformers",
         {"peft_type": "PREFIX_TUNING"},
     ),
-    Case("LoHa on our server", "adapter_config.json:peft_type", "PeftTypeUnsupported", "mode: merged", {"peft_type": "LOHA"}, engine=OURS),
+    Case("LoHa on our server", "adapter_config.json:peft_type", "PeftTypeUnsupported", "mode: Merged", {"peft_type": "LOHA"}, engine=OURS),
     Case("a classifier", "adapter_config.json:task_type", "TaskUnsupported", "CAUSAL_LM", {"task_type": "SEQ_CLS"}),
     Case(
         "rank above the server's",
@@ -87,7 +87,7 @@ CASES = [
         "Train it again",
         {"rank_pattern": {"k_proj": 0}},
     ),
-    Case("DoRA on vLLM", "adapter_config.json:use_dora", "DoraUnsupported", "mode: merged", {"use_dora": True}),
+    Case("DoRA on vLLM", "adapter_config.json:use_dora", "DoraUnsupported", "mode: Merged", {"use_dora": True}),
     Case(
         "a variant vLLM has no code for",
         "adapter_config.json:layer_replication",
@@ -103,20 +103,20 @@ CASES = [
         {"init_lora_weights": "pissa_niter_4"},
         engine=OURS,
     ),
-    Case("biases of the base", "adapter_config.json:bias", "BiasUnsupported", "mode: merged", {"bias": "all"}, engine=OURS),
-    Case("biases in the adapter on vLLM", "adapter_config.json:lora_bias", "BiasUnsupported", "mode: merged", {"lora_bias": True}),
+    Case("biases of the base", "adapter_config.json:bias", "BiasUnsupported", "mode: Merged", {"bias": "all"}, engine=OURS),
+    Case("biases in the adapter on vLLM", "adapter_config.json:lora_bias", "BiasUnsupported", "mode: Merged", {"lora_bias": True}),
     Case(
         "whole modules on vLLM",
         "adapter_config.json:modules_to_save",
         "ExtraModulesSaved",
-        "mode: merged",
+        "mode: Merged",
         {"modules_to_save": ["lm_head"]},
     ),
     Case(
         "token rows on vLLM",
         "adapter_config.json:trainable_token_indices",
         "ExtraModulesSaved",
-        "mode: merged",
+        "mode: Merged",
         {"trainable_token_indices": [3]},
     ),
     Case(
@@ -188,7 +188,7 @@ CASES = [
         "Remove auto_map",
         changes={"runs_code": ("tokenizer_config.json",)},
     ),
-    Case("a whole model", "finetune.json:weights", "NotAnAdapter", "mode: merged", changes={"facts": {"weights": "Model"}}),
+    Case("a whole model", "finetune.json:weights", "NotAnAdapter", "serves adapters", changes={"facts": {"weights": "Model"}}),
     Case("a folder of something else", "adapter_config.json", "NotAnAdapter", "save_pretrained", changes={"config": None, "facts": None}),
     Case("no weights", "files", "WeightsMissing", "Publish the artifact again", changes={"tensors": {}}),
 ]

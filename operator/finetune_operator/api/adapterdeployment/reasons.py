@@ -20,6 +20,7 @@ class Reason(StrEnum):
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     # On the way
     VALIDATING = "Validating"
+    MERGING = "Merging"
     LOADING = "Loading"
     APPLYING = "Applying"
     BAKING = "Baking"
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     LOAD_FAILED = "LoadFailed"
     NO_EFFECT = "NoEffect"
+    MERGE_FAILED = "MergeFailed"
     # At rest
     LOADED = "Loaded"
     APPLIED = "Applied"
@@ -96,6 +98,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Raise server.capacity (and the engine's own limits), or wait for a neighbour or a retained version to go.",
     ),
     Reason.VALIDATING: Explanation("The version is being checked before any pod is touched."),
+    Reason.MERGING: Explanation(
+        "A Job makes one model of base and adapter (mode Merged); the message says what it waits for, if anything."
+    ),
     Reason.LOADING: Explanation("Server pods fetch, verify and load the version; it has no traffic yet."),
     Reason.APPLYING: Explanation("A new route is out; the bake begins when every router has acknowledged it."),
     Reason.BAKING: Explanation("The canary answers its share, and the checks look at it."),
@@ -136,6 +141,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NO_EFFECT: Explanation(
         "The adapter loads but changes no answer of the base model.", "Check that it was trained on this base model.", True
+    ),
+    Reason.MERGE_FAILED: Explanation(
+        "Base and adapter cannot be made one model; the message has the trainer's reason and the way out.",
+        "Correct what it names, then publish another version or set spec.retry.",
+        True,
     ),
     Reason.LOADED: Explanation("Every server pod holds every version it should."),
     Reason.APPLIED: Explanation("Every router has applied the newest route."),

@@ -137,6 +137,9 @@ LATENCY_CHECK = (
     ),
 )
 
+_NO_CAPACITY = "self.server.capacity.maxLoras == 4 && self.server.capacity.maxCpuLoras == 8 && self.server.capacity.maxLoraRank == 64"
+"""Its defaults: the schema has put them in where nobody wrote anything."""
+
 SPEC = (
     Rule("self.modelName == oldSelf.modelName", "modelName cannot change, clients use it: create another AdapterDeployment for a new name"),
     Rule(
@@ -148,6 +151,37 @@ SPEC = (
         "!has(self.server.managed) || !self.baseModel.uri.startsWith('hf://')",
         "baseModel.uri must be pvc://CLAIM/PATH for a managed server, whose pods have no way to the hub: copy the model to a claim",
         field_path=".baseModel",
+    ),
+    Rule("self.mode == oldSelf.mode", "mode cannot change under traffic: create another AdapterDeployment", field_path=".mode"),
+    Rule(
+        "(self.mode == 'Merged') == has(self.merge)",
+        "merge says where merged models are written: set it with mode Merged, and remove it otherwise",
+        field_path=".merge",
+    ),
+    Rule(
+        "self.mode != 'Merged' || has(self.server.managed)",
+        "mode Merged needs server.managed: each version has server pods of its own, which the operator makes",
+        field_path=".server",
+    ),
+    Rule(
+        "self.mode != 'Merged' || has(self.baseModel.digest)",
+        "mode Merged needs baseModel.digest, which the merge checks: copy it from status.currentRun.inputs.baseDigest of the job",
+        field_path=".baseModel",
+    ),
+    Rule(
+        "self.mode != 'Merged' || self.baseModel == oldSelf.baseModel",
+        "baseModel cannot change in mode Merged, since it is part of every version: create another AdapterDeployment",
+        field_path=".baseModel",
+    ),
+    Rule(
+        f"self.mode != 'Merged' || ({_NO_CAPACITY})",
+        "server.capacity is about adapters in an engine, and mode Merged loads none: remove it",
+        field_path=".server",
+    ),
+    Rule(
+        "self.mode != 'Merged' || self.preflight.effectProbe == 'Enforce'",
+        "preflight.effectProbe cannot be Off in mode Merged: the merge itself refuses an adapter without effect. Remove it",
+        field_path=".preflight",
     ),
     Rule(
         "!has(self.server.external) || !has(self.adapter.uri) || !has(self.adapter.digest) || "
@@ -169,5 +203,9 @@ DEPLOYMENT = (
     Rule(
         "size(self.metadata.name) <= 52 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name becomes a label and part of the names of all children: at most 52 letters, digits and dashes, no dots",
+    ),
+    Rule(
+        "!has(self.spec.mode) || self.spec.mode != 'Merged' || size(self.metadata.name) <= 40",
+        "metadata.name has at most 40 characters in mode Merged, where servers' names also hold a digest: choose a shorter one",
     ),
 )

@@ -51,6 +51,23 @@ class ServedBaseModel(ApiModel):
     )
 
 
+class Mode(StrEnum):
+    ADAPTER = "Adapter"
+    MERGED = "Merged"
+
+
+class MergeResources(ApiModel):
+    requests: ComputeResources | None = Field(default=None, description="What the scheduler reserves for the merge.")
+    limits: ComputeResources | None = Field(
+        default=None, description="What the merge may use at most: 1 GiB of memory and twice the model."
+    )
+
+
+class MergeSpec(ApiModel):
+    uri: PvcUri = Field(description="pvc://CLAIM/PATH where merged models are written, each in a folder named by its digest.")
+    resources: MergeResources = Field(default=MergeResources(), description="What the pod of the merge asks for; it computes on the CPU.")
+
+
 class Engine(StrEnum):
     VLLM = "vLLM"
     TRANSFORMERS = "Transformers"
@@ -243,6 +260,12 @@ class AdapterDeploymentSpec(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.SPEC
 
     model_name: AliasName = Field(description="What clients send as model; cannot change.")
+    mode: Mode = Field(
+        default=Mode.ADAPTER,
+        description="Adapter: the engine loads the adapter beside its base model. Merged: base and adapter become one model, which server "
+        "pods of its own serve; for adapters that the engine cannot load. Cannot change.",
+    )
+    merge: MergeSpec | None = Field(default=None, description="Where and with what base and adapter become one model; with mode Merged.")
     adapter: AdapterSource = Field(description="Which adapter answers.")
     base_model: ServedBaseModel = Field(description="The model beneath it.")
     server: ServerSpec = Field(description="What runs the model.")

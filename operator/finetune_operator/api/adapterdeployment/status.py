@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from finetune_inference.contract import Route, Track, VersionName
+from finetune_inference.contract import MergedWeights, Route, Track, VersionName
 from finetune_operator.api.adapterdeployment.conditions import DeploymentCondition
 from finetune_operator.api.adapterdeployment.spec import CheckKind
 from finetune_operator.api.base import ApiModel, Timestamp
@@ -32,6 +32,7 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     VALIDATING = "Validating"
+    MERGING = "Merging"
     LOADING = "Loading"
     PROGRESSING = "Progressing"
     PAUSED = "Paused"
@@ -47,6 +48,7 @@ class Stage(StrEnum):
     """Where the rollout under way is."""
 
     VALIDATING = "Validating"
+    MERGING = "Merging"
     LOADING = "Loading"
     APPLYING = "Applying"
     BAKING = "Baking"
@@ -54,11 +56,16 @@ class Stage(StrEnum):
     ROLLING_BACK = "RollingBack"
 
 
+Merged = Annotated[MergedWeights, Embedded()]
+_MERGED = "The model that base and adapter are as one, in mode Merged."
+
+
 class VersionStatus(ApiModel):
     version: Version = Field(description="modelName--digest12.")
     digest: ContentDigest = Field(description="Digest of its files.")
     uri: Uri = Field(description="Where they lie.")
     since: Timestamp = Field(description="Since when it answers all callers, or did.")
+    merged: Merged | None = Field(default=None, description=_MERGED)
 
 
 class RetainedVersion(ApiModel):
@@ -67,6 +74,7 @@ class RetainedVersion(ApiModel):
     uri: Uri = Field(description="Where they lie.")
     until: Timestamp = Field(description="When pods may unload it.")
     served: bool = Field(default=False, description="Whether it answered all callers before, so that it may do so again at once.")
+    merged: Merged | None = Field(default=None, description=_MERGED)
 
 
 class SeriesBaseline(ApiModel):
@@ -103,6 +111,15 @@ class WindowStatus(ApiModel):
     stable_failed: Count = Field(description="Those that failed.")
 
 
+class MergeProgress(ApiModel):
+    """The merge under way; each attempt is a Job of its own."""
+
+    attempt: Annotated[int, Field(ge=1)] = Field(description="Number of the attempt, as in the name of its Job.")
+    failures: Count = Field(default=0, description="Attempts that failed, without those that were evicted or whose result was lost.")
+    retry_at: Timestamp | None = Field(default=None, description="When the attempt begins, after one that failed.")
+    message: Annotated[str, Field(max_length=512)] = Field(default="", description="Why the attempt before failed.")
+
+
 class RolloutStatus(ApiModel):
     """The rollout under way."""
 
@@ -114,6 +131,8 @@ class RolloutStatus(ApiModel):
     step: Count = Field(default=0, description="The step of the strategy, counted from 1; 0 before the first.")
     started_at: Timestamp = Field(description="When the rollout began.")
     stage_since: Timestamp = Field(description="When the present stage began; the progress deadline counts from here.")
+    merge: MergeProgress | None = Field(default=None, description="While base and adapter are being merged.")
+    merged: Merged | None = Field(default=None, description=_MERGED)
     held_since: Timestamp | None = Field(default=None, description="Since when the bake clock stands still.")
     held_seconds: Count = Field(default=0, description="How long it has stood still in this step before.")
     hold: ShortText | None = Field(default=None, description="Why the rollout does not go on by itself: one of the documented reasons.")
@@ -172,6 +191,7 @@ class DesiredVersion(ApiModel):
     digest: ContentDigest = Field(description="What they must hash to.")
     keep_until: Timestamp | None = Field(default=None, description="It has no traffic any more and may be unloaded then.")
     required: bool = Field(default=True, description="Whether a pod without it is not ready.")
+    merged: Merged | None = Field(default=None, description=_MERGED)
 
 
 class DesiredStatus(ApiModel):

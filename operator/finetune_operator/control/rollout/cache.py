@@ -1,4 +1,4 @@
-"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, and the jobs' artifacts.
+"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, merges, and the jobs' artifacts.
 
 ``wake`` hears whose decision a change may concern, ``seen`` of every version of a deployment, ``pod_gone`` of the namespace and uid of pods
 that are no more.
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
-from finetune_operator.cluster.cache import Key, ParentStore, Store
+from finetune_operator.cluster.cache import Key, ParentStore, Store, controller_of
 from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.projections import project_pod
+from finetune_operator.cluster.projections import project_job, project_pod
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.control.rollout.artifacts import Artifacts
 from finetune_operator.control.rollout.siblings import Siblings, summary_of
 from finetune_operator.domain.rollout.observed import Sibling
 from finetune_operator.manifests.names import label_value
-from finetune_operator.manifests.serving import ROUTER, SERVER
+from finetune_operator.manifests.serving import MERGE, ROUTER, SERVER
 
 _OVER: Final = ("Succeeded", "Failed")
 
@@ -41,6 +41,7 @@ class ServingCache:
         self._pod_gone = pod_gone
         self.selected = selected
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
+        self.merges = Store(project_job, self._merge_changed, index=_group_of, by_namespace=by_namespace)
 
     # What the watches bring.
 
@@ -68,6 +69,15 @@ class ServingCache:
         """Whether its pods are all known; pods that the user selects are looked for only once somebody names them."""
         return self.selected is None or not self.selected.follows(key) or self.selected.known(key)
 
+    def merge_pods(self, key: Key) -> list[Manifest]:
+        """Pods of the Jobs that merge for it, however they ended."""
+        return self.pods.of(f"{key.namespace}/{MERGE}/{label_value(key.name)}")
+
+    def merge_jobs(self, key: Key, uid: str) -> list[Manifest]:
+        """Those Jobs, if they are this object's and not a namesake's."""
+        jobs = self.merges.of(f"{key.namespace}/{MERGE}/{label_value(key.name)}")
+        return [job for job in jobs if (controller_of(job) or {}).get("uid") == uid]
+
     def routers(self, namespace: str) -> list[Manifest]:
         """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
         return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and _runs(pod)]
@@ -93,6 +103,10 @@ class ServingCache:
         else:
             self._wake_all(self.siblings.labelled(namespace, labels.get(LABEL_DEPLOYMENT) or ""))
 
+    def _merge_changed(self, job: Manifest) -> None:
+        metadata = job["metadata"]
+        self._wake_all(self.siblings.labelled(metadata["namespace"], metadata["labels"].get(LABEL_DEPLOYMENT) or ""))
+
     def _wake_all(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._wake(key)
@@ -103,7 +117,7 @@ def _group_of(pod: Manifest) -> str | None:
     role, name = metadata["labels"].get(LABEL_SERVING_ROLE), metadata["labels"].get(LABEL_DEPLOYMENT)
     if role == ROUTER:
         return f"{metadata['namespace']}/{ROUTER}"
-    return f"{metadata['namespace']}/{SERVER}/{name}" if role == SERVER and name else None
+    return f"{metadata['namespace']}/{role}/{name}" if role in (SERVER, MERGE) and name else None
 
 
 def address_of(pod: Manifest) -> str:

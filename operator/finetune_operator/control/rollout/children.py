@@ -7,7 +7,7 @@ comes back as words for the status and is tried again later: a quota or a right 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -17,10 +17,11 @@ from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.base import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_PREFIX
 from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
-from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.resources import SERVING_RESOURCES, Resource
+from finetune_operator.cluster.kube import Manifest, Page, Selection
+from finetune_operator.cluster.resources import DEPLOYMENTS, SERVING_RESOURCES, Resource
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.serving import MergedModel, managed_selector
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ class ServingObjects(Protocol):
     def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> Iterable[JsonObject]:
         """What a managed server consists of; ``claims`` hold the versions that its pods are to load. Nothing where there is a mistake."""
 
+    def merged_server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, models: Sequence[MergedModel]) -> Iterable[JsonObject]:
+        """The same in mode Merged, for the models that are to be served."""
+
     def namespace_objects(self, namespace: str) -> Iterable[JsonObject]:
         """What a namespace has once."""
 
@@ -49,6 +53,8 @@ class ApplyApi(Protocol):
     async def apply(self, resource: Resource, manifest: Manifest, *, force: bool = ...) -> Manifest: ...
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Manifest: ...
+
+    def pages(self, resource: Resource, selection: Selection) -> AsyncIterator[Page]: ...
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str = ...) -> None: ...
 
@@ -74,7 +80,9 @@ class Children:
         self._clock = clock
         self._verified: dict[Key | str, _Verified] = {}
 
-    async def ensure(self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> str:
+    async def ensure(
+        self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str], models: Sequence[MergedModel] = ()
+    ) -> str:
         """See to it that everything is there; what stands against it, in words. Raises `ApiError` for all that passes by itself."""
         refusal = await self._see_to(key.namespace, self._objects.namespace_objects(key.namespace), "")
         if refusal or spec.server.managed is None:
@@ -82,7 +90,12 @@ class Children:
         mistake = self._objects.mistake(spec)
         if mistake:
             return mistake
-        return await self._see_to(key, self._objects.server_objects(Owner(key.namespace, key.name, uid), spec, claims), uid)
+        owner = Owner(key.namespace, key.name, uid)
+        if spec.merge is None:
+            return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
+        return await self._see_to(
+            key, self._objects.merged_server_objects(owner, spec, models), uid, prune=bool(models)
+        )  # no model: nothing serves yet, or the status was lost
 
     def known_refusal(self, key: Key) -> str:
         """What was refused the last time."""
@@ -101,7 +114,7 @@ class Children:
                 found = await self._api.get(resource, namespace, name)
                 if wanted():
                     return
-                if _is_ours(found, ""):
+                if is_ours(found, ""):
                     await self._api.delete(resource, namespace, name, uid=found["metadata"]["uid"])
             except NotFound:
                 continue
@@ -111,12 +124,15 @@ class Children:
     def forget(self, key: Key) -> None:
         self._verified.pop(key, None)
 
-    async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str) -> str:
+    async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str, *, prune: bool = False) -> str:
+        """``prune``: Deployments of this owner that are not among the manifests go, first: what takes their place may need their room."""
         stamped = [_stamped(manifest) for manifest in manifests]
         hashes = tuple(manifest["metadata"]["annotations"][APPLIED] for manifest in stamped)
         known = self._verified.get(whose)
         if known is not None and known.hashes == hashes and self._clock() - known.at < known.holds_for:
             return known.refusal
+        if prune and isinstance(whose, Key):
+            await self._prune(whose, uid, {manifest["metadata"]["name"] for manifest in stamped if manifest["kind"] == DEPLOYMENTS.kind})
         refusal = ""
         for manifest in stamped:
             refusal = await self._apply(manifest, uid)
@@ -127,26 +143,36 @@ class Children:
         self._verified[whose] = _Verified(hashes, self._clock(), refusal)
         return refusal
 
+    async def _prune(self, key: Key, uid: str, wanted: Container[str]) -> None:
+        """Servers of versions that nobody wants any more."""
+        labels = ",".join(f"{name}={value}" for name, value in managed_selector(Owner(key.namespace, key.name, uid)).items())
+        async for page in self._api.pages(DEPLOYMENTS, Selection(namespace=key.namespace, labels=labels)):
+            for found in page.items:
+                metadata = found["metadata"]
+                if metadata["name"] not in wanted and is_ours(found, uid) and not metadata.get("deletionTimestamp"):
+                    await self._api.delete(DEPLOYMENTS, key.namespace, metadata["name"], uid=metadata["uid"])
+
     async def _apply(self, manifest: Manifest, uid: str) -> str:
         resource, metadata = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]
         try:
             found: Manifest | None = await self._api.get(resource, metadata["namespace"], metadata["name"])
         except NotFound:
             found = None
-        if found is not None and not _is_ours(found, uid):
-            return _refused(manifest, "exists and belongs to somebody else. Rename or delete it.")
+        if found is not None and not is_ours(found, uid):
+            return refused(manifest, "exists and belongs to somebody else. Rename or delete it.")
         if found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == metadata["annotations"][APPLIED]:
             return ""
         try:
             await self._api.apply(resource, manifest)
         except Forbidden as error:
-            return _refused(manifest, error.message)
+            return refused(manifest, error.message)
         except Invalid as error:
-            return _refused(manifest, error.explain())
+            return refused(manifest, error.explain())
         return ""
 
 
-def _refused(manifest: Manifest, why: str) -> str:
+def refused(manifest: JsonObject, why: str) -> str:
+    """What the API server refuses, in words for a status."""
     return f"the API server does not take {manifest['kind']} {manifest['metadata']['name']}: {why}"
 
 
@@ -157,7 +183,7 @@ def _stamped(manifest: JsonObject) -> dict[str, Any]:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def _is_ours(found: Manifest, uid: str) -> bool:
+def is_ours(found: Manifest, uid: str) -> bool:
     """Controlled by this AdapterDeployment; or, for what all of a namespace share, marked as managed by this operator."""
     if not uid:
         return bool((found["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == FIELD_MANAGER)

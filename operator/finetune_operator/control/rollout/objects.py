@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import ServingSettings, namespace_objects, server_mistake, server_objects
+from finetune_operator.manifests.serving import (
+    MergedModel,
+    MergeOrder,
+    ServingSettings,
+    build_merge_job,
+    merged_server_objects,
+    namespace_objects,
+    server_mistake,
+    server_objects,
+)
 
 
 class InstalledObjects:
@@ -16,6 +25,12 @@ class InstalledObjects:
 
     def server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> Sequence[JsonObject]:
         return server_objects(owner, spec, self._settings, claims)
+
+    def merged_server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, models: Sequence[MergedModel]) -> Sequence[JsonObject]:
+        return merged_server_objects(owner, spec, self._settings, models)
+
+    def merge_job(self, owner: Owner, spec: AdapterDeploymentSpec, order: MergeOrder) -> JsonObject:
+        return build_merge_job(owner, spec, order, self._settings)
 
     def namespace_objects(self, namespace: str) -> Sequence[JsonObject]:
         return namespace_objects(namespace, self._settings)

@@ -1,20 +1,26 @@
 """Gathers one snapshot for a decision about a rollout, from memory alone."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 from finetune_inference.contract import AppliedRoute
-from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
-from finetune_operator.cluster.cache import Key
+from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
+from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.selected import selector
+from finetune_operator.control.observe import newest
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import held_versions
 from finetune_operator.control.rollout.own_engines import OwnEngines
 from finetune_operator.control.rollout.readings import Readings, RouterReading
 from finetune_operator.control.rollout.siblings import summary_of
 from finetune_operator.domain import reading
-from finetune_operator.domain.rollout.observed import JobArtifact, RolloutObserved, RolloutSettings, Router, ServerPod
+from finetune_operator.domain.children import read_job, read_pod
+from finetune_operator.domain.rollout.observed import JobArtifact, MergeAttempt, RolloutObserved, RolloutSettings, Router, ServerPod
 from finetune_operator.manifests.names import label_value
-from finetune_operator.manifests.serving import SERVER
+from finetune_operator.manifests.serving import SERVER, MergedModel, merged_model
 
+Warnings = Callable[[str], Iterable[Manifest]]
+"""The Warning events about the object of a uid."""
 PVC = "pvc://"
 _IDENTITY = 64
 """Characters of a pod's uid and of a router's process that status can hold."""
@@ -30,6 +36,7 @@ def observe(
     output_schema: str | None,
     refusal: str,
     engines: OwnEngines | None = None,
+    warnings: Warnings = lambda _uid: (),
 ) -> RolloutObserved:
     """Everything known about one AdapterDeployment at this instant; ``engines`` where the user runs them himself."""
     job, servers = observed_job(cache, key, resource), cache.servers(key)
@@ -45,6 +52,7 @@ def observe(
         record=cache.artifacts.record(key.namespace, digest),
         output_schema=output_schema,
         selector=_selector(key, resource),
+        merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
         refusal=refusal,
     )
 
@@ -52,6 +60,16 @@ def observe(
 def _selector(key: Key, resource: Manifest) -> str:
     labels = summary_of(resource).labels
     return selector(dict(labels)) if labels else f"{LABEL_SERVING_ROLE}={SERVER},{LABEL_DEPLOYMENT}={label_value(key.name)}"
+
+
+def _merges(cache: ServingCache, key: Key, uid: str, warnings: Warnings) -> Iterator[MergeAttempt]:
+    pods = cache.merge_pods(key)
+    for job in cache.merge_jobs(key, uid):
+        job_uid = job["metadata"]["uid"]
+        pod = next((each for each in pods if (controller_of(each) or {}).get("uid") == job_uid), None)
+        concerned = [job_uid, *([pod["metadata"]["uid"]] if pod is not None else [])]
+        complaints = newest(event for each in concerned for event in warnings(each))
+        yield MergeAttempt(read_job(job), read_pod(pod) if pod is not None else None, complaints)
 
 
 def observed_job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:
@@ -71,6 +89,13 @@ def claims_of(cache: ServingCache, key: Key, resource: Manifest) -> list[str]:
     return sorted({uri.removeprefix(PVC).partition("/")[0] for uri in uris if uri.startswith(PVC)})
 
 
+def merged_models(resource: Manifest) -> list[MergedModel]:
+    """The merged models that are to be served now, in mode Merged."""
+    wanted = reading.objects(resource.get("status"), "desired", "versions")
+    named = [(reading.text(version, "name"), reading.text(version, "merged", "uri")) for version in wanted]
+    return [merged_model(name, uri) for name, uri in named if name and uri.startswith(PVC)]
+
+
 def _job_of(key: Key, resource: Manifest) -> Key | None:
     name = reading.text(resource.get("spec"), "adapter", "fineTuneJobRef", "name")
     return Key(key.namespace, name) if name else None
@@ -79,7 +104,7 @@ def _job_of(key: Key, resource: Manifest) -> Key | None:
 def _server(readings: Readings, pod: Manifest) -> ServerPod:
     answer = readings.agent(pod)
     held = held_versions(answer.status) if answer is not None and answer.status is not None else ()
-    return ServerPod(pod["metadata"]["name"], held)
+    return ServerPod(pod["metadata"]["name"], held, serves=pod["metadata"]["labels"].get(LABEL_VERSION) or "")
 
 
 def _router(readings: Readings, pod: Manifest, key: Key) -> Router:

@@ -25,7 +25,8 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
-from finetune_operator.control.rollout.observe import claims_of, observe
+from finetune_operator.control.rollout.merges import Merges
+from finetune_operator.control.rollout.observe import Warnings, claims_of, merged_models, observe
 from finetune_operator.control.rollout.own_engines import OwnEngines, own_engines
 from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
@@ -43,6 +44,7 @@ FINALIZER: Final = f"{LABEL_PREFIX}drain"
 """Holds an object that is being deleted until open requests have ended and pods have unloaded."""
 REST_SECONDS: Final = 300.0
 AUDIT_SECONDS: Final = 15.0
+_NO_OBJECTS: Final = "this operator makes no servers, and mode Merged needs them: start it with --inference-image"
 
 Decide = Callable[[RolloutObserved, datetime], RolloutPlan]
 
@@ -74,6 +76,8 @@ class RolloutReconciler:
         recorder: Recorder,
         measures: RolloutMeasures,
         settings: RolloutSettings,
+        merges: Merges | None = None,
+        warnings: Warnings = lambda _uid: (),
         rest_seconds: float = REST_SECONDS,
         audit_seconds: float = AUDIT_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -85,11 +89,13 @@ class RolloutReconciler:
         self._readings = readings
         self._schemas = schemas
         self._children = children
+        self._merges = merges
         self._prober = prober
         self._pushes = pushes
         self._recorder = recorder
         self._measures = measures
         self._settings = settings
+        self._warnings = warnings
         self._rest_seconds = rest_seconds
         self._audit_seconds = audit_seconds
         self._now = now
@@ -134,7 +140,15 @@ class RolloutReconciler:
         schema = await self._schemas.text(key, resource, resting=pace.resting)
         engines = self._own_engines(key)
         observed = observe(
-            self._cache, self._readings, key, resource, self._settings, output_schema=schema, refusal=refusal, engines=engines
+            self._cache,
+            self._readings,
+            key,
+            resource,
+            self._settings,
+            output_schema=schema,
+            refusal=refusal,
+            engines=engines,
+            warnings=self._warnings,
         )
         return resource, self._decide(observed, self._now())
 
@@ -160,15 +174,15 @@ class RolloutReconciler:
 
         Trouble that passes by itself is for the next look: it must not keep a canary that does harm in traffic.
         """
-        if self._children is None or resource["metadata"].get("deletionTimestamp"):
+        if resource["metadata"].get("deletionTimestamp"):
             return pace, ""
+        spec = _spec_of(resource)
+        if self._children is None or spec is None:
+            return pace, _NO_OBJECTS if spec is not None and spec.merge is not None else ""
+        claims, models = claims_of(self._cache, key, resource), merged_models(resource)
         try:
-            spec = AdapterDeploymentSpec.model_validate(resource.get("spec"))
-        except ValidationError:
-            return pace, ""  # the decision says so in the status
-        claims = claims_of(self._cache, key, resource)
-        try:
-            return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims)
+            refusal = await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models)
+            return pace, refusal or (self._merges.refusal(key) if self._merges is not None else "")
         except ApiError as error:
             log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
@@ -178,6 +192,8 @@ class RolloutReconciler:
         self._schemas.forget(key)
         if self._children is not None:
             self._children.forget(key)
+        if self._merges is not None:
+            self._merges.forget(key)
         self._measures.forgotten(key.namespace, key.name)
         return Result("gone")
 
@@ -193,12 +209,25 @@ class RolloutReconciler:
                 return self._forget(key)
         for note in plan.events:
             self._measures.event_recorded(await self._recorder.record(resource, note))
+        await self._see_to_merges(key, resource, plan)
         if plan.probes is not None:
             self._prober.send(key, reading.text(resource.get("spec"), "modelName"), plan.probes, self._answering(key))
         pushing = self._push(key) if not wrote else None
         look_in = pace.look_in * (random.uniform(0.8, 1.0) if pace.resting else 1.0)  # noqa: S311  jitter, no secret
         requeue = min(wait for wait in (look_in, plan.requeue_after, pushing) if wait is not None)
         return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
+
+    async def _see_to_merges(self, key: Key, resource: Manifest, plan: RolloutPlan) -> None:
+        """After the status, which says which attempt it is: a process that dies in between finds the order again."""
+        spec = _spec_of(resource)
+        if self._merges is None or spec is None:
+            return
+        if plan.merge is not None:
+            made = await self._merges.begin(key, resource["metadata"]["uid"], spec, plan.merge)
+            if made is not None:
+                self._cache.merges.put_own(made)
+        for reference in plan.ends:
+            await self._merges.end(reference)
 
     def _answering(self, key: Key) -> list[str]:
         """Addresses of the routers that answered the last time."""
@@ -270,6 +299,14 @@ class RolloutReconciler:
             self._cache.deployments.put(await self._api.get(ADAPTER_DEPLOYMENTS, key.namespace, key.name))
         except NotFound:
             self._cache.deployments.remove(key, uid=uid)
+
+
+def _spec_of(resource: Manifest) -> AdapterDeploymentSpec | None:
+    """None where the decision says in the status what is wrong with it."""
+    try:
+        return AdapterDeploymentSpec.model_validate(resource.get("spec"))
+    except ValidationError:
+        return None
 
 
 def _applicable(status: Mapping[str, Any]) -> Manifest:

@@ -19,6 +19,8 @@ def incompatibility(spec: AdapterDeploymentSpec, record: ArtifactRecord) -> str 
         )
     if record.tuner == TunerType.FULL.value:
         return "spec.adapter is a whole model (tuner Full), no adapter. Train with tuner LoRA, or serve the model by itself."
+    if spec.merge is not None:
+        return None  # what can be merged the trainer knows, and what comes of it is no adapter any more
     limit = spec.server.capacity.max_lora_rank
     if record.rank is not None and record.rank > limit:
         return (
@@ -29,7 +31,7 @@ def incompatibility(spec: AdapterDeploymentSpec, record: ArtifactRecord) -> str 
 
 
 def _not_for_vllm(record: ArtifactRecord) -> str | None:
-    way_out = "Serve it with server.managed.engine Transformers, or train it again with tuner LoRA"
+    way_out = "Deploy it with mode: Merged, serve it with server.managed.engine Transformers, or train it again with tuner LoRA"
     if record.tuner == TunerType.DORA.value:
         return f"spec.server runs vLLM, which serves no DoRA. {way_out}."
     if record.saves_modules:

@@ -8,7 +8,7 @@ from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Stage
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.draft import Draft
-from finetune_operator.domain.rollout.loading import holds
+from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import NoTarget
 from finetune_operator.domain.rollout.traffic import acknowledged, route_for
@@ -86,7 +86,7 @@ def _loaded(draft: Draft) -> Judgement:
         return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version is to be loaded yet")
     if not draft.scene.observed.pods:
         return Judgement(FALSE, Reason.NO_PODS, "there is no server pod")
-    if all(holds(pod, version) for pod in draft.scene.observed.pods for version in wanted):
+    if all(pods_of(draft, version) and all(holds(pod, version) for pod in pods_of(draft, version)) for version in wanted):
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")
     return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}")
@@ -95,7 +95,7 @@ def _loaded(draft: Draft) -> Judgement:
 def wanted_versions(draft: Draft) -> list[str]:
     """Versions that have traffic, or are about to get it."""
     rollout = draft.rollout
-    coming = rollout is not None and rollout.stage not in (Stage.VALIDATING, Stage.ROLLING_BACK)
+    coming = rollout is not None and rollout.stage not in (Stage.VALIDATING, Stage.MERGING, Stage.ROLLING_BACK)
     return [*([draft.stable.version] if draft.stable is not None else []), *([rollout.version] if rollout is not None and coming else [])]
 
 

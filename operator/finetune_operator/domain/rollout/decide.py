@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.conditions import ConditionType
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Phase, Stage, StepStatus
+from finetune_operator.api.base import LABEL_VERSION
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout import retention, stages
 from finetune_operator.domain.rollout.conditions import FALSE, Judgement, assembled, build_conditions, of_summary, wanted_versions
 from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
 from finetune_operator.domain.rollout.draining import drain
-from finetune_operator.domain.rollout.loading import holds
-from finetune_operator.domain.rollout.observed import RolloutObserved
+from finetune_operator.domain.rollout.loading import concerns, holds, pods_of
+from finetune_operator.domain.rollout.merging import surplus_merges
+from finetune_operator.domain.rollout.observed import RolloutObserved, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.domain.rollout.state import State, answering, state_of
 from finetune_operator.domain.rollout.subject import Subject, read_subject
@@ -97,6 +100,8 @@ def _conclude(draft: Draft) -> RolloutPlan:
         status=written,
         events=tuple(draft.events),
         probes=draft.probes,
+        merge=draft.merge,
+        ends=surplus_merges(draft),
         requeue_after=min(draft.wakes, default=None),
     )
 
@@ -122,9 +127,9 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
         route=None if taken else route_for(draft),
         desired=retention.desired_set(draft),
         loaded=_loaded(draft),
-        replicas=len(scene.observed.pods),
+        replicas=len(_answering_pods(draft)),
         ready_replicas=answering(draft),
-        selector=scene.observed.selector[:1024] or None,
+        selector=_selector(draft),
         retry=draft.retry,
         action=(scene.subject.action or None) if heeded else draft.action,
     )
@@ -141,7 +146,21 @@ def _step_of(draft: Draft) -> StepStatus | None:
 
 def _loaded(draft: Draft) -> str:
     wanted, pods = wanted_versions(draft), draft.scene.observed.pods
-    return f"{sum(bool(wanted) and all(holds(pod, version) for version in wanted) for pod in pods)}/{len(pods)}"
+    own = [(pod, [version for version in wanted if concerns(pod, version)]) for pod in pods]
+    return f"{sum(bool(mine) and all(holds(pod, version) for version in mine) for pod, mine in own)}/{len(pods)}"
+
+
+def _answering_pods(draft: Draft) -> tuple[ServerPod, ...]:
+    """What an autoscaler counts: in mode Merged the servers of a canary, or of a version without traffic, are none of its business."""
+    stable = draft.stable
+    return pods_of(draft, stable.version) if stable is not None else draft.scene.observed.pods
+
+
+def _selector(draft: Draft) -> str | None:
+    text, stable = draft.scene.observed.selector, draft.stable
+    if text and stable is not None and stable.merged is not None:
+        text = f"{text},{LABEL_VERSION}={digest_prefix_of(stable.version)}"
+    return text[:1024] or None
 
 
 def _figures_at(before: AdapterDeploymentStatus, after: AdapterDeploymentStatus, now: datetime) -> datetime:

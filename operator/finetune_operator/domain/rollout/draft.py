@@ -22,6 +22,7 @@ from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSe
 from finetune_operator.domain.rollout.plan import Probes
 from finetune_operator.domain.rollout.subject import Subject
 from finetune_operator.domain.rollout.target import NoTarget, Target
+from finetune_operator.manifests.serving import MergeOrder
 
 _EVENT_LIMIT = 1000
 _MESSAGE_LIMIT = 2048
@@ -66,6 +67,7 @@ class Draft:
     blocked: tuple[Reason, str] | None = None
     """Why the rollout cannot go on just now, where status needs no memory of that."""
     probes: Probes | None = None
+    merge: MergeOrder | None = None
     events: list[EventNote] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, ServerPod
@@ -14,11 +15,27 @@ def holds(pod: ServerPod, version: str) -> bool:
     return held is not None and held.state is HeldState.LOADED
 
 
+def pods_of(draft: Draft, version: str) -> tuple[ServerPod, ...]:
+    """The pods that are to hold the version: all, or in mode Merged its own."""
+    return tuple(pod for pod in draft.scene.observed.pods if concerns(pod, version))
+
+
+def concerns(pod: ServerPod, version: str) -> bool:
+    return pod.serves in ("", digest_prefix_of(version))
+
+
 def everywhere(draft: Draft, version: str) -> bool:
-    """Whether every server pod holds this version and stable, and there is a pod at all."""
-    pods = draft.scene.observed.pods
-    wanted = [version, *([draft.stable.version] if draft.stable is not None else [])]
-    return bool(pods) and all(holds(pod, each) for pod in pods for each in wanted)
+    """Whether every pod that should hold this version and stable does, and there are such pods at all.
+
+    Pods of a version's own appear one by one while its servers are being made: there have to be as many as are asked for.
+    """
+    managed = draft.scene.spec.server.managed
+    least = max(1, managed.replicas) if managed is not None and draft.scene.spec.merge is not None else 1
+    for wanted in (version, *([draft.stable.version] if draft.stable is not None else [])):
+        pods = pods_of(draft, wanted)
+        if len(pods) < least or not all(holds(pod, wanted) for pod in pods):
+            return False
+    return True
 
 
 def refusal(draft: Draft, version: str) -> tuple[Reason, str] | None:
@@ -33,7 +50,9 @@ def refusal(draft: Draft, version: str) -> tuple[Reason, str] | None:
 
 def missing(draft: Draft, version: str) -> str:
     """Which pods do not hold the version yet, and what they say."""
-    pods = draft.scene.observed.pods
+    pods = pods_of(draft, version)
+    if not pods:
+        return f"no server pod of {version} is there yet"
     waiting = [_in_words(pod, version) for pod in pods if not holds(pod, version)]
     more = f" and {len(waiting) - _SHOWN} more" if len(waiting) > _SHOWN else ""
     return f"{len(waiting)} of {len(pods)} pods do not hold {version} yet: {', '.join(waiting[:_SHOWN])}{more}"
@@ -50,6 +69,8 @@ def in_the_way(draft: Draft, version: str) -> str | None:
 def lack_of_room(draft: Draft) -> str | None:
     """Why the engines cannot hold one version more, or not compute it beside the others, with the numbers; None where they can."""
     spec, observed = draft.scene.spec, draft.scene.observed
+    if spec.merge is not None:
+        return None
     capacity = spec.server.capacity
     neighbours = observed.siblings if spec.server.external is not None else ()
     stable = {draft.stable.version} if draft.stable is not None else set()

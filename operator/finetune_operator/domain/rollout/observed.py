@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from finetune_inference.contract import AppliedRoute
 from finetune_operator.domain.analysis.counters import Sample, Scrape
+from finetune_operator.domain.children import Job, Pod
+from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import JsonObject
 
 
@@ -21,6 +23,9 @@ class RolloutSettings:
     """At most one status write per object and this many seconds for figures alone."""
     unload_seconds: int = 30
     """How long, after the drain, an object being deleted waits for pods to unload."""
+    retry_base_seconds: float = 10.0
+    """First wait before another attempt of a merge; doubles with each failure, up to ``retry_cap_seconds``."""
+    retry_cap_seconds: float = 360.0
 
 
 class HeldState(StrEnum):
@@ -49,11 +54,13 @@ class ServerPod:
     """A server pod that is not terminating. One whose agent, or whose own engine, does not answer holds nothing.
 
     ``others``: adapters in an engine of the user's own that no AdapterDeployment has asked for.
+    ``serves``: the first digits of the one digest that it was made for, in mode Merged; empty where it holds whatever is wanted.
     """
 
     name: str
     versions: tuple[HeldVersion, ...] = ()
     others: int = 0
+    serves: str = ""
 
     def held(self, version: str) -> HeldVersion | None:
         return next((held for held in self.versions if held.version == version), None)
@@ -114,12 +121,22 @@ class Sibling:
 
 
 @dataclass(frozen=True)
+class MergeAttempt:
+    """The Job of one attempt to merge, its pod, and what the cluster complains about of both."""
+
+    job: Job
+    pod: Pod | None = None
+    warnings: tuple[WarningEvent, ...] = ()
+
+
+@dataclass(frozen=True)
 class RolloutObserved:
     """An AdapterDeployment and all that decides about it.
 
     ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there. ``selector`` selects the server pods.
+    ``merges`` are the attempts of this object's merges, also of earlier versions.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
@@ -133,4 +150,5 @@ class RolloutObserved:
     record: ArtifactRecord = ArtifactRecord()
     output_schema: str | None = None
     selector: str = ""
+    merges: tuple[MergeAttempt, ...] = ()
     refusal: str = ""

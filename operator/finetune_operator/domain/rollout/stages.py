@@ -1,6 +1,6 @@
 r"""The stages of a rollout, one function each, and what interrupts them.
 
-    Validating -> Loading -> (Applying -> Baking) for every step -> Promoting
+    Validating [-> Merging] -> Loading -> (Applying -> Baking) for every step -> Promoting
          \___________\___________\__________\___> RollingBack
 
 A function moves the draft on as far as what is observed allows; the same observation leads to the same place, however often it is asked.
@@ -13,11 +13,12 @@ from datetime import timedelta
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import Step
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
-from finetune_operator.domain.rollout import undoing
+from finetune_operator.domain.rollout import retention, undoing
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
+from finetune_operator.domain.rollout.merging import merge
 from finetune_operator.domain.rollout.target import NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
 
@@ -71,8 +72,16 @@ def _validate(draft: Draft) -> None:
             draft.blocked = Reason.PAUSED, _PAUSED
             return
         draft.retained.remove(kept)
-        draft.enter(Stage.PROMOTING)
+        draft.enter(Stage.PROMOTING, merged=kept.merged)
         draft.note(Reason.REVERTED, "Revert", f"{rollout.version} answered before and is still loaded: it does so again at once")
+        return
+    if draft.scene.spec.merge is not None:
+        draft.retained = [version for version in draft.retained if version.version != rollout.version]
+        retention.make_way(draft)
+        if kept is not None and kept.merged is not None:
+            draft.enter(Stage.LOADING, merged=kept.merged)
+        else:
+            draft.enter(Stage.MERGING)
         return
     if not draft.scene.observed.pods:
         refusal = draft.scene.observed.refusal[:1024]
@@ -96,6 +105,13 @@ def _no_pods(draft: Draft) -> str:
     return f"spec.server.external.matchLabels ({labels}) matches no running pod of this namespace: correct it, or start your server"
 
 
+def _merge(draft: Draft) -> None:
+    """In mode Merged: a Job makes one model of base and adapter before any server of it is made."""
+    waits_for = merge(draft)
+    if waits_for is not None and draft.rollout is not None:
+        _out_of_time(draft, waits_for)
+
+
 def _load(draft: Draft) -> None:
     rollout = draft.rollout
     assert rollout is not None
@@ -103,14 +119,20 @@ def _load(draft: Draft) -> None:
     if refused is not None:
         undoing.take_back(draft, *refused)
     elif not everywhere(draft, rollout.version):
-        trouble = in_the_way(draft, rollout.version)
+        trouble = in_the_way(draft, rollout.version) or _no_servers(draft)
         draft.blocked = (Reason.LOADING, trouble) if trouble is not None else None
-        if not _out_of_time(draft, missing(draft, rollout.version)):
+        if not _out_of_time(draft, trouble or missing(draft, rollout.version)):
             draft.wake_in(draft.scene.settings.poll_seconds)
     elif draft.scene.spec.paused:
         draft.blocked = Reason.PAUSED, _PAUSED
     else:
         _next_step(draft)
+
+
+def _no_servers(draft: Draft) -> str | None:
+    """In mode Merged servers are made of a version only now; why they cannot be."""
+    refusal = draft.scene.observed.refusal[:1024]
+    return refusal if refusal and draft.scene.spec.merge is not None else None
 
 
 def _next_step(draft: Draft) -> None:
@@ -167,8 +189,9 @@ def _promote(draft: Draft) -> None:
     former, keep = draft.stable, draft.scene.spec.rollback
     if former is not None:
         until = draft.now + timedelta(seconds=max(keep.keep_stable_loaded_seconds, keep.drain_timeout_seconds))
-        undoing.retain(draft, RetainedVersion(version=former.version, digest=former.digest, uri=former.uri, until=until, served=True))
-    draft.stable = VersionStatus(version=rollout.version, digest=rollout.digest, uri=rollout.uri, since=draft.now)
+        kept = {"version": former.version, "digest": former.digest, "uri": former.uri, "merged": former.merged}
+        undoing.retain(draft, RetainedVersion.model_validate({**kept, "until": until, "served": True}))
+    draft.stable = VersionStatus(version=rollout.version, digest=rollout.digest, uri=rollout.uri, since=draft.now, merged=rollout.merged)
     draft.rollout = None
     undoing.remember(draft, rollout, Reason.PROMOTED, f"{rollout.version} answers all callers")
     draft.note(Reason.PROMOTED, "Promote", f"{rollout.version} answers all callers of {draft.scene.spec.model_name}")
@@ -180,6 +203,7 @@ def _roll_back(draft: Draft) -> None:
 
 _STAGES: dict[Stage, Callable[[Draft], None]] = {
     Stage.VALIDATING: _validate,
+    Stage.MERGING: _merge,
     Stage.LOADING: _load,
     Stage.APPLYING: _apply,
     Stage.BAKING: _bake,

@@ -95,6 +95,8 @@ def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]
     match rollout.stage:
         case Stage.VALIDATING:
             return Phase.VALIDATING, Reason.VALIDATING, f"{version} is being checked"
+        case Stage.MERGING:
+            return Phase.MERGING, Reason.MERGING, f"a Job makes one model of the base model and {version}"
         case Stage.LOADING:
             return Phase.LOADING, Reason.LOADING, f"server pods fetch, verify and load {version}"
         case Stage.APPLYING:

@@ -45,7 +45,10 @@ def finish(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str, *
         draft.failed = [entry, *(other for other in draft.failed if other.digest != rollout.digest)][:_FAILED_LIMIT]
     if drain:
         until = draft.now + timedelta(seconds=draft.scene.spec.rollback.drain_timeout_seconds)
-        retain(draft, RetainedVersion(version=rollout.version, digest=rollout.digest, uri=rollout.uri, until=until))
+        retain(
+            draft,
+            RetainedVersion(version=rollout.version, digest=rollout.digest, uri=rollout.uri, until=until, merged=rollout.merged),
+        )
 
 
 def remember(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str) -> None:

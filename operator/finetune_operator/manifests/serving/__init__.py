@@ -10,14 +10,16 @@ from finetune_operator.manifests.serving.labels import (
     ROUTER,
     ROUTER_NAME,
     SERVER,
+    managed_selector,
     router_selector,
     server_name,
     server_selector,
 )
+from finetune_operator.manifests.serving.merge import MERGE, MergeOrder, build_merge_job, merge_key, merge_run
 from finetune_operator.manifests.serving.mistakes import ServerMistake, server_mistake
 from finetune_operator.manifests.serving.rights import AGENT_RULES, ROUTER_RULES
 from finetune_operator.manifests.serving.router import ENGINE_KEY_ENTRY, ENGINE_KEY_SECRET, KEYS_SECRET, namespace_objects
-from finetune_operator.manifests.serving.server import server_objects
+from finetune_operator.manifests.serving.server import merged_server_objects, server_objects
 from finetune_operator.manifests.serving.settings import (
     AGENT_PORT,
     ENGINE_ADMIN_PORT,
@@ -27,6 +29,7 @@ from finetune_operator.manifests.serving.settings import (
     JsonObject,
     ServingSettings,
 )
+from finetune_operator.manifests.serving.volumes import MergedModel, merged_model
 
 __all__ = [
     "AGENT_NAME",
@@ -39,6 +42,7 @@ __all__ = [
     "KEYS_SECRET",
     "LABEL_ADAPTER_DEPLOYMENT",
     "LABEL_SERVING_ROLE",
+    "MERGE",
     "ROUTER",
     "ROUTER_ADMIN_PORT",
     "ROUTER_NAME",
@@ -46,8 +50,16 @@ __all__ = [
     "ROUTER_RULES",
     "SERVER",
     "JsonObject",
+    "MergeOrder",
+    "MergedModel",
     "ServerMistake",
     "ServingSettings",
+    "build_merge_job",
+    "managed_selector",
+    "merge_key",
+    "merge_run",
+    "merged_model",
+    "merged_server_objects",
     "namespace_objects",
     "router_selector",
     "server_mistake",

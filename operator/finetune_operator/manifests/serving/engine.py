@@ -19,7 +19,7 @@ from finetune_operator.manifests.serving.settings import (
     JsonObject,
     ServingSettings,
 )
-from finetune_operator.manifests.serving.volumes import TEMPORARY, ServerClaims, engine_mounts
+from finetune_operator.manifests.serving.volumes import TEMPORARY, MergedModel, ServerClaims, engine_mounts
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values of ``--max-lora-rank`` that vLLM knows."""
@@ -29,7 +29,6 @@ _START_SECONDS = 3600
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 _FOLDERS = {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "XDG_CACHE_HOME": f"{TEMPORARY}/cache", "HF_HOME": f"{TEMPORARY}/huggingface"}
 _VLLM = {
-    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CACHE_ROOT": f"{TEMPORARY}/cache/vllm",
     "TORCHINDUCTOR_CACHE_DIR": f"{TEMPORARY}/cache/inductor",
@@ -38,11 +37,15 @@ _VLLM = {
 }
 
 
-def build_engine(spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims, settings: ServingSettings) -> JsonObject:
+def build_engine(
+    spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims | MergedModel, settings: ServingSettings
+) -> JsonObject:
     """The container; its readiness is the agent's to say, who knows which adapters it holds."""
-    vllm = managed.engine is Engine.VLLM
+    vllm, merged = managed.engine is Engine.VLLM, isinstance(claims, MergedModel)
     arguments = _vllm_arguments if vllm else _transformers_arguments
     environment = {**_FOLDERS, **_OFFLINE, **(_VLLM if vllm else {})}
+    if vllm and not merged:
+        environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     return {
         "name": "engine",
         "image": engine_image(managed, settings),
@@ -82,34 +85,39 @@ def vllm_rank(highest: int) -> int:
     return next(rank for rank in VLLM_RANKS if rank >= highest)
 
 
-def _transformers_arguments(spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims) -> list[str]:
-    capacity = spec.server.capacity
+def _transformers_arguments(spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims | MergedModel) -> list[str]:
+    capacity, merged = spec.server.capacity, isinstance(claims, MergedModel)
     ours = {
         "--model": claims.base_path,
-        "--served-model-name": BASE_NAME,
+        "--served-model-name": _served_as(claims),
         "--host": "0.0.0.0",  # noqa: S104  routers come from outside the pod
         "--port": ENGINE_PORT,
         "--admin-host": "127.0.0.1",
         "--admin-port": ENGINE_ADMIN_PORT,
-        "--max-loras": capacity.max_cpu_loras,  # it computes all that it holds in one batch
-        "--max-lora-rank": capacity.max_lora_rank,
+        # It computes all that it holds in one batch.
+        **({} if merged else {"--max-loras": capacity.max_cpu_loras, "--max-lora-rank": capacity.max_lora_rank}),
         "--shutdown-timeout": DRAIN_SECONDS,
     }
     return [*managed.args, *_flags(ours)]
 
 
-def _vllm_arguments(spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims) -> list[str]:
-    gpus = managed.resources.gpus
+def _vllm_arguments(spec: AdapterDeploymentSpec, managed: ManagedServer, claims: ServerClaims | MergedModel) -> list[str]:
+    gpus, merged = managed.resources.gpus, isinstance(claims, MergedModel)
     split = ["--tensor-parallel-size", str(gpus)] if gpus > 1 else []
     ours = {
-        "--served-model-name": BASE_NAME,
+        "--served-model-name": _served_as(claims),
         "--host": "0.0.0.0",  # noqa: S104  routers come from outside the pod
         "--port": ENGINE_PORT,
-        **_lora_limits(spec.server.capacity),
+        **({} if merged else _lora_limits(spec.server.capacity)),
         "--api-server-count": 1,  # another one would not know what was loaded through the first
         "--shutdown-timeout": DRAIN_SECONDS,
     }
-    return [claims.base_path, *split, *managed.args, "--enable-lora", *_flags(ours)]
+    return [claims.base_path, *split, *managed.args, *([] if merged else ["--enable-lora"]), *_flags(ours)]
+
+
+def _served_as(claims: ServerClaims | MergedModel) -> str:
+    """A merged model has its version's name, so that a router finds it like an adapter of that name."""
+    return claims.version if isinstance(claims, MergedModel) else BASE_NAME
 
 
 def _lora_limits(capacity: Capacity) -> dict[str, int]:

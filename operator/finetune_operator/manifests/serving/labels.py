@@ -9,6 +9,7 @@ from finetune_operator.api.base import (
     LABEL_MANAGED_BY,
     LABEL_NAME,
     LABEL_SERVING_ROLE,
+    LABEL_VERSION,
 )
 from finetune_operator.manifests.labels import owner_references
 from finetune_operator.manifests.names import Owner
@@ -38,6 +39,11 @@ def managed_selector(owner: Owner) -> dict[str, str]:
     return {LABEL_SERVING_ROLE: SERVER, LABEL_ADAPTER_DEPLOYMENT: owner.name}
 
 
+def version_selector(owner: Owner, digits: str) -> dict[str, str]:
+    """Labels of the pods that serve one version, in mode Merged; ``digits`` are the first of its digest."""
+    return {**managed_selector(owner), LABEL_VERSION: digits}
+
+
 def server_selector(owner: Owner, spec: AdapterDeploymentSpec) -> dict[str, str]:
     """Labels of the server pods in the owner's namespace: those that the operator runs, or those that the user names."""
     external = spec.server.external
@@ -54,15 +60,22 @@ def server_metadata(owner: Owner) -> JsonObject:
     return {
         "name": server_name(owner),
         "namespace": owner.namespace,
-        "labels": {**_common(SERVER), **managed_selector(owner)},
+        "labels": {**common_labels(SERVER), **managed_selector(owner)},
         "ownerReferences": owner_references(owner, KIND),
     }
 
 
+def version_metadata(owner: Owner, digits: str) -> JsonObject:
+    """Metadata of what serves one version; the names of such AdapterDeployments have at most 40 characters, so this one has at most 60."""
+    metadata = server_metadata(owner)
+    return {**metadata, "name": f"{server_name(owner)}-{digits}", "labels": {**metadata["labels"], LABEL_VERSION: digits}}
+
+
 def namespace_metadata(namespace: str, name: str, role: str) -> JsonObject:
     """Metadata of what a namespace has once, whichever AdapterDeployments are in it."""
-    return {"name": name, "namespace": namespace, "labels": {**_common(role), LABEL_SERVING_ROLE: role}}
+    return {"name": name, "namespace": namespace, "labels": {**common_labels(role), LABEL_SERVING_ROLE: role}}
 
 
-def _common(role: str) -> dict[str, str]:
+def common_labels(role: str) -> dict[str, str]:
+    """Labels of everything that serving consists of."""
     return {LABEL_NAME: _APPLICATION, LABEL_MANAGED_BY: FIELD_MANAGER, LABEL_COMPONENT: role}

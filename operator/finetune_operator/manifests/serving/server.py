@@ -1,18 +1,20 @@
 """A managed server: the pods with engine and agent, and what keeps them available."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, ManagedServer
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.security import pod_security
 from finetune_operator.manifests.serving.agent import build_agent
 from finetune_operator.manifests.serving.availability import build_budget, rolling_update, spread
 from finetune_operator.manifests.serving.engine import build_engine, shares_memory
-from finetune_operator.manifests.serving.labels import AGENT_NAME, managed_selector, server_metadata
+from finetune_operator.manifests.serving.labels import AGENT_NAME, managed_selector, server_metadata, version_metadata, version_selector
 from finetune_operator.manifests.serving.mistakes import server_mistake
 from finetune_operator.manifests.serving.policies import server_policy
 from finetune_operator.manifests.serving.settings import AGENT_PORT, ENGINE_PORT, GRACE_SECONDS, JsonObject, ServingSettings
-from finetune_operator.manifests.serving.volumes import server_claims, server_volumes
+from finetune_operator.manifests.serving.volumes import MergedModel, ServerClaims, server_claims, server_volumes
 
 _REVISIONS = 3
 
@@ -33,34 +35,69 @@ def server_objects(
     metadata, selector = server_metadata(owner), managed_selector(owner)
     policies = (server_policy(metadata, selector, settings),) if settings.network_policies else ()
     return (
-        _deployment(owner, spec, managed, settings, claims),
+        _deployment(owner, spec, managed, settings, _of_adapters(owner, spec, claims)),
         _service(owner),
         build_budget(metadata, selector),
         *policies,
     )
 
 
-def _deployment(
-    owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, claims: Sequence[str]
-) -> JsonObject:
+def merged_server_objects(
+    owner: Owner, spec: AdapterDeploymentSpec, settings: ServingSettings, models: Sequence[MergedModel]
+) -> tuple[JsonObject, ...]:
+    """The same in mode Merged: a Deployment for each version's model, and the rest once for all of them.
+
+    A Deployment whose version is not among ``models`` any more is the caller's to delete. None where `server_mistake` has something to say.
+    """
+    managed = spec.server.managed
+    if managed is None or server_mistake(spec, settings) is not None:
+        return ()
     metadata, selector = server_metadata(owner), managed_selector(owner)
+    policies = (server_policy(metadata, selector, settings),) if settings.network_policies else ()
+    return (
+        _service(owner),
+        build_budget(metadata, selector),
+        *policies,
+        *(_deployment(owner, spec, managed, settings, _of_model(owner, model)) for model in models),
+    )
+
+
+@dataclass(frozen=True)
+class _Set:
+    """What one Deployment's pods are known by, and what they see of claims."""
+
+    metadata: JsonObject
+    selector: dict[str, str]
+    mounted: ServerClaims | MergedModel
+
+
+def _of_adapters(owner: Owner, spec: AdapterDeploymentSpec, claims: Sequence[str]) -> _Set:
+    return _Set(server_metadata(owner), managed_selector(owner), server_claims(spec, claims))
+
+
+def _of_model(owner: Owner, model: MergedModel) -> _Set:
+    digits = digest_prefix_of(model.version)
+    return _Set(version_metadata(owner, digits), version_selector(owner, digits), model)
+
+
+def _deployment(owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, of: _Set) -> JsonObject:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata,
+        "metadata": of.metadata,
         "spec": {
             "replicas": managed.replicas,
             "revisionHistoryLimit": _REVISIONS,
             "progressDeadlineSeconds": spec.progress_deadline_seconds,
-            "selector": {"matchLabels": selector},
+            "selector": {"matchLabels": of.selector},
             "strategy": rolling_update(),
-            "template": {"metadata": {"labels": metadata["labels"]}, "spec": _pod(owner, spec, managed, settings, claims)},
+            "template": {"metadata": {"labels": of.metadata["labels"]}, "spec": _pod(owner, spec, managed, settings, of)},
         },
     }
 
 
-def _pod(owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, claims: Sequence[str]) -> JsonObject:
-    mounted, wanted = server_claims(spec, claims), managed.resources
+def _pod(owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, settings: ServingSettings, of: _Set) -> JsonObject:
+    mounted, wanted = of.mounted, managed.resources
     pod: JsonObject = {
         "serviceAccountName": AGENT_NAME,
         "automountServiceAccountToken": False,  # the engine gets none; the agent mounts its own
@@ -70,7 +107,7 @@ def _pod(owner: Owner, spec: AdapterDeploymentSpec, managed: ManagedServer, sett
         "initContainers": [build_agent(owner, managed, mounted, settings)],
         "containers": [build_engine(spec, managed, mounted, settings)],
         "volumes": server_volumes(mounted, shared_memory=shares_memory(managed)),
-        "topologySpreadConstraints": spread(managed_selector(owner)),
+        "topologySpreadConstraints": spread(of.selector),
     }
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]

@@ -29,15 +29,18 @@ GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + 30
 class ServingSettings:
     """``clients_from`` and ``metrics_from`` are peers of a NetworkPolicy: who may ask the router (empty: everybody), who may scrape.
 
+    ``trainer_image`` makes merged models, whose ended Jobs stay for ``finished_job_ttl_seconds``.
     ``require_api_keys``: callers need a key even while there is no Secret with keys. ``pin_secret`` names a Secret of each namespace whose
     entry ``token`` lets the operator ask a version past the split; router pods wait for it, and without one nothing can be pinned.
     ``api_server_cidrs`` are the API server's addresses where they are known: only with them can the egress of the pods be closed.
     """
 
     inference_image: str
+    trainer_image: str = ""
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     default_vllm_image: str = ""
+    finished_job_ttl_seconds: int = 86_400
     router_replicas: int = 2
     router_workers: int = 2
     require_api_keys: bool = False

@@ -4,11 +4,21 @@ from typing import Any
 
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import JsonObject, ServingSettings, namespace_objects, server_objects
+from finetune_operator.manifests.serving import (
+    JsonObject,
+    MergeOrder,
+    ServingSettings,
+    build_merge_job,
+    merged_model,
+    merged_server_objects,
+    namespace_objects,
+    server_objects,
+)
 
 OWNER = Owner("support", "ticket-router", "0b6e1c1e-1111-4222-8333-444455556666")
 DIGEST = "sha256:" + "0" * 64
 SETTINGS = ServingSettings(inference_image="registry.example/inference@sha256:" + "1" * 64)
+MERGE_SETTINGS = ServingSettings(inference_image=SETTINGS.inference_image, trainer_image="registry.example/trainer:1")
 FULL_SETTINGS = ServingSettings(
     inference_image="registry.example/inference:1",
     image_pull_policy="Always",
@@ -57,6 +67,14 @@ EXTERNAL: dict[str, Any] = {
     **SMALL,
     "server": {"external": {"matchLabels": {"app": "vllm"}, "port": 8080, "adapterMountPath": "/adapters"}},
 }
+MERGED: dict[str, Any] = {
+    **SMALL,
+    "mode": "Merged",
+    "merge": {"uri": "pvc://merged/bot", "resources": {"limits": {"cpu": "4", "memory": "8Gi"}}},
+    "baseModel": {"uri": "pvc://models/tiny-chat", "digest": DIGEST},
+}
+ORDER = MergeOrder(2, DIGEST, "pvc://adapters/support/a", "sha256:" + "a" * 64)
+MODELS = (merged_model("tickets--aaaaaaaaaaaa", "pvc://merged/bot/" + "c" * 64),)
 ONE_CLAIM: dict[str, Any] = {**FULL, "baseModel": {"uri": "pvc://adapters/base"}}
 SPECS = {"transformers": SMALL, "vllm": FULL, "one-claim": ONE_CLAIM}
 
@@ -70,6 +88,11 @@ def objects() -> dict[str, tuple[JsonObject, ...]]:
     return {
         "transformers": server_objects(OWNER, read(SMALL), SETTINGS, ("adapters", "more")),
         "vllm": server_objects(OWNER, read(FULL), FULL_SETTINGS, ("older",)),
+        "merged": (
+            *merged_server_objects(OWNER, read(MERGED), SETTINGS, MODELS),
+            build_merge_job(OWNER, read(MERGED), ORDER, MERGE_SETTINGS),
+        ),
+        "merged-vllm": merged_server_objects(OWNER, read({**MERGED, "server": FULL["server"]}), FULL_SETTINGS, MODELS),
         "one-claim": server_objects(OWNER, read(ONE_CLAIM), SETTINGS),
         "namespace": namespace_objects("support", SETTINGS),
         "namespace-with-everything": namespace_objects("support", FULL_SETTINGS),

@@ -7,9 +7,16 @@ from typing import Any
 import pytest
 
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
-from finetune_operator.manifests.serving import JsonObject, ServingSettings, namespace_objects, server_objects, server_selector
+from finetune_operator.manifests.serving import (
+    JsonObject,
+    ServingSettings,
+    build_merge_job,
+    namespace_objects,
+    server_objects,
+    server_selector,
+)
 from tests.unit.api.test_every_field_counts import leaves
-from tests.unit.manifests.serving.samples import DIGEST, EXTERNAL, FULL, OWNER, SETTINGS, SMALL, read
+from tests.unit.manifests.serving.samples import DIGEST, EXTERNAL, FULL, MERGED, ORDER, OWNER, SETTINGS, SMALL, read
 
 OTHER: dict[str, Any] = {
     "spec.baseModel.uri": "pvc://other/model",
@@ -74,6 +81,20 @@ def test_the_capacity_of_the_server_of_ours_is_told_too():
         assert server_objects(OWNER, read({**SMALL, "server": {"managed": {}, "capacity": {name: value}}}), SETTINGS) != before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"uri": "pvc://other/place"},
+        *({"resources": {kind: {name: "7"}}} for kind in ("requests", "limits") for name in ("cpu", "memory", "ephemeral-storage")),
+    ],
+    ids=str,
+)
+def test_a_field_of_the_merge_changes_its_job(change: dict[str, Any]):
+    before = build_merge_job(OWNER, read(MERGED), ORDER, SETTINGS)
+    other = {**MERGED, "merge": {**MERGED["merge"], **change}}
+    assert build_merge_job(OWNER, read(other), ORDER, SETTINGS) != before
+
+
 def test_labels_of_ones_own_pods_change_where_they_are_looked_for():
     other = {**EXTERNAL, "server": {"external": {"matchLabels": {"app": "other"}, "adapterMountPath": "/adapters"}}}
     assert server_selector(OWNER, read(other)) != server_selector(OWNER, read(EXTERNAL))
@@ -88,6 +109,8 @@ def test_other_parts_of_the_spec_that_the_objects_tell():
 
 OTHER_SETTINGS: dict[str, Any] = {
     "inference_image": "other",
+    "trainer_image": "other",
+    "finished_job_ttl_seconds": 60,
     "image_pull_policy": "Never",
     "image_pull_secrets": ("other",),
     "default_vllm_image": "other",
@@ -109,7 +132,11 @@ OTHER_SETTINGS: dict[str, Any] = {
 def test_a_setting_changes_the_objects(name: str):
     vllm = read({**SMALL, "server": {"managed": {"engine": "vLLM"}}})
     everything = [
-        (*server_objects(OWNER, vllm, settings), *namespace_objects("support", settings))
+        (
+            *server_objects(OWNER, vllm, settings),
+            build_merge_job(OWNER, read(MERGED), ORDER, settings),
+            *namespace_objects("support", settings),
+        )
         for settings in (SETTINGS, ServingSettings(**{"inference_image": SETTINGS.inference_image, name: OTHER_SETTINGS[name]}))
     ]
     assert everything[0] != everything[1]

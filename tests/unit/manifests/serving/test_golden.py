@@ -12,7 +12,7 @@ from finetune_operator.manifests.serving import JsonObject
 from tests.unit.manifests.serving.samples import objects
 
 GOLDEN = Path(__file__).parent / "golden"
-WRITTEN = ("transformers", "vllm", "namespace-with-everything")
+WRITTEN = ("transformers", "vllm", "merged", "namespace-with-everything")
 
 
 def text_of(found: tuple[JsonObject, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from finetune_operator.api.base import LABEL_VERSION
 from finetune_operator.manifests.serving import JsonObject
 from tests.unit.manifests.serving.samples import containers_of, objects, of_kind, pod_of
 
@@ -86,7 +87,9 @@ def test_updates_and_drains_leave_somebody_to_answer(name: str):
     deployment, budget = of_kind(objects()[name], "Deployment"), of_kind(objects()[name], "PodDisruptionBudget")
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert budget["spec"]["maxUnavailable"] == 1, "minAvailable would keep the node of an only replica from being emptied"
-    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    wanted, pods = budget["spec"]["selector"]["matchLabels"], deployment["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= pods.items(), "one budget for the pods of all versions, where each has pods of its own"
+    assert wanted.keys() == pods.keys() - {LABEL_VERSION}
     for constraint in PODS[name]["topologySpreadConstraints"]:
         assert constraint["labelSelector"] == deployment["spec"]["selector"]
 
