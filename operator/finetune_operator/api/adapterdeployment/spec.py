@@ -36,7 +36,8 @@ class AdapterSource(ApiModel):
     )
     uri: PvcUri | None = Field(default=None, description="pvc://CLAIM/PATH of the adapter's folder.")
     digest: ContentDigest | None = Field(
-        default=None, description="Digest of the adapter's files. With fineTuneJobRef: only this artifact of the job, no other."
+        default=None,
+        description="Digest of the adapter's files. With fineTuneJobRef: only this version, no other; that of stable takes a canary back.",
     )
     promotion: Promotion = Field(
         default=Promotion.AUTOMATIC,
