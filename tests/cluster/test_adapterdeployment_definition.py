@@ -1,9 +1,12 @@
 """The definition of AdapterDeployments on a real API server: mistakes are refused with field and remedy, defaults are stored once."""
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from finetune_inference.contract import Route
 from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
@@ -184,6 +187,14 @@ def test_a_second_apply_changes_nothing_and_the_alias_cannot_change(server: ApiS
         apply(server, deployment("twice", {"modelName": "other"}))
     with pytest.raises(RequestError, match="server cannot change"):
         apply(server, deployment("twice", {"server": {"external": OWN}}))
+
+
+def test_the_manifest_in_the_page_about_ones_own_vllm_is_accepted(server: ApiServer):
+    page = (Path(__file__).parents[2] / "docs/serving/your-own-vllm.md").read_text(encoding="utf-8")
+    found = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    (manifest,) = [document for document in found if document["kind"] == ADAPTERDEPLOYMENT.kind]
+    manifest["metadata"].pop("namespace")
+    server.request("POST", f"{PATH}?dryRun=All&fieldValidation=Strict", manifest)
 
 
 def test_a_status_with_its_route_is_stored_as_it_was_written(server: ApiServer):

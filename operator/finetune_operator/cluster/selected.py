@@ -57,7 +57,7 @@ class SelectedPods:
             if wanted not in self._watches:
                 self._watches[wanted] = self._begin(wanted)
         if before is not None and before not in self._of.values():
-            self._watches.pop(before).task.cancel()
+            self._end(self._watches.pop(before))
 
     def follows(self, key: Key) -> bool:
         return key in self._of
@@ -74,7 +74,8 @@ class SelectedPods:
     def sharing(self, key: Key) -> list[Key]:
         """Other deployments that select at least one of the same pods."""
         own = {pod["metadata"]["uid"] for pod in self.of(key)}
-        return [other for other in self._of if other != key and any(pod["metadata"]["uid"] in own for pod in self.of(other))]
+        near = [other for other in self._of if other != key and other.namespace == key.namespace]
+        return [other for other in near if any(pod["metadata"]["uid"] in own for pod in self.of(other))]
 
     def __len__(self) -> int:
         return sum(len(watch.store) for watch in self._watches.values())
@@ -99,6 +100,14 @@ class SelectedPods:
         task = asyncio.create_task(self._watch(reflector, selection))
         task.add_done_callback(self._ended)
         return _Watch(store, reflector, task)
+
+    def _end(self, watch: _Watch) -> None:
+        """Nobody selects these pods any more, unless by other labels too."""
+        watch.task.cancel()
+        still = {pod["metadata"]["uid"] for other in self._watches.values() for pod in other.store.values()}
+        for pod in watch.store.values():
+            if pod["metadata"]["uid"] not in still:
+                self._gone(pod["metadata"]["namespace"], pod["metadata"]["uid"])
 
     async def _watch(self, reflector: Reflector, selection: Selection) -> None:
         async with asyncio.TaskGroup() as group:

@@ -37,6 +37,7 @@ from finetune_operator.control.transitions import condition_changes
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
 from finetune_operator.domain.rollout.plan import RolloutPlan
+from finetune_operator.domain.rollout.target import is_refused
 
 log = logging.getLogger(__name__)
 
@@ -138,19 +139,22 @@ class RolloutReconciler:
         if resource is None:
             return None, RolloutPlan()
         schema = await self._schemas.text(key, resource, resting=pace.resting)
-        engines = self._own_engines(key)
-        observed = observe(
+        observed = self._observe(key, resource, output_schema=schema, refusal=refusal)
+        return resource, self._decide(observed, self._now())
+
+    def _observe(self, key: Key, resource: Manifest, *, output_schema: str | None = None, refusal: str = "") -> RolloutObserved:
+        own = self._own_engines(key)
+        return observe(
             self._cache,
             self._readings,
             key,
             resource,
             self._settings,
-            output_schema=schema,
+            output_schema=output_schema,
             refusal=refusal,
-            engines=engines,
+            engines=own,
             warnings=self._warnings,
         )
-        return resource, self._decide(observed, self._now())
 
     def _own_engines(self, key: Key) -> OwnEngines | None:
         """Those that the user runs himself, by what is stored now."""
@@ -172,6 +176,8 @@ class RolloutReconciler:
     async def _see_to_children(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, str]:
         """What stands against the objects that serving runs as; those of an object being deleted are left as they are.
 
+        What is refused and serves nothing gets none.
+
         Trouble that passes by itself is for the next look: it must not keep a canary that does harm in traffic.
         """
         if resource["metadata"].get("deletionTimestamp"):
@@ -179,6 +185,8 @@ class RolloutReconciler:
         spec = _spec_of(resource)
         if self._children is None or spec is None:
             return pace, _NO_OBJECTS if spec is not None and spec.merge is not None else ""
+        if not _serves(resource.get("status") or {}) and is_refused(self._observe(key, resource)):
+            return pace, ""
         claims, models = claims_of(self._cache, key, resource), merged_models(resource)
         try:
             refusal = await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models)

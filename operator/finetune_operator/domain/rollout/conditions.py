@@ -10,14 +10,13 @@ from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
-from finetune_operator.domain.rollout.target import NoTarget
+from finetune_operator.domain.rollout.target import REFUSED, NoTarget
 from finetune_operator.domain.rollout.traffic import acknowledged, route_for
 from finetune_operator.domain.rollout.undoing import outcome_of
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 _MESSAGE_LIMIT = 2048
 _UNREAD = ", as its engine lists it; what its files hold was not verified there (docs/serving/your-own-vllm.md)"
-_REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INCOMPATIBLE, Reason.INVALID_SPEC)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def assembled(
 
 def _accepted(draft: Draft) -> Judgement:
     target = draft.scene.target
-    if isinstance(target, NoTarget) and target.reason in _REFUSED:
+    if isinstance(target, NoTarget) and target.reason in REFUSED:
         return Judgement(FALSE, target.reason, target.message)
     return Judgement(TRUE, Reason.ACCEPTED)
 

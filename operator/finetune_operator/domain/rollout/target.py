@@ -12,10 +12,14 @@ from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, 
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, VersionStatus
 from finetune_operator.domain.rollout.compatibility import incompatibility
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
-from finetune_operator.domain.rollout.subject import Subject
+from finetune_operator.domain.rollout.subject import Subject, read_subject
 from finetune_operator.domain.subject import Mistakes
 
 _DIGEST = "sha256:[0-9a-f]{64}"
+
+
+REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INCOMPATIBLE, Reason.INVALID_SPEC)
+"""Only another spec helps, or another world: nothing is made for it, and no pod is touched."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class NoTarget:
 
     reason: Reason
     message: str
+
+
+def is_refused(observed: RolloutObserved) -> bool:
+    """Whether what is asked for may not be served at all, so that it needs no servers."""
+    subject = read_subject(observed.resource)
+    if subject is None or isinstance(subject.spec, Mistakes):
+        return True
+    target = find_target(subject, subject.spec, observed)
+    return isinstance(target, NoTarget) and target.reason in REFUSED
 
 
 def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | NoTarget:
