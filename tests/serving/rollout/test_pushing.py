@@ -167,6 +167,14 @@ def test_what_is_still_there_of_a_deployment_that_goes_is_told_until_it_is_gone(
     assert held_versions(view(), target(), {}) == ()
 
 
+def test_what_failed_in_one_rollout_does_not_count_in_the_next():
+    refused = failure(target(ONE), ONE, count=3)
+    again = PushTarget("ticket-router", (WantedVersion(version(ONE), wanted(ONE).path, "later"),), slots=3)
+    assert held_versions(view(), target(ONE), refused)[0].state is HeldState.REJECTED
+    assert held_versions(view(), again, refused)[0].state is HeldState.LOADING
+    assert next_step(view(), again, refused, NOON) == Load(again.versions[0])
+
+
 def test_failures_add_up_while_the_same_is_tried_and_are_forgotten_with_the_version():
     once = failed(Known(), "a", FINDING, NOON, 5.0)
     assert once.failure is not None
@@ -193,7 +201,7 @@ def test_a_proof_is_held_against_the_noise_and_against_the_first_one():
         assert found.reason == reason
 
 
-def read(**external: object) -> PushTarget:
+def read(*, rolling: bool = False, **external: object) -> PushTarget:
     document = spec(server={"external": {"matchLabels": {"app": "x"}, "adapterMountPath": "/adapters", **external}})
     document["baseModel"] = {"uri": "hf://org/name@main"}
     parsed = AdapterDeploymentSpec.model_validate(document)
@@ -203,7 +211,10 @@ def read(**external: object) -> PushTarget:
         {"name": version(TWO), "uri": f"pvc://claim/team/{TWO[7:]}", "digest": TWO, "keepUntil": "2026-11-22T11:59:59Z"},
     ]
     stable = {"version": version(ONE), "digest": ONE, "uri": "pvc://claim/x", "since": "2026-11-22T11:00:00Z"}
-    status = AdapterDeploymentStatus.model_validate({"desired": {"generation": 1, "versions": entries}, "stable": stable})
+    began = {"generation": 1, "stage": "Loading", "startedAt": "2026-11-22T11:30:00Z", "stageSince": "2026-11-22T11:30:00Z"}
+    rollout = {"version": version(ONE), "digest": ONE, "uri": "pvc://claim/x", **began} if rolling else None
+    desired = {"generation": 1, "versions": entries}
+    status = AdapterDeploymentStatus.model_validate({"desired": desired, "stable": stable, "rollout": rollout})
     return push_target(parsed, parsed.server.external, status, (), NOON)
 
 
@@ -211,5 +222,6 @@ def test_what_is_wanted_follows_from_what_is_stored():
     found = read()
     assert found.versions == (WantedVersion(version(ONE), f"/adapters/team/{ONE[7:]}"),)
     assert (found.base, found.slots, found.begun, found.trusted) == ("org/name", 8, True, {version(ONE)})
+    assert read(rolling=True).versions[0].attempt.startswith("2026-11-22T11:30")
     assert read(baseModelName="qwen").base == "qwen"
     assert read(adapterMountPath="/mnt").versions[0].path == f"/mnt/team/{ONE[7:]}"

@@ -67,7 +67,10 @@ class EngineKey(Protocol):
 
 @dataclass
 class _Lane:
-    """One engine: the last look at it, what was done there, and the step under way."""
+    """One engine: the last look at it, what was done there, and the step under way.
+
+    ``steps`` counts those that have ended, ``seen`` how many had when the last look began: in between nothing is decided.
+    """
 
     view: EngineView = UNSEEN
     at: float = float("-inf")
@@ -76,6 +79,8 @@ class _Lane:
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     work: "asyncio.Task[None] | None" = None
     waiting: set[Key] = field(default_factory=set)
+    steps: int = 0
+    seen: int = -1
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,9 @@ class Pushes:
             if lane.work is not None:
                 lane.waiting.add(key)
                 continue
+            if lane.seen != lane.steps:
+                self._wake(key)
+                continue
             lane.known = still_known(lane.view, target, lane.known)
             step = next_step(lane.view, target, lane.known, now)
             if step is not None:
@@ -192,9 +200,9 @@ class Pushes:
     async def _look(self, pod: Manifest, port: int, oldest: float) -> None:
         lane, version = self._lane(pod, port), str(pod["metadata"].get("resourceVersion") or "")
         async with lane.asking:
-            if lane.work is not None or (lane.at >= oldest and lane.pod_version == version):
+            if lane.work is not None or (lane.at >= oldest and lane.pod_version == version and lane.seen == lane.steps):
                 return
-            begun, address = self._clock(), address_of(pod)
+            begun, steps, address = self._clock(), lane.steps, address_of(pod)
             view = UNSEEN
             if address:
                 namespace = pod["metadata"]["namespace"]
@@ -203,7 +211,7 @@ class Pushes:
                 if view.trouble is not None and view.trouble.reason == _KEY_REFUSED:
                     self._key.forget(namespace)
             if lane.work is None:
-                lane.view, lane.at, lane.pod_version = view, begun, version
+                lane.view, lane.at, lane.pod_version, lane.seen = view, begun, version, steps
 
     async def _view(self, url: str, key: str | None) -> EngineView:
         try:
@@ -231,7 +239,8 @@ class Pushes:
 
     def _finish(self, lane: _Lane) -> None:
         """The engine has to be looked at again before anything is decided about it."""
-        lane.work, lane.at = None, float("-inf")
+        lane.work = None
+        lane.steps += 1
         waiting, lane.waiting = lane.waiting, set()
         for key in waiting:
             self._wake(key)

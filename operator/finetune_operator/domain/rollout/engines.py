@@ -77,8 +77,11 @@ Knowledge = Mapping[str, Known]
 
 @dataclass(frozen=True)
 class WantedVersion:
+    """``attempt`` differs between two rollouts of one version: what failed in the first does not count in the second."""
+
     name: str
     path: str
+    attempt: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class PushTarget:
     trusted: frozenset[str] = frozenset()
 
     def basis(self, version: WantedVersion) -> str:
-        return f"{version.path} {self.base} {self.prove}"
+        return f"{version.path} {version.attempt} {self.base} {self.prove}"
 
 
 def push_target(
@@ -110,7 +113,7 @@ def push_target(
     """From what is stored: nothing is pushed that a status does not name."""
     wanted = status.desired.versions if status.desired is not None else []
     versions = tuple(
-        WantedVersion(version.name, engine_path(external.adapter_mount_path, version.uri))
+        WantedVersion(version.name, engine_path(external.adapter_mount_path, version.uri), _attempt(status, version.name))
         for version in wanted
         if version.keep_until is None or now < version.keep_until
     )
@@ -130,6 +133,11 @@ def engine_path(mount: str, uri: str) -> str:
     """Where the engine sees ``pvc://CLAIM/PATH``. Raises ``ValueError`` for a malformed URI."""
     place = volume_path(uri)
     return f"{mount}/{place.path}" if place is not None else ""
+
+
+def _attempt(status: AdapterDeploymentStatus, version: str) -> str:
+    rollout = status.rollout
+    return rollout.started_at.isoformat() if rollout is not None and rollout.version == version else ""
 
 
 def _hub_name(uri: str) -> str:
