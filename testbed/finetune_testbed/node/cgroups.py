@@ -39,6 +39,18 @@ def ensure(name: str, run: Path = RUN) -> None:
                 _pass_on(hierarchy, _record(run))
                 for ancestor in reversed(group.relative_to(hierarchy).parents[:-1]):
                     _switch_on(hierarchy / ancestor)
+            for part in (hierarchy / Path(name).parts[0], group):
+                _weigh(part)
+
+
+def _weigh(group: Path) -> None:
+    """As much as a node's processors count for a pod that asks for all of them (1,024 shares each).
+
+    A new group weighs as much as a single process of the host, and all pods of a testbed would starve beside a few of those.
+    """
+    for control, each in (("cpu.shares", 1024), ("cpu.weight", 100)):  # version 1, version 2
+        if (group / control).exists():
+            (group / control).write_text(str(each * (os.cpu_count() or 1)))
 
 
 def kill(name: str) -> None:

@@ -119,3 +119,16 @@ def test_version_1_needs_none_of_this(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "cgroup/cpu/finetune-testbed/one").is_dir()
     cgroups.remove("finetune-testbed/one", tmp_path / "run")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cgroup", "cpu"]
+
+
+@pytest.mark.parametrize(("control", "each"), [("cpu.shares", 1024), ("cpu.weight", 100)])
+def test_pods_weigh_as_much_as_the_processors_they_may_use(
+    control: str, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = tmp_path / "cpu/finetune-testbed/one"
+    for part in (group, group.parent):
+        part.mkdir(parents=True, exist_ok=True)
+        (part / control).write_text(str(each))
+    monkeypatch.setattr(cgroups, "_hierarchies", lambda: iter([tmp_path / "cpu"]))
+    cgroups.ensure("finetune-testbed/one", tmp_path / "run")
+    assert {(part / control).read_text() for part in (group, group.parent)} == {str(each * (os.cpu_count() or 1))}
