@@ -183,6 +183,7 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
     settings = operator_settings(documents)
     assert serving_settings(settings) == ServingSettings(
         inference_image="r/i@sha256:" + "b" * 64,
+        trainer_image="finetune-trainer:0.1.0",
         image_pull_policy="IfNotPresent",
         image_pull_secrets=("two",),
         default_vllm_image="r/vllm:1",
