@@ -98,7 +98,7 @@ def test_cycles_with_the_server_of_ours_fail_no_request(t1: Testbed, tmp_path: P
         "server": {"managed": {"engine": "Transformers", "replicas": 1}},
         "strategy": steps(["Errors"], 50),
         "analysis": {"minRequests": 3, "maxWaitSeconds": 600},
-        "rollback": ROLLBACK,
+        "rollback": ROLLBACK | {"keepStableLoadedSeconds": 0},  # its slots are few
     }
     known = base_facts(tiny_base, None)
     template = {"tokenizerDigest": known.tokenizer_digest, "chatTemplateDigest": known.template_digest}
