@@ -26,11 +26,12 @@ class Seen:
 
 @dataclass
 class RouteWatch:
-    """``routes``: every generation of every route in the order of their writes."""
+    """``routes``: every generation of every route in the order of their writes; ``rollouts``: version and beginning of each one."""
 
     bed: Testbed
     namespace: str
     routes: list[Seen] = field(default_factory=list)
+    rollouts: list[tuple[str, str]] = field(default_factory=list)
     error: Exception | None = None
     _versions: dict[str, str] = field(default_factory=dict)
     _known: set[tuple[str, int]] = field(default_factory=set)
@@ -83,7 +84,10 @@ class RouteWatch:
 
     def _take(self, event: dict[str, Any]) -> None:
         assert event["type"] in {"ADDED", "MODIFIED", "DELETED"}, event
-        metadata, stored = event["object"]["metadata"], (event["object"].get("status") or {}).get("route")
+        metadata, status = event["object"]["metadata"], event["object"].get("status") or {}
+        stored, rollout = status.get("route"), status.get("rollout") or {}
+        if rollout and (begun := (rollout["version"], rollout["startedAt"])) not in self.rollouts:
+            self.rollouts.append(begun)
         if stored:
             route = Route.model_validate(stored)
             if (route.deployment, route.generation) not in self._known:

@@ -9,8 +9,9 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def manifest(namespace: str, name: str, adapter: Published, changes: Object) -> 
 
 @dataclass
 class Site:
-    """``watch`` has seen every route that was ever in status; ``workers`` are those of each router."""
+    """``watch`` has seen every route that was ever in status; ``workers`` are those of each router.
+
+    ``api_url`` is the API server for routers and agents that are added from now on.
+    """
 
     place: Place
     folder: Path
@@ -65,9 +69,11 @@ class Site:
     program: EngineProgram
     watch: RouteWatch
     workers: int = 1
+    api_url: str = ""
     servers: list[Server] = field(default_factory=list)
     routers: list[RouterProcess] = field(default_factory=list)
     deployments: set[str] = field(default_factory=set)
+    _starts: list[Callable[[], AbstractContextManager[RouterProcess]]] = field(default_factory=list)
     _net: str = field(default_factory=lambda: "127.{}.{}".format(*(10 + byte % 240 for byte in os.urandom(2))))
 
     # What a person does.
@@ -95,6 +101,10 @@ class Site:
 
     def delete(self, name: str = NAME) -> None:
         self.place.server.request("DELETE", self.path(name))
+
+    def order(self, action: str, name: str = NAME) -> None:
+        """A one-shot order, as ``promote:1``."""
+        self.place.server.request("PATCH", self.path(name), {"metadata": {"annotations": {"finetune.dev/rollout": action}}}, MERGE)
 
     def gone(self, name: str = NAME) -> bool:
         try:
@@ -139,10 +149,21 @@ class Site:
         source = ("--watch-namespace", self.place.namespace, *self.access(ROUTER_RULES, pod))
         options = ("--pin-token-file", str(self.folder / "pin-token"))
         places = {"host": ip, "port": ROUTER_PORT, "admin_port": ROUTER_ADMIN_PORT}
-        router = self.stack.enter_context(processes.router(self.folder / pod, *options, workers=self.workers, source=source, **places))
-        self.routers.append(router)
+        start = partial(processes.router, self.folder / pod, *options, workers=self.workers, source=source, **places)
+        self._starts.append(start)
+        self.routers.append(self.stack.enter_context(start()))
         self.add_pod(pod, ip, {LABEL_SERVING_ROLE: "router"})
-        return router
+        return self.routers[number]
+
+    def kill_router(self, number: int) -> None:
+        """The whole container."""
+        self.routers[number].kill()
+        self.tell_ready(f"router-{number}", ready=False)
+
+    def restart_router(self, number: int) -> None:
+        """At the same address, with the state that the one before has left; returns when it is ready."""
+        self.routers[number] = self.stack.enter_context(self._starts[number]())
+        self.tell_ready(f"router-{number}", ready=True)
 
     def address(self, number: int) -> str:
         """A loopback address of this site's own."""
@@ -152,7 +173,14 @@ class Site:
         """Options of a process with a service account of its own that has these rights."""
         bed, file = self.place.bed, self.folder / f"{name}.token"
         write_token(file, account(self.place.server, self.place.namespace, rules))
-        return ("--kube-api-url", bed.apiserver_url, "--kube-ca-file", str(bed.pki / "ca.crt"), "--kube-token-file", str(file))
+        return (
+            "--kube-api-url",
+            self.api_url or bed.apiserver_url,
+            "--kube-ca-file",
+            str(bed.pki / "ca.crt"),
+            "--kube-token-file",
+            str(file),
+        )
 
     def add_pod(self, pod: str, ip: str, labels: dict[str, str], server: ApiServer | None = None) -> None:
         """``server``: the connection of whoever calls from another thread."""
@@ -160,9 +188,12 @@ class Site:
         container = {"name": "main", "image": "registry.invalid/none:0"}
         document = {"metadata": {"name": pod, "labels": labels}, "spec": {"containers": [container]}}
         server.request("POST", self.place.path("pods"), document)
-        ready = {"type": "Ready", "status": "True"}
-        status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [ready]}
-        server.request("PATCH", self.place.path("pods", pod) + "/status", {"status": status}, MERGE)
+        self.tell_ready(pod, ready=True, server=server, phase="Running", podIP=ip, podIPs=[{"ip": ip}])
+
+    def tell_ready(self, pod: str, *, ready: bool, server: ApiServer | None = None, **status: Any) -> None:
+        condition = {"type": "Ready", "status": str(ready)}
+        document = {"status": {**status, "conditions": [condition]}}
+        (server or self.place.server).request("PATCH", self.place.path("pods", pod) + "/status", document, MERGE)
 
     # What users do.
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
 from tests.cluster.operator_process import until
-from tests.cluster.serving.pods import AGENT_PORT, ENGINE_PORT, EngineProgram, Killable, Server
+from tests.cluster.serving.pods import AGENT_PORT, Server, held
 from tests.cluster.serving_site import FAST, NAME, Site
 from tests.engines.forked import request
 
@@ -32,17 +31,6 @@ def asked(server: Server, version: str) -> int:
     """How often the engine was asked for the version by anybody, whether it had it or not."""
     record = json.loads(request("GET", f"{server.url}/faults")[1])
     return int(record["requests"].get(version, 0)) + int(record["unknown"].get(version, 0))
-
-
-def held(program: EngineProgram) -> EngineProgram:
-    """The same fake engine, in which no load ends before the test says so."""
-
-    def start(ip: str, place: Path) -> Killable:
-        engine = program.start(ip, place)
-        assert request("POST", f"http://{ip}:{ENGINE_PORT}/faults", {"hold_loads": True})[0] == 200
-        return engine
-
-    return replace(program, start=start)
 
 
 def test_replicas_that_join_load_side_by_side_and_answer_only_with_the_version(site: Site) -> None:

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ class Record:
     """One request.
 
     ``at`` is its beginning by the clock, in seconds since the epoch, and ``began`` by `time.monotonic`; ``late`` is how long after it was
-    due that was. ``first`` and ``last`` are seconds from then to the first and last byte. ``failure``: why it failed, or nothing.
-    ``text``, ``chunks`` and ``finish`` are what the stream said, if the load reads.
+    due that was; ``ended`` is its end by the latter. ``first`` and ``last`` are seconds from its beginning to the first and last byte.
+    ``failure``: why it failed, or nothing. ``text``, ``chunks`` and ``finish`` are what the stream said, if the load reads.
     """
 
     caller: str
@@ -38,6 +38,7 @@ class Record:
     chunks: int = 0
     finish: str = ""
     text: str = ""
+    ended: float = 0.0
 
     @property
     def answered_at(self) -> float:
@@ -49,7 +50,8 @@ class Record:
 class Load:
     """``url``: one, or several that every caller asks in turn. ``document`` is added to every request.
 
-    With ``reads`` what streams say is read too. Without ``keeps`` each request has a connection of its own, and so any worker.
+    With ``reads`` what streams say is read too. Without ``keeps`` each request has a connection of its own, and so any worker. With
+    ``retries`` a request whose connection fails before an answer has begun is sent to the next one of them, as clients do.
     """
 
     url: str | Sequence[str]
@@ -60,6 +62,7 @@ class Load:
     headers: dict[str, str] = field(default_factory=dict)
     reads: bool = False
     keeps: bool = True
+    retries: bool = False
     records: list[Record] = field(default_factory=list)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -107,12 +110,21 @@ class Load:
     async def _one(self, session: aiohttp.ClientSession, number: int, due: float) -> None:
         round_, place = divmod(number, self.callers)
         caller, router = f"{self.named}-{place}", (place + round_) % len(self.urls)
-        at, began = time.time(), time.monotonic()
+        record = Record(caller, time.monotonic(), at=time.time(), late=time.monotonic() - due)
+        for _ in range(len(self.urls) if self.retries else 1):
+            found = await self._ask(session, replace(record, router=router))
+            if not found.failure or found.version or found.failure.startswith("status"):
+                break
+            router = (router + 1) % len(self.urls)
+        self.records.append(found)
+
+    async def _ask(self, session: aiohttp.ClientSession, record: Record) -> Record:
+        began = record.began
         version, first, last, failure = "", 0.0, 0.0, ""
-        body = {"model": ALIAS, "messages": [{"role": "user", "content": "hello"}], "stream": True, "user": caller} | self.document
+        body = {"model": ALIAS, "messages": [{"role": "user", "content": "hello"}], "stream": True, "user": record.caller} | self.document
         said = b""
         try:
-            async with session.post(f"{self.urls[router]}/v1/chat/completions", json=body, headers=self.headers) as reply:
+            async with session.post(f"{self.urls[record.router]}/v1/chat/completions", json=body, headers=self.headers) as reply:
                 version = reply.headers.get("x-adapter-version", "")
                 async for chunk in reply.content.iter_any():
                     last = time.monotonic() - began
@@ -125,7 +137,7 @@ class Load:
         except (aiohttp.ClientError, TimeoutError) as error:
             failure = type(error).__name__
         heard = _heard(said) if self.reads else {}
-        self.records.append(Record(caller, began, version, failure, first, last, at, began - due, router, **heard))
+        return replace(record, version=version, failure=failure, first=first, last=last, ended=time.monotonic(), **heard)
 
 
 def _heard(said: bytes) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from finetune_inference.router.sources import Incomplete, LastGood, Rejected, Ro
 CREDENTIALS_SECONDS: Final = 1.0
 LOOK_FIRST_SECONDS: Final = 1.0
 """How long a table that routes a version nobody was seen to hold waits for the pods' answers."""
+FIRST_WORD_SECONDS: Final = 3.0
+"""How long a start waits for a word of its source before it is ready by the last good table: there may be a newer one."""
 CUT_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Supervisor:
         self._problem: str | None = "no route table yet"
         self._fleet: Fleet | None = None
         self._stop = asyncio.Event()
+        self._source_spoke = False
         self._process = f"{int(time.time())}-{os.urandom(4).hex()}"
         self._admin = Admin(Answers(self._metrics, self._routes, self._not_alive, self._not_ready))
 
@@ -72,6 +75,7 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as tasks:
                 background = [tasks.create_task(self._follow_source()), tasks.create_task(self._follow_credentials())]
+                asyncio.get_running_loop().call_later(FIRST_WORD_SECONDS, self._wait_no_more)
                 running = tasks.create_task(fleet.run())
                 log.info("the router listens", extra={"port": port, "admin_port": self._admin.port, "workers": self._options.workers})
                 await self._stop.wait()
@@ -139,6 +143,10 @@ class Supervisor:
                 case RouteTable() as table:
                     await self._adopt(table)
                     self._problem = None
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        self._source_spoke = True
 
     async def _adopt(self, table: RouteTable) -> None:
         if self._ledger.newest and table == self._ledger.state.table:
@@ -244,6 +252,8 @@ class Supervisor:
         found = ["the router is stopping"] if self._stop.is_set() else []
         if not self._ledger.newest:
             found.append(self._problem or "no route table yet")
+        elif not self._source_spoke:
+            found.append("the table is the last good one, and there may be a newer one")
         if (serving := self._serving()) < self._options.workers:
             found.append(f"{serving} of {self._options.workers} workers serve")
         return found

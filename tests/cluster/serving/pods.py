@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +70,17 @@ def our_engine(forge: Forge, base: Path) -> EngineProgram:
     return EngineProgram(start, base, ENGINE_PORT + 1)
 
 
+def held(program: EngineProgram) -> EngineProgram:
+    """The same fake engine, in which no load ends before the test says so."""
+
+    def start(ip: str, place: Path) -> Killable:
+        engine = program.start(ip, place)
+        assert request("POST", f"http://{ip}:{ENGINE_PORT}/faults", {"hold_loads": True})[0] == 200
+        return engine
+
+    return replace(program, start=start)
+
+
 class Server:
     """A pod. ``source`` tells the agent where its desired set is; ``claim`` is the folder behind pvc://adapters."""
 
@@ -104,6 +115,11 @@ class Server:
     def held(self) -> set[str]:
         """Names in the engine's own list, the base model's among them."""
         return {model["id"] for model in json.loads(request("GET", f"{self.url}/v1/models")[1])["data"]}
+
+    def asked(self) -> dict[str, dict[str, int]]:
+        """What the fake engine was asked for, by name: ``requests`` it could answer, and ``unknown`` ones, whose model it did not hold."""
+        found = json.loads(request("GET", f"{self.url}/faults")[1])
+        return {part: found[part] for part in ("requests", "unknown")}
 
     def fault(self, **changes: Any) -> None:
         """Change what the fake engine does."""

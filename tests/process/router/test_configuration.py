@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from finetune_inference.contract import Outcome, Track
 from tests.engines import processes
 from tests.engines.processes import ALIAS, CANARY, STABLE, EngineProcess, get, samples, table_of, until, write_table
 from tests.process.router.conftest import Site, empty_table, next_generation
+from tests.serving.api_client.odd_server import certificate
 
 BODY = {"model": ALIAS, "messages": []}
 
@@ -181,6 +183,22 @@ def test_the_last_good_table_is_served_when_the_source_is_away(tmp_path, engines
         assert router.generation() == site.router.generation()
         assert router.acknowledged().table_problem
     assert router.process.returncode == 0
+
+
+def test_by_the_last_good_table_a_router_is_ready_once_its_source_has_spoken_or_had_its_time(tmp_path, engines, site: Site):
+    (tmp_path / "state").mkdir()
+    kept = (site.router.folder / "state" / "last-good-table.json").read_bytes()
+    (tmp_path / "state" / "last-good-table.json").write_bytes(kept)
+    (tmp_path / "token").write_text("token")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = ("--watch-namespace", "team", "--kube-api-url", f"https://127.0.0.1:{silent.getsockname()[1]}")
+        source += ("--kube-token-file", str(tmp_path / "token"), "--kube-ca-file", str(certificate(tmp_path)))
+        with processes.router(tmp_path, workers=1, ready=False, source=source) as router:
+            status, reasons = router.admin("/readyz")
+            assert status == 503
+            assert "the table is the last good one, and there may be a newer one" in reasons
+            until(lambda: router.admin("/readyz")[0] == 200)
+            assert ask(router) == 200
 
 
 def test_without_any_table_the_router_is_not_ready_and_takes_nobody(tmp_path, engines):
