@@ -1,0 +1,90 @@
+"""Git rules a rollout: holding, approving, going back and ending are edits of the spec or a delete, and nobody else writes the spec."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finetune_testbed.apiserver import APPLY
+from finetune_testbed.audit import AuditLog
+from finetune_testbed.bed import Testbed
+from tests.cluster import operator_process, serving_site
+from tests.cluster.finetunejobs import Object
+from tests.cluster.operator_process import until
+from tests.cluster.serving_site import FAST, NAME, Site, manifest
+
+WRITER = "finetune-operator"
+HELD = {"canary": {"steps": [{"weight": 50, "bakeSeconds": 1, "analysis": [], "approval": True}]}}
+
+
+@pytest.fixture
+def site(t1: Testbed, tmp_path: Path) -> Iterator[Site]:
+    with serving_site.site(t1, tmp_path) as here:
+        yield here
+
+
+def kstatus(found: Object) -> str:
+    """The rules of sigs.k8s.io/cli-utils for custom resources, in their order; Terminating comes before all of them."""
+    if "deletionTimestamp" in found["metadata"]:
+        return "Terminating"
+    status = found.get("status") or {}
+    if status.get("observedGeneration", found["metadata"]["generation"]) != found["metadata"]["generation"]:
+        return "InProgress"
+    conditions = {each["type"]: each["status"] for each in status.get("conditions") or []}
+    if conditions.get("Reconciling") == "True":
+        return "InProgress"
+    if conditions.get("Stalled") == "True":
+        return "Failed"
+    return "InProgress" if conditions.get("Ready", "True") != "True" else "Current"
+
+
+def owners_of_spec(found: Object) -> set[str]:
+    return {entry["manager"] for entry in found["metadata"]["managedFields"] if "f:spec" in entry["fieldsV1"]}
+
+
+def reads(site: Site, wanted: str) -> None:
+    until(lambda: kstatus(site.get()) == wanted, 60)
+
+
+def test_git_holds_approves_goes_back_and_ends_and_nobody_else_writes_the_spec(site: Site, tmp_path: Path) -> None:
+    log = AuditLog(site.place.bed)
+    mark = log.mark()
+    arguments = ("--namespace", site.place.namespace, *FAST)
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments):
+        first, second = site.publish(1), site.publish(2)
+        old, new = first.name(NAME), second.name(NAME)
+        site.apply(first, strategy=HELD)
+        site.wait_phase("Healthy")
+        reads(site, "Current")
+
+        site.apply(second, strategy=HELD)
+        site.wait(lambda status: status.get("route", {}).get("canary") == new, "a canary")
+        site.apply(second, strategy=HELD, paused=True)
+        site.wait(lambda _: site.condition("Ready").get("reason") == "Paused", "paused")
+        reads(site, "InProgress")
+
+        site.apply(first, strategy=HELD)
+        status = site.wait(lambda status: status["phase"] in ("Healthy", "Retaining") and not status["route"].get("canary"), "back")
+        assert status["stable"]["version"] == old
+        assert "step" not in status
+        until(lambda: site.condition("TrafficApplied")["status"] == "True", 60)
+        reads(site, "Current")
+
+        site.apply(second, strategy=HELD, approvedVersion=second.digest)
+        status = site.wait_phase("Retaining")
+        assert status["stable"]["version"] == new
+        reads(site, "Current")
+
+        before = site.get()
+        again = manifest(site.place.namespace, NAME, second, {"strategy": HELD, "approvedVersion": second.digest})
+        dry = site.place.server.request("PATCH", f"{site.path(NAME)}?fieldManager=git&force=true&dryRun=All", again, APPLY)
+        assert dry["spec"] == before["spec"], "what was applied from Git is what lies there, defaults and all"
+        assert site.apply(second, strategy=HELD, approvedVersion=second.digest)["metadata"]["generation"] == 5
+        assert before["metadata"]["generation"] == 5, "the spec was changed by these edits and by nothing else"
+        assert WRITER not in owners_of_spec(before)
+        site.delete()
+        until(site.gone, 60)
+
+    written = {call.kind for call in log.writes(WRITER, since=mark) if call.namespace == site.place.namespace}
+    mine = {kind for kind in written if "adapterdeployments" in kind}
+    assert mine <= {"patch adapterdeployments/status", "patch adapterdeployments"}, "the object itself is written for its finalizer"
