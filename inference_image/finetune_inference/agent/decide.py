@@ -52,12 +52,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Prove:
-    """Ask for one token with and without the adapter."""
+    """Ask for one token with and without the adapter; ``require_effect``: they have to differ."""
 
     version: DesiredVersion
     basis: str
     base: str
     started: str
+    require_effect: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _steps(
         if not observed.in_place(version):
             yield Load(version, basis, observed.path(version.digest), _cause(observed, version))
         elif not observed.proven(version):
-            yield Prove(version, basis, base, observed.engine.started)
+            yield Prove(version, basis, base, observed.engine.started, desired.require_effect)
 
 
 def _on_their_way(observed: Observed, desired: DesiredSet, fitting: tuple[DesiredVersion, ...], now: datetime) -> bool:

@@ -33,13 +33,19 @@ def desired_set(deployment: Mapping[str, Any], base_name: str, only: str | None 
         "generation": desired.get("generation"),
         "base": {"name": base_name, "digest": _part(spec, "baseModel").get("digest")},
         "engine": {"kind": _part(server, "managed").get("engine", "vLLM"), "limits": _part(server, "capacity")},
-        "versions": [version for version in desired.get("versions") or [] if only is None or _names(version, only)],
+        "requireEffect": _part(spec, "preflight").get("effectProbe") != "Off",
+        "versions": _of(desired.get("versions") or [], only),
     }
     try:
         return DesiredSet.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return SourceAway(f"{_place(first['loc'])}: {first['msg']}"[:400])
+
+
+def _of(versions: Any, only: str | None) -> Any:
+    """Those of these pods; what is no list stays what it is, and is refused by its place."""
+    return [version for version in versions if only is None or _names(version, only)] if isinstance(versions, list) else versions
 
 
 def _names(version: Any, name: str) -> bool:

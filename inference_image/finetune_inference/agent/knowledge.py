@@ -105,6 +105,8 @@ class Observed:
 def basis_of(version: DesiredVersion, desired: DesiredSet) -> str:
     """What a check or a failure of this version depends on."""
     asked = {"version": version.digest, "uri": version.uri, "base": desired.base.to_json(), "engine": desired.engine.to_json()}
+    if not desired.require_effect:
+        asked["effect"] = "any"
     return digest_of(canonical_json(asked).encode())
 
 

@@ -104,7 +104,7 @@ class Steps:
             tokens = fingerprint(adapter)
             kept = await asyncio.to_thread(self.fingerprints.read, step.version.digest, step.base)
             effect, noise = effect_of(adapter, before, after)
-            problem = self._judge(effect, noise, drift(tokens, kept) if kept else 0.0)
+            problem = self._judge(step, effect, noise, drift(tokens, kept) if kept else 0.0)
             if problem is not None:
                 return self._failed(step.version, progress, Stage.PROVE, step.basis, problem, passing=False, withdraw=True)
             if kept is None:
@@ -128,7 +128,7 @@ class Steps:
                 await asyncio.to_thread(verify_merged, place, step.version, None, self.proceed)
             tokens = fingerprint(await self.engine.first_token(step.version.name, PROMPT, ALTERNATIVES))
             kept = await asyncio.to_thread(self.fingerprints.read, step.version.digest, step.base)
-            problem = self._judge(progress.effect or 0.0, 0.0, drift(tokens, kept) if kept else 0.0)
+            problem = self._judge(step, progress.effect or 0.0, 0.0, drift(tokens, kept) if kept else 0.0)
             if problem is not None:
                 return self._failed(step.version, progress, Stage.PROVE, step.basis, problem, passing=False)
             if kept is None:
@@ -158,8 +158,8 @@ class Steps:
         folder = self.store.fetch(version.uri, version.digest, self.proceed)
         return findings(adapter_facts(folder), base_facts(self.base_folder, desired.base.digest), desired.engine)
 
-    def _judge(self, effect: float, noise: float, apart: float) -> Finding | None:
-        if not has_effect(effect, noise, self.tolerances):
+    def _judge(self, step: Prove, effect: float, noise: float, apart: float) -> Finding | None:
+        if step.require_effect and not has_effect(effect, noise, self.tolerances):
             message = f"the adapter changes the first token's log-probabilities by {effect:.4f}, the engine's own noise is {noise:.4f}"
             way_out = "Train longer or at a higher rate, or check that its module names are the base model's."
             return Finding(field="artifact", reason="NoEffect", message=message, way_out=way_out)

@@ -78,12 +78,16 @@ class DesiredVersion(Document):
 
 
 class DesiredSet(Named):
-    """All that an engine is to hold; versions are loaded in this order."""
+    """All that an engine is to hold; versions are loaded in this order.
+
+    ``require_effect``: a version that changes no answer of the base model is not served.
+    """
 
     kind: str = Field(default="DesiredSet", pattern="^DesiredSet$")
     generation: int = Field(ge=1)
     base: ServedBase
     engine: EngineSpec = Field(default_factory=EngineSpec)
+    require_effect: bool = True
     versions: list[DesiredVersion] = Field(default_factory=list, max_length=MAX_VERSIONS)
 
     @model_validator(mode="after")

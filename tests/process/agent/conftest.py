@@ -53,7 +53,9 @@ class Pod:
         engine = ["--engine-url", f"http://127.0.0.1:{self.engine_port}", "--claim", f"adapters={self.volume}"]
         self._agent = Process("agent", [*arguments, *map(str, places), *engine, *options], self.folder / "agent.log")
 
-    def want(self, *versions: tuple[Published, str] | dict[str, Any], generation: int = 1, max_cpu_loras: int = 4) -> None:
+    def want(
+        self, *versions: tuple[Published, str] | dict[str, Any], generation: int = 1, max_cpu_loras: int = 4, require_effect: bool = True
+    ) -> None:
         entries = [
             entry if isinstance(entry, dict) else {"name": entry[0].name(entry[1]), "uri": entry[0].uri, "digest": entry[0].digest}
             for entry in versions
@@ -62,6 +64,7 @@ class Pod:
             "generation": generation,
             "base": {"name": BASE_NAME, "digest": BASE_DIGEST},
             "engine": {"kind": "vLLM", "limits": {"maxLoras": 2, "maxCpuLoras": max_cpu_loras, "maxLoraRank": 64}},
+            "requireEffect": require_effect,
             "versions": entries,
         }
         fresh = self.desired_file.with_suffix(".new")

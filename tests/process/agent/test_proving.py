@@ -17,6 +17,9 @@ def test_an_adapter_without_effect_fails_and_does_not_stay_in_the_engine(pod: Po
     assert failed["wayOut"]
     until(pod.listed, lambda listed: not listed, "unloaded")
     assert not pod.ready()
+    pod.want((artifact, "support"), generation=2, require_effect=False)
+    pod.until_ready()
+    assert pod.version(name)["state"] == "Loaded"
 
 
 def test_an_adapter_that_answers_otherwise_after_a_restart_is_not_served(pod: Pod) -> None:

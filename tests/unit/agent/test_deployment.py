@@ -53,6 +53,13 @@ def test_spec_and_status_make_a_desired_set() -> None:
     assert version.keep_until.isoformat() == "2026-01-01T00:00:00+00:00"
 
 
+@pytest.mark.parametrize(("preflight", "required"), [({"effectProbe": "Off"}, False), ({"effectProbe": "Enforce"}, True), ({}, True)])
+def test_whether_an_effect_is_required_is_in_the_spec(preflight: dict[str, str], required: bool) -> None:
+    found = desired_set(changed("spec.preflight", preflight), "base")
+    assert isinstance(found, DesiredSet)
+    assert found.require_effect is required
+
+
 def test_beside_an_engine_of_ones_own_it_is_vllm() -> None:
     found = desired_set(changed("spec.server", {"external": {"matchLabels": {"app": "x"}}}), "base")
     assert isinstance(found, DesiredSet)

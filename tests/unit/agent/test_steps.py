@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,12 @@ async def test_a_load_that_succeeds_does_not_forget_that_the_effect_was_missing(
     progress = await carried_out.prove(PROVE, progress)
     assert progress.failure is not None
     assert (progress.failure.finding.reason, progress.failure.count, progress.failure.withdraw) == ("NoEffect", 2, True)
+
+
+async def test_where_no_effect_is_required_a_version_without_one_is_served(tmp_path: Path) -> None:
+    engine = Engine(tokens={"base": {"a": -1.0}, ONE.name: {"a": -1.0}})
+    progress = await steps(tmp_path, engine).prove(replace(PROVE, require_effect=False), Progress())
+    assert (progress.proven, progress.failure) == ("7", None)
 
 
 async def test_the_first_fingerprint_is_kept_and_later_ones_are_held_to_it(tmp_path: Path) -> None:
