@@ -1,5 +1,6 @@
 """What carrying out a decision about a rollout writes, and what it refuses to: on a real API server, with decisions the test makes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -312,6 +313,71 @@ async def test_the_last_of_a_namespace_takes_the_shared_objects_with_it(kube: Ku
     await _delete(rig, "other")
     await kube.get(SERVICES, place.namespace, "finetune-router")
     await _delete(rig, "bot")
+    assert place.server.request("GET", place.path("services"))["items"] == []
+
+
+async def test_one_that_never_served_takes_the_shared_objects_with_it_too(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.add()
+    await rig.once(RolloutPlan(status=WAITING), RolloutPlan(status=WAITING))
+    await kube.get(SERVICES, place.namespace, "finetune-router")
+    await _delete(rig, "bot")
+    assert place.server.request("GET", place.path("services"))["items"] == []
+    assert place.server.request("GET", place.path("adapterdeployments", group=API_VERSION))["items"] == []
+
+
+async def test_pods_that_nobody_can_list_do_not_keep_what_never_served(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.cache.complete = lambda _key: False  # type: ignore[method-assign]
+    rig.add()
+    assert (await rig.once()).outcome == "idle"
+    assert rig.get()["metadata"]["finalizers"] == [FINALIZER]
+    await _delete(rig, "bot")
+    assert place.server.request("GET", place.path("adapterdeployments", group=API_VERSION))["items"] == []
+
+
+async def test_nothing_is_made_for_an_object_that_is_gone(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.add()
+    place.server.request("DELETE", rig.path())
+    await rig.once()
+    assert place.server.request("GET", place.path("services"))["items"] == []
+
+
+async def test_one_that_never_had_anything_keeps_the_shared_objects_of_none(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    rig.add("other")
+    rig.add(finalizers=[FINALIZER])
+    await rig.once()
+    await _delete(rig, "bot")
+    assert place.server.request("GET", place.path("services"))["items"] == []
+
+
+async def test_of_two_that_go_at_once_one_takes_the_shared_objects(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    for name in ("bot", "other"):
+        rig.add(name, finalizers=[FINALIZER])
+        await rig.once(name=name)
+    for name in ("bot", "other"):
+        place.server.request("DELETE", rig.path(name))
+        rig.know(name)
+    rig.plans += [RolloutPlan(release=True)] * 4
+    await asyncio.gather(*(rig.reconciler.reconcile(Key(place.namespace, name)) for name in ("bot", "other")))
+    assert place.server.request("GET", place.path("services"))["items"] == []
+    assert place.server.request("GET", place.path("adapterdeployments", group=API_VERSION))["items"] == []
+
+
+async def test_one_that_drains_still_keeps_the_shared_objects(kube: KubeApi, place: Place) -> None:
+    rig = Rig(kube, place, Objects())
+    for name in ("bot", "other"):
+        rig.add(name, finalizers=[FINALIZER])
+        await rig.once(name=name)
+        place.server.request("DELETE", rig.path(name))
+        rig.know(name)
+    await rig.once(RolloutPlan(release=True), RolloutPlan(release=True), name="other")
+    await kube.get(SERVICES, place.namespace, "finetune-router")
+    rig.plans.clear()
+    await rig.once(RolloutPlan(release=True), RolloutPlan(release=True))
     assert place.server.request("GET", place.path("services"))["items"] == []
 
 

@@ -107,7 +107,12 @@ class Children:
 
         What may not be deleted stays, with a word in the log: it must not keep a deployment from going.
         """
-        self._verified.pop(namespace, None)
+        try:
+            await self._remove(namespace, wanted)
+        finally:
+            self._verified.pop(namespace, None)  # what somebody saw to meanwhile may be gone since
+
+    async def _remove(self, namespace: str, wanted: Callable[[], bool]) -> None:
         for manifest in reversed(tuple(self._objects.namespace_objects(namespace))):
             resource, name = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]["name"]
             try:

@@ -84,6 +84,7 @@ class RolloutReconciler:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.advanced: set[Key] = set()
+        self._released: dict[Key, str] = {}
         self._api = api
         self._cache = cache
         self._decide = decide
@@ -109,7 +110,8 @@ class RolloutReconciler:
             return self._forget(key)
         pace = pace_of(resource, self._settings, self._rest_of(key))
         pace, refusal = await self._see_to_children(key, resource, pace)
-        if not self._cache.complete(key):
+        nothing_to_undo = resource["metadata"].get("deletionTimestamp") and not _serves(resource.get("status") or {})
+        if not nothing_to_undo and not self._cache.complete(key):
             return Result("idle", requeue_after=self._settings.poll_seconds)
         resource, plan = await self._look_and_decide(key, pace, refusal)
         if not plan.empty and pace.resting:
@@ -189,6 +191,8 @@ class RolloutReconciler:
             return pace, ""
         claims, models = claims_of(self._cache, key, resource), merged_models(resource)
         try:
+            if not _is_held(resource) and await self._hold(key, resource) is None:
+                return pace, ""
             refusal = await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models)
             return pace, refusal or (self._merges.refusal(key) if self._merges is not None else "")
         except ApiError as error:
@@ -196,6 +200,7 @@ class RolloutReconciler:
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
 
     def _forget(self, key: Key) -> Result:
+        self._released.pop(key, None)
         self._readings.forget(key)
         self._schemas.forget(key)
         if self._children is not None:
@@ -211,7 +216,7 @@ class RolloutReconciler:
         wrote = False
         if plan.status is not None:
             if _serves(plan.status) and not _is_held(resource) and not resource["metadata"].get("deletionTimestamp"):
-                resource = await self._hold(key, resource)
+                resource = await self._hold(key, resource) or resource
             wrote = await self._write_status(key, resource, plan.status)
             if not wrote:
                 return self._forget(key)
@@ -242,16 +247,24 @@ class RolloutReconciler:
         routers = [(pod, self._readings.router(pod)) for pod in self._cache.routers(key.namespace)]
         return [address_of(pod) for pod, answer in routers if answer is not None and answer.acknowledged is not None]
 
-    async def _hold(self, key: Key, resource: Manifest) -> Manifest:
-        """Add the finalizer, before the first status that anybody acts upon: from then on a deletion has something to undo."""
+    async def _hold(self, key: Key, resource: Manifest) -> Manifest | None:
+        """Add the finalizer; None where the object is gone.
+
+        Before the first object that a namespace shares, and the first status that anybody acts upon: from then on a deletion has
+        something to undo.
+        """
         metadata = resource["metadata"]
         finalizers = [*(metadata.get("finalizers") or []), FINALIZER]
-        return await self._patch_finalizers(key, resource, finalizers) or resource
+        return await self._patch_finalizers(key, resource, finalizers)
 
     async def _release(self, key: Key, resource: Manifest) -> Result:
-        """Let a deleted object go; the last of a namespace takes with it what all of them shared."""
+        """Let a deleted object go; the last of a namespace takes with it what all of them shared.
+
+        Each says that it needs nothing more before it looks who else does: of several that go at once, one at least sees nobody.
+        """
         if not _is_held(resource):
             return Result("idle")
+        self._released[key] = resource["metadata"]["uid"]
         if self._children is not None and self._is_last(key):
             await self._children.remove_shared(key.namespace, lambda: not self._is_last(key))
         finalizers = [each for each in resource["metadata"]["finalizers"] if each != FINALIZER]
@@ -259,7 +272,12 @@ class RolloutReconciler:
         return Result("ok")
 
     def _is_last(self, key: Key) -> bool:
-        return all(other == key for other in self._cache.siblings.keys_of(key.namespace))
+        return not any(other != key and self._needs_shared(other) for other in self._cache.siblings.keys_of(key.namespace))
+
+    def _needs_shared(self, key: Key) -> bool:
+        """Whether it may have routers that answer for it: not without the finalizer, and not once it has been let go."""
+        resource = self._cache.deployments.get(key)
+        return resource is not None and _is_held(resource) and resource["metadata"]["uid"] != self._released.get(key)
 
     async def _patch_finalizers(self, key: Key, resource: Manifest, finalizers: list[str]) -> Manifest | None:
         """The object as it is then; None where it is gone. Raises `Conflict` where somebody was faster."""
