@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact
 from tests.serving.rollout.world import ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
 
 
@@ -170,8 +170,47 @@ def test_pinning_the_digest_of_stable_takes_the_canary_back_though_the_job_offer
 def test_a_pin_stands_for_no_evaluation():
     world = baking(3)
     world.change(adapter__digest=ONE)
-    world.tick()
-    assert world.rollout["version"] == version(TWO), "nobody says any more that ONE has passed its gate"
+    world.run(30)
+    status, reason, message = world.condition("Ready")
+    assert (status, reason) == ("False", "WaitingForArtifact"), "nobody says any more that ONE has passed its gate"
+    assert f"Until then {version(ONE)} answers" in message
+
+
+@pytest.mark.parametrize("edit", ["a pin", "a uri without a gate", "a job without an artifact", "evaluation required"])
+def test_an_edit_that_leaves_nothing_to_roll_out_takes_the_canary_back_at_once(edit: str):
+    world = baking(3, preflight__requireEvaluation=False)
+    if edit == "a pin":
+        world.change(adapter__digest=THREE)
+    elif edit == "a uri without a gate":
+        world.change(adapter={"uri": "pvc://adapters/hot", "digest": THREE}, preflight__requireEvaluation=True)
+        world.job = None
+    elif edit == "a job without an artifact":
+        world.change(adapter={"fineTuneJobRef": {"name": "another"}})
+        world.job = None
+    else:
+        world.job = JobArtifact("pvc://adapters/x", TWO, gated=False)
+        world.change(preflight__requireEvaluation=True)
+    before = len(world.writes)
+    world.reconcile()
+    assert len(world.writes) == before + 1
+    assert (world.route["weight"], world.route.get("canary"), world.route["stable"]) == (0, None, version(ONE))
+    world.run(200)
+    assert world.status is not None
+    assert world.stable == version(ONE)
+    assert (world.status["history"][0]["version"], world.status["history"][0]["outcome"]) == (version(TWO), "Reverted")
+    assert "failedVersions" not in world.status
+
+
+@pytest.mark.parametrize("event", ["the job is deleted", "a pinned job is deleted", "a newer artifact is refused"])
+def test_what_only_the_world_has_changed_takes_no_canary_back(event: str):
+    world = baking(3)
+    if event == "a pinned job is deleted":
+        world.change(adapter__digest=TWO)
+    if event == "a newer artifact is refused":
+        world.change(server__managed__replicas=4)
+    world.job = JobArtifact("pvc://adapters/x", THREE, gated=False) if event == "a newer artifact is refused" else None
+    world.run(30)
+    assert world.route["canary"] == version(TWO)
 
 
 @pytest.mark.parametrize("left", ["", ONE])

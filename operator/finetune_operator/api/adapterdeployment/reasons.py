@@ -110,7 +110,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A newer version was asked for during the rollout; it starts again with that one, from the same stable."
     ),
     Reason.REVERTED: Explanation(
-        "The spec asks for the stable version again, or its approval was withdrawn; the canary's traffic went back at once."
+        "The spec asks for the stable version again, or not for this one any more; the canary's traffic went back at once."
     ),
     Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
     Reason.INSUFFICIENT_DATA: Explanation(

@@ -19,7 +19,7 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
 from finetune_operator.domain.rollout.merging import merge
-from finetune_operator.domain.rollout.target import NoTarget, Target
+from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
 
 _MOST_MOVES = 4
@@ -228,6 +228,8 @@ def _interrupt(draft: Draft) -> None:
             undoing.take_back(draft, Reason.SUPERSEDED, f"the spec asks for {target.version} now")
     elif _approval_withdrawn(draft, rollout):
         undoing.take_back(draft, Reason.REVERTED, f"spec.approvedVersion does not name {rollout.digest} any more")
+    elif isinstance(target, NoTarget) and _edited_away(draft, rollout, target):
+        undoing.take_back(draft, Reason.REVERTED, f"the spec does not ask for {rollout.version} any more: {target.message}")
 
 
 def _approval_withdrawn(draft: Draft, rollout: RolloutStatus) -> bool:
@@ -235,6 +237,22 @@ def _approval_withdrawn(draft: Draft, rollout: RolloutStatus) -> bool:
     spec, target = draft.scene.spec, draft.scene.target
     waits = isinstance(target, NoTarget) and target.reason is Reason.WAITING_FOR_APPROVAL
     return waits and spec.approved_version != rollout.digest
+
+
+def _edited_away(draft: Draft, rollout: RolloutStatus, target: NoTarget) -> bool:
+    """Whether an edit since the rollout began leaves nothing to roll out.
+
+    A newer artifact that may not be rolled out takes none away from the one under way, nor does a job that is gone while a pin names its
+    version.
+    """
+    pinned, offered = draft.scene.spec.adapter.digest, draft.scene.observed.job
+    if pinned is not None and pinned != rollout.digest:
+        return True
+    if draft.scene.subject.generation == rollout.generation or target.reason is Reason.WAITING_FOR_APPROVAL:
+        return False
+    if pinned is None:
+        return offered is None or offered.digest == rollout.digest
+    return target.reason in REFUSED
 
 
 def _heed_retry(draft: Draft) -> None:
