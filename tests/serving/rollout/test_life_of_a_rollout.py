@@ -470,6 +470,58 @@ def test_a_promotion_under_way_is_finished_before_anything_newer_begins():
     assert world.rollout["version"] == version(THREE)
 
 
+@pytest.mark.parametrize(("way", "outcome"), [("a revert", "Reverted"), ("a pin", "Reverted"), ("an abort", "Aborted")])
+def test_a_promotion_that_a_router_holds_up_is_taken_back_at_once(way: str, outcome: str):
+    world = baking(5)
+    world.run_until("Promoting")
+    world.routers["router-1"].lags = True
+    world.tick()
+    if way == "a revert":
+        world.publish(ONE)
+    elif way == "a pin":
+        world.change(adapter__digest=THREE)
+    else:
+        world.order("abort:1")
+    before = len(world.writes)
+    world.reconcile()
+    assert len(world.writes) == before + 1
+    assert (world.route["stable"], world.route.get("canary")) == (version(ONE), None)
+    world.routers["router-1"].lags = False
+    world.run(30)
+    assert world.stable == version(ONE)
+    assert world.status is not None
+    assert world.status["history"][0]["outcome"] == outcome
+
+
+def test_a_promotion_that_a_router_holds_up_ends_after_the_deadline_and_names_it():
+    world = baking(5, progressDeadlineSeconds=120)
+    world.run_until("Promoting")
+    world.routers["router-1"].lags = True
+    world.run(100)
+    assert world.phase == "Promoting"
+    world.run(40)
+    assert world.route["stable"] == version(ONE)
+    world.routers["router-1"].lags = False
+    world.run(30)
+    reason, message = world.condition("Ready")[1:]
+    assert reason == "DeadlineExceeded"
+    assert "router-1" in message
+    assert world.stable == version(ONE)
+
+
+def test_the_promotion_of_a_first_version_has_nothing_to_go_back_to():
+    world = World(spec(progressDeadlineSeconds=60))
+    for router in world.routers.values():
+        router.lags = True
+    world.run_until("Promoting")
+    world.order("abort:1")
+    world.run(200)
+    assert (world.phase, world.route["stable"]) == ("Promoting", version(ONE))
+    for router in world.routers.values():
+        router.lags = False
+    world.run_until("Healthy")
+
+
 def test_a_newer_version_does_not_make_forget_why_the_one_before_was_taken_back():
     world = with_truth(serving(), TWO, errors=0.4)
     world.publish(TWO)

@@ -1,7 +1,7 @@
 r"""The stages of a rollout, one function each, and what interrupts them.
 
     Validating [-> Merging] -> Loading -> (Applying -> Baking) for every step -> Promoting
-         \___________\___________\__________\___> RollingBack
+         \___________\___________\__________\_______\___> RollingBack
 
 A function moves the draft on as far as what is observed allows; the same observation leads to the same place, however often it is asked.
 Traffic grows only where every router has acknowledged the route before.
@@ -185,6 +185,8 @@ def _promote(draft: Draft) -> None:
         waited = (draft.now - rollout.stage_since).total_seconds()
         late = f"; {_silent(draft)}" if waited >= _LATE_SECONDS else ""
         draft.blocked = Reason.PROMOTING, f"all callers get {rollout.version} once every router has acknowledged it{late}"
+        if draft.stable is not None:
+            _out_of_time(draft, _silent(draft))
         return
     former, keep = draft.stable, draft.scene.spec.rollback
     if former is not None:
@@ -213,10 +215,14 @@ _STAGES: dict[Stage, Callable[[Draft], None]] = {
 
 
 def _interrupt(draft: Draft) -> None:
-    """A person aborts, or the spec asks for something else. Neither touches a promotion or a rollback that is under way."""
+    """A person aborts, or the spec asks for something else. Neither touches a rollback under way, nor the promotion of a first version.
+
+    A promotion under way goes back to stable when that is what is asked for; before anything newer it is finished.
+    """
     rollout, target = draft.rollout, draft.scene.target
     assert rollout is not None
-    if rollout.stage in (Stage.PROMOTING, Stage.ROLLING_BACK):
+    promoting = rollout.stage is Stage.PROMOTING
+    if rollout.stage is Stage.ROLLING_BACK or (promoting and draft.stable is None):
         return
     if draft.order == _ABORT:
         draft.order = ""
@@ -224,7 +230,7 @@ def _interrupt(draft: Draft) -> None:
     elif isinstance(target, Target) and target.digest != rollout.digest:
         if _serves(draft, target.digest):
             undoing.take_back(draft, Reason.REVERTED, f"the spec asks for {target.version} again, which is stable")
-        else:
+        elif not promoting:
             undoing.take_back(draft, Reason.SUPERSEDED, f"the spec asks for {target.version} now")
     elif _approval_withdrawn(draft, rollout):
         undoing.take_back(draft, Reason.REVERTED, f"spec.approvedVersion does not name {rollout.digest} any more")

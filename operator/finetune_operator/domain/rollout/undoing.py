@@ -11,7 +11,7 @@ _FAILED_LIMIT = 20
 _SHORT = 512
 _INNOCENT = (Reason.SUPERSEDED, Reason.REVERTED)
 """Ends that say nothing against the version: it may be asked for again."""
-_WITH_TRAFFIC = (Stage.APPLYING, Stage.BAKING)
+_WITH_TRAFFIC = (Stage.APPLYING, Stage.BAKING, Stage.PROMOTING)
 
 
 def take_back(draft: Draft, reason: Reason, message: str) -> None:
