@@ -21,7 +21,8 @@ from finetune_operator.cluster.serving import NoAnswer
 from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
-from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.children import Children, ServingObjects
+from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import FINALIZER, RolloutReconciler
@@ -30,6 +31,7 @@ from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.manifests.names import Owner
+from finetune_operator.manifests.serving import MergedModel
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 from finetune_testbed.apiserver import MERGE
@@ -90,6 +92,9 @@ class Objects:
             }
         ]
 
+    def merged_server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, models: Sequence[MergedModel]) -> list[Object]:
+        raise AssertionError("no object here is in mode Merged")
+
     def namespace_objects(self, namespace: str) -> list[Object]:
         metadata = {"name": "finetune-router", "namespace": namespace, "labels": {LABEL_MANAGED_BY: FIELD_MANAGER}}
         spec = {"selector": {LABEL_SERVING_ROLE: "router"}, "ports": [{"port": self.port}]}
@@ -99,7 +104,7 @@ class Objects:
 class Rig:
     """A reconciler in this process whose decisions are scripted."""
 
-    def __init__(self, kube: KubeApi, place: Place, objects: Objects | None = None) -> None:
+    def __init__(self, kube: KubeApi, place: Place, objects: ServingObjects | None = None, merges: Merges | None = None) -> None:
         self.kube, self.place = kube, place
         self.pods, self.clock = NoPods(), 1000.0
         self.cache = ServingCache(lambda _key: None)
@@ -114,6 +119,7 @@ class Rig:
             readings=Readings(self.pods, clock=lambda: self.clock),
             schemas=Schemas(kube),
             children=self.children,
+            merges=merges,
             prober=Prober(self.pods, lambda: ""),
             recorder=Recorder(kube, instance="test", kind=ADAPTER_DEPLOYMENTS),
             measures=RolloutMetrics(Metrics()),
@@ -128,12 +134,13 @@ class Rig:
     def path(self, name: str = "bot") -> str:
         return self.place.path("adapterdeployments", name, API_VERSION)
 
-    def add(self, name: str = "bot", **metadata: Any) -> Key:
+    def add(self, name: str = "bot", more: Object | None = None, **metadata: Any) -> Key:
         spec = {
             "modelName": name,
             "adapter": {"fineTuneJobRef": {"name": "j"}},
             "baseModel": {"uri": "pvc://m/b"},
             "server": {"managed": {}},
+            **(more or {}),
         }
         document = {"apiVersion": API_VERSION, "kind": "AdapterDeployment", "metadata": {"name": name, **metadata}, "spec": spec}
         self.place.server.request("POST", self.path(""), document)

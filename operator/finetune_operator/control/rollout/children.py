@@ -81,9 +81,12 @@ class Children:
         self._verified: dict[Key | str, _Verified] = {}
 
     async def ensure(
-        self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str], models: Sequence[MergedModel] = ()
+        self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str], models: Sequence[MergedModel] | None = None
     ) -> str:
-        """See to it that everything is there; what stands against it, in words. Raises `ApiError` for all that passes by itself."""
+        """See to it that everything is there; what stands against it, in words. Raises `ApiError` for all that passes by itself.
+
+        ``models`` are what mode Merged is to serve, and no others; None where no status says which: then none goes.
+        """
         refusal = await self._see_to(key.namespace, self._objects.namespace_objects(key.namespace), "")
         if refusal or spec.server.managed is None:
             return refusal
@@ -94,8 +97,8 @@ class Children:
         if spec.merge is None:
             return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
         return await self._see_to(
-            key, self._objects.merged_server_objects(owner, spec, models), uid, prune=bool(models)
-        )  # no model: nothing serves yet, or the status was lost
+            key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None
+        )
 
     def known_refusal(self, key: Key) -> str:
         """What was refused the last time."""

@@ -89,11 +89,14 @@ def claims_of(cache: ServingCache, key: Key, resource: Manifest) -> list[str]:
     return sorted({uri.removeprefix(PVC).partition("/")[0] for uri in uris if uri.startswith(PVC)})
 
 
-def merged_models(resource: Manifest) -> list[MergedModel]:
-    """The merged models that are to be served now, in mode Merged."""
+def merged_models(resource: Manifest) -> list[MergedModel] | None:
+    """The merged models that are to be served now, in mode Merged; None where nothing has said so yet, or the status was lost."""
+    if reading.at(resource, "status", "desired") is None:
+        return None
     wanted = reading.objects(resource.get("status"), "desired", "versions")
     named = [(reading.text(version, "name"), reading.text(version, "merged", "uri")) for version in wanted]
-    return [merged_model(name, uri) for name, uri in named if name and uri.startswith(PVC)]
+    models = [merged_model(name, uri) for name, uri in named if name and uri.startswith(PVC)]
+    return models if models or not wanted else None
 
 
 def _job_of(key: Key, resource: Manifest) -> Key | None:
