@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
+from finetune_operator.cluster.errors import Forbidden
 from finetune_operator.cluster.kube import KubeApi
 from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.domain.rollout.plan import RolloutPlan
+from finetune_operator.manifests.serving import MergeOrder
 from finetune_testbed.bed import Testbed
 from tests.cluster import finetunejobs
 from tests.cluster.crd import install
@@ -46,6 +48,23 @@ async def test_servers_of_a_first_version_go_once_it_is_given_up(rig: Rig, statu
     rig.plans.clear()
     await rig.once()
     assert servers(rig) == left
+
+
+async def test_a_merge_that_could_not_begin_is_forgotten_once_nobody_wants_it(rig: Rig) -> None:
+    create, order = rig.kube.create, RolloutPlan(merge=MergeOrder(1, DIGEST, "pvc://a/x", DIGEST))
+    rig.kube.create = _refused  # type: ignore[method-assign]
+    await rig.once(order, order)
+    await rig.once(order, order)
+    assert "exceeded quota" in rig.observed[-1].refusal, "as long as it is wanted"
+    rig.plans.clear()
+    await rig.once()
+    await rig.once()
+    assert rig.observed[-1].refusal == ""
+    rig.kube.create = create  # type: ignore[method-assign]
+
+
+async def _refused(*_arguments: object) -> Object:
+    raise Forbidden("exceeded quota", status=403)
 
 
 def servers(rig: Rig) -> int:

@@ -235,7 +235,9 @@ class RolloutReconciler:
         spec = _spec_of(resource)
         if self._merges is None or spec is None:
             return
-        if plan.merge is not None:
+        if plan.merge is None:
+            self._merges.forget(key)
+        else:
             made = await self._merges.begin(key, resource["metadata"]["uid"], spec, plan.merge)
             if made is not None:
                 self._cache.merges.put_own(made)
