@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from finetune_operator.domain.rollout.observed import JobArtifact, Sibling
-from tests.serving.rollout.world import ALIAS, NOON, ONE, THREE, TWO, World, baking, serving, spec, version, with_truth
+from tests.serving.rollout.world import ALIAS, NOON, ONE, THREE, TWO, Behaviour, World, baking, serving, spec, version, with_truth
 
 
 def test_the_bake_begins_when_the_last_router_has_acknowledged():
@@ -116,6 +116,37 @@ def test_the_bake_clock_stands_still_while_a_pod_comes_back():
     assert world.rollout["step"] == 3
     world.run(60)
     assert world.rollout["step"] == 4
+
+
+def test_a_bake_that_waits_for_a_pod_says_what_keeps_it_and_has_no_end_of_its_own():
+    world = baking(3, progressDeadlineSeconds=60)
+    world.pods["server-3"] = {}
+    world.slow_pods = {"server-3"}
+    world.run(20)
+    assert world.condition("Ready")[1] == "Loading"
+    world.troubles["server-3"] = "it is not scheduled: 0/2 nodes are available"
+    world.run(20)
+    message, written = world.condition("Ready")[2], len(world.writes)
+    assert "pod server-3" in message
+    assert "0/2 nodes are available" in message
+    world.run(1000)
+    assert len(world.writes) == written, "the same trouble is told once"
+    assert world.rollout["step"] == 3, "a replica more says nothing against the canary"
+    world.truth[version(TWO)] = Behaviour(errors=0.5)
+    world.run_until("Degraded")
+    assert world.condition("Ready")[1] == "RolledBack", "but its checks go on"
+
+
+def test_a_pod_that_cannot_run_is_named_while_a_version_is_loaded():
+    world = serving()
+    world.pods["server-3"], world.slow_pods = {}, {"server-3"}
+    world.troubles["server-3"] = "container engine waits: ImagePullBackOff"
+    world.publish(TWO)
+    world.run(30)
+    reason, message = world.condition("Ready")[1:]
+    assert reason == "Loading"
+    assert "pod server-3" in message
+    assert "ImagePullBackOff" in message
 
 
 def test_pods_that_an_autoscaler_adds_are_counted_and_count_as_loaded_once_they_hold_the_version():

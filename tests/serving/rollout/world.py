@@ -111,6 +111,7 @@ class World:
         self.truth: dict[str, Behaviour] = {}
         self.refused: dict[str, HeldVersion] = {}
         self.slow_pods: set[str] = set()
+        self.troubles: dict[str, str] = {}
         self.rate = 40.0
         self.writes: list[dict[str, Any]] = []
         self.events: list[tuple[str, str]] = []
@@ -155,7 +156,7 @@ class World:
         return RolloutObserved(
             resource=self.resource,
             job=self.job,
-            pods=tuple(ServerPod(name, tuple(held.values())) for name, held in self.pods.items()),
+            pods=tuple(ServerPod(name, tuple(held.values()), trouble=self.troubles.get(name, "")) for name, held in self.pods.items()),
             routers=tuple(self._router(uid, process) for uid, process in self.routers.items()),
             siblings=self.siblings,
             evaluated=self.evaluated,

@@ -1,6 +1,7 @@
 """Gathers one snapshot for a decision about a rollout, from memory alone."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from finetune_inference.contract import AppliedRoute
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
@@ -22,6 +23,8 @@ from finetune_operator.manifests.serving import SERVER, MergedModel, merged_mode
 Warnings = Callable[[str], Iterable[Manifest]]
 """The Warning events about the object of a uid."""
 PVC = "pvc://"
+_TROUBLE = 512
+_STARTING = ("ContainerCreating", "PodInitializing")
 _IDENTITY = 64
 """Characters of a pod's uid and of a router's process that status can hold."""
 
@@ -45,7 +48,9 @@ def observe(
         resource=resource,
         settings=settings,
         job=job,
-        pods=tuple(engines.server_pod(pod) if engines is not None else _server(readings, pod) for pod in servers),
+        pods=tuple(
+            replace(engines.server_pod(pod) if engines is not None else _server(readings, pod), trouble=trouble_of(pod)) for pod in servers
+        ),
         routers=tuple(_router(readings, pod, key) for pod in cache.routers(key.namespace)),
         siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
@@ -108,6 +113,22 @@ def _server(readings: Readings, pod: Manifest) -> ServerPod:
     answer = readings.agent(pod)
     held = held_versions(answer.status) if answer is not None and answer.status is not None else ()
     return ServerPod(pod["metadata"]["name"], held, serves=pod["metadata"]["labels"].get(LABEL_VERSION) or "")
+
+
+def trouble_of(pod: Manifest) -> str:
+    """What keeps a server pod from running, with the way out; empty where it runs, or is about to.
+
+    Of a container that waits only the reason: its message counts the seconds of a back-off.
+    """
+    for condition in reading.objects(pod, "status", "conditions"):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            why = (reading.text(condition, "message") or reading.text(condition, "reason")).strip().rstrip(".")[:_TROUBLE]
+            return f"it is not scheduled: {why}. Make room for it, or ask for fewer replicas."
+    for container in reading.objects(pod, "status", "containerStatuses"):
+        reason = reading.text(container, "state", "waiting", "reason")
+        if reason and reason not in _STARTING:
+            return f"container {reading.text(container, 'name')} waits: {reason[:_TROUBLE]}. Look at the pod's events and log."
+    return ""
 
 
 def _router(readings: Readings, pod: Manifest, key: Key) -> Router:

@@ -15,12 +15,13 @@ from finetune_operator.domain.analysis.criteria import Criteria, Evidence, Laten
 from finetune_operator.domain.analysis.verdict import Bake, Insufficient, KeepBaking, Promote, Rollback, Verdict, judge
 from finetune_operator.domain.rollout import ledger
 from finetune_operator.domain.rollout.draft import Draft
-from finetune_operator.domain.rollout.loading import everywhere
+from finetune_operator.domain.rollout.loading import everywhere, in_the_way
 from finetune_operator.domain.rollout.plan import Probes
 from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open
 from finetune_operator.domain.rollout.undoing import take_back
 
 PROMOTE = "promote"
+_MESSAGE_LIMIT = 2048
 
 
 def bake(draft: Draft, step: Step) -> bool:
@@ -93,16 +94,26 @@ def _stand_still(draft: Draft) -> bool:
     if spec.paused:
         reason, message = Reason.PAUSED, "spec.paused holds the rollout. Set it to false to go on."
     elif not everywhere(draft, rollout.version):
-        reason, message = Reason.LOADING, "server pods come and go; the bake goes on when all of them hold both versions"
+        reason, message = Reason.LOADING, _unsettled(draft, rollout)
     else:
         if rollout.held_since is not None:
             lost = max(0, int((draft.now - rollout.held_since).total_seconds()))
             draft.change(held_since=None, held_seconds=rollout.held_seconds + lost, hold=None, message="")
         return False
     draft.hold(reason, message)
+    if reason is Reason.LOADING:
+        draft.change(message=message[:_MESSAGE_LIMIT])  # what is in the way shows only later, and changes
     if rollout.held_since is None:
         draft.change(held_since=draft.now)
     return True
+
+
+def _unsettled(draft: Draft, rollout: RolloutStatus) -> str:
+    """Without an end of its own: replicas that do not settle say nothing against the canary, whose checks go on meanwhile."""
+    versions = [rollout.version, *([draft.stable.version] if draft.stable is not None else [])]
+    trouble = next((found for found in (in_the_way(draft, version) for version in versions) if found), None)
+    text = "server pods come and go; the bake goes on when all of them hold both versions"
+    return text if trouble is None else f"{text}. Now {trouble}"
 
 
 def _clock(draft: Draft, rollout: RolloutStatus, step: Step) -> Bake:

@@ -59,11 +59,12 @@ def missing(draft: Draft, version: str) -> str:
 
 
 def in_the_way(draft: Draft, version: str) -> str | None:
-    """What the first pod says that tries in vain, for people; None where all is on its way."""
+    """What the first pod says that tries in vain, or what keeps it from running, for people; None where all is on its way."""
     for pod, held in _held(draft, version):
         if held.state is HeldState.RETRYING and held.reason:
             return f"pod {pod.name} does not hold {version} yet: {held.reason}: {held.message}"
-    return None
+    troubled = next((pod for pod in pods_of(draft, version) if pod.trouble and not holds(pod, version)), None)
+    return None if troubled is None else f"pod {troubled.name} does not hold {version} yet: {troubled.trouble}"
 
 
 def lack_of_room(draft: Draft) -> str | None:

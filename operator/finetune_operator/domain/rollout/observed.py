@@ -55,12 +55,14 @@ class ServerPod:
 
     ``others``: adapters in an engine of the user's own that no AdapterDeployment has asked for.
     ``serves``: the first digits of the one digest that it was made for, in mode Merged; empty where it holds whatever is wanted.
+    ``trouble``: what keeps the pod itself from running, for people; empty where nothing does.
     """
 
     name: str
     versions: tuple[HeldVersion, ...] = ()
     others: int = 0
     serves: str = ""
+    trouble: str = ""
 
     def held(self, version: str) -> HeldVersion | None:
         return next((held for held in self.versions if held.version == version), None)

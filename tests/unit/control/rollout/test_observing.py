@@ -10,7 +10,7 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.control.rollout.artifacts import offer_of
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import FINAL, held_versions
-from finetune_operator.control.rollout.observe import claims_of
+from finetune_operator.control.rollout.observe import claims_of, trouble_of
 from finetune_operator.control.rollout.pace import pace_of
 from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, RolloutSettings
 from finetune_trainer.contract import Verdict
@@ -187,3 +187,18 @@ def test_pace() -> None:
         pace = pace_of(deployment(status={"rollout": {"stage": stage}}), settings, 300.0)
         assert (pace.samples, pace.max_age, pace.resting) == (samples, 1.0, False)
     assert pace_of(deployment(deletionTimestamp="2026-11-22T10:00:00Z"), settings, 300.0).look_in == 2.0
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available."}]}, "0/2 nodes are available. Make"),
+        ({"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "container engine waits: Image"),
+        ({"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
+        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, ""),
+    ],
+)
+def test_what_keeps_a_pod_from_running_is_told(status: dict[str, object], words: str) -> None:
+    said = trouble_of(pod("server-0", **status))
+    assert words in said
+    assert bool(said) == bool(words)
