@@ -20,6 +20,7 @@ from finetune_operator.domain.rollout.pushing import (
     judge,
     next_step,
     others,
+    still_compared,
     still_known,
     wake_at,
 )
@@ -199,6 +200,14 @@ def test_a_proof_is_held_against_the_noise_and_against_the_first_one():
         found = judge(effect, noise, tokens, first, limits)
         assert found is not None
         assert found.reason == reason
+
+
+def test_what_was_proven_first_holds_until_the_version_is_wanted_no_more():
+    one, two = (FingerprintToken(token="a" * 12, logprob="-0.5"),), (FingerprintToken(token="b" * 12, logprob="-0.5"),)
+    first = {version(ONE): one, version(TWO): two}
+    assert still_compared(target(ONE), first) == {version(ONE): one}
+    assert still_compared(target(ONE, TWO, prove=False), first) == {}, "switched off and on again, all are compared anew"
+    assert still_compared(target(begun=False), first) == first
 
 
 def read(*, rolling: bool = False, **external: object) -> PushTarget:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from finetune_inference.contract import FingerprintToken
 from finetune_inference.contract.proof import Tolerances
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.engines import EngineAnswer, Proof, PushFailed
@@ -22,6 +21,7 @@ from finetune_operator.control.rollout.cache import address_of
 from finetune_operator.domain.rollout.engines import UNSEEN, EngineView, Known, Listed, PushTarget
 from finetune_operator.domain.rollout.observed import ServerPod
 from finetune_operator.domain.rollout.pushing import (
+    Fingerprint,
     Load,
     Prove,
     Step,
@@ -32,6 +32,7 @@ from finetune_operator.domain.rollout.pushing import (
     judge,
     next_step,
     others,
+    still_compared,
     still_known,
     wake_at,
 )
@@ -85,8 +86,9 @@ class _Lane:
 
 @dataclass(frozen=True)
 class _Order:
-    """A step and where it is taken; ``started`` is the engine's start that it was decided for."""
+    """A step, for whom and where it is taken; ``started`` is the engine's start that it was decided for."""
 
+    key: Key
     pod: Manifest
     port: int
     target: PushTarget
@@ -131,7 +133,7 @@ class Pushes:
         self._rng = rng or random.Random()  # noqa: S311  jitter, no secret
         self._lanes: dict[tuple[str, str, int], _Lane] = {}
         self._defect: asyncio.Future[None] | None = None
-        self._fingerprints: dict[tuple[str, str], tuple[FingerprintToken, ...]] = {}
+        self._fingerprints: dict[Key, dict[str, Fingerprint]] = {}
 
     async def look(self, pods: Iterable[Manifest], port: int, *, max_age: float) -> None:
         """Ask those whose last look is old, all at once. An engine that is at work is left alone: its last answer stands."""
@@ -147,6 +149,7 @@ class Pushes:
     def see_to(self, key: Key, target: PushTarget, pods: Iterable[Manifest], port: int) -> float | None:
         """Begin the next step of each engine that has none; seconds until something changes by itself, None where nothing does."""
         now, wakes = self._now(), []
+        self._fingerprints[key] = still_compared(target, self._fingerprints.get(key, {}))
         for pod in pods:
             lane = self._lane(pod, port)
             if lane.work is not None:
@@ -160,7 +163,7 @@ class Pushes:
             if step is not None:
                 self._fence()
                 lane.waiting.add(key)
-                lane.work = asyncio.create_task(self._work(lane, _Order(pod, port, target, step, lane.view.started)))
+                lane.work = asyncio.create_task(self._work(lane, _Order(key, pod, port, target, step, lane.view.started)))
                 lane.work.add_done_callback(self._ended)
             at = wake_at(target, lane.known, now)
             wakes += [(at - now).total_seconds()] if at is not None else []
@@ -169,6 +172,10 @@ class Pushes:
     def unreachable(self, pods: Iterable[Manifest], port: int) -> bool:
         """Whether one of these engines did not answer the last time."""
         return any(not self._lane(pod, port).view.reachable for pod in pods)
+
+    def forget(self, key: Key) -> None:
+        """The deployment is gone, and nobody is compared with what its versions answered."""
+        self._fingerprints.pop(key, None)
 
     def drop(self, namespace: str, uid: str) -> None:
         """The pod is gone, and with it what was under way there."""
@@ -264,19 +271,18 @@ class Pushes:
                 return _withdrawn(before)
             case Unload(name):
                 await self._engines.unload(url, key, name)
-                self._fingerprints.pop((order.namespace, name), None)
                 known = _withdrawn(before)
                 return known if known.failure is not None else None
             case Prove(version, base):
                 return self._judge(order, before, await self._engines.prove(url, key, version.name, base))
 
     def _judge(self, order: _Order, before: Known, proof: Proof) -> Known:
-        place = order.namespace, order.version
-        problem = judge(proof.effect, proof.noise, proof.tokens, self._fingerprints.get(place), self._tolerances)
+        first = self._fingerprints.get(order.key, {})
+        problem = judge(proof.effect, proof.noise, proof.tokens, first.get(order.version), self._tolerances)
         if problem is not None:
             basis, wait = basis_of(order.step, order.target), self._wait(before, LASTING)
             return failed(before, basis, problem, self._now(), wait, withdraw=True)
-        self._fingerprints.setdefault(place, proof.tokens)
+        first.setdefault(order.version, proof.tokens)
         return Known(proven=order.started)
 
     def _wait(self, before: Known, bounds: tuple[float, float]) -> float:

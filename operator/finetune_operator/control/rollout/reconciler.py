@@ -207,6 +207,8 @@ class RolloutReconciler:
             self._children.forget(key)
         if self._merges is not None:
             self._merges.forget(key)
+        if self._pushes is not None:
+            self._pushes.forget(key)
         self._measures.forgotten(key.namespace, key.name)
         return Result("gone")
 

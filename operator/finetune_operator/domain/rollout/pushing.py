@@ -5,7 +5,7 @@ What nobody wants any more goes when nothing else is to be done, or when there i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from finetune_operator.domain.rollout.engines import (
 )
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion
 
+Fingerprint = tuple[FingerprintToken, ...]
 _VERSION = re.compile(VERSION_PATTERN)
 
 
@@ -94,6 +95,16 @@ def still_known(view: EngineView, target: PushTarget, known: Knowledge) -> dict[
     return {name: entry for name, entry in known.items() if name in kept}
 
 
+def still_compared(target: PushTarget, first: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
+    """By version, what was proven first: it holds for all pods until the version is not wanted, or not to be proven, any more.
+
+    An engine that answers otherwise has the version taken out: what the others are held to must outlive that. Before a status names
+    anything nothing is known of what is wanted.
+    """
+    wanted = {version.name for version in target.versions if target.prove}
+    return {name: tokens for name, tokens in first.items() if name in wanted or not target.begun}
+
+
 def failure_of(known: Knowledge, target: PushTarget, version: WantedVersion) -> Failure | None:
     """The version's failure, if it still counts."""
     failure = known.get(version.name, Known()).failure
@@ -144,7 +155,10 @@ def judge(
     apart = drift(tokens, first) if first else 0.0
     if apart > tolerances.fingerprint:
         message = f"its log-probabilities are {apart:.4f} away from those where it was loaded first"
-        way_out = "Replace the pod. If all pods say so, the files or the base model were changed."
+        way_out = (
+            "Replace the pod. If all pods say so, the files, the base model or the engine was changed: where that is meant, "
+            "set preflight.effectProbe to Off, and then to Enforce again."
+        )
         return _finding("artifact", "FingerprintChanged", message, way_out)
     return None
 
