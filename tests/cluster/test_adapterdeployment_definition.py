@@ -73,6 +73,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"server": {"external": {**OWN, "matchLabels": {"a b": "c"}}}},
         ("spec.server.external.matchLabels", "no label can have"),
     ),
+    "a label's prefix that is too long": (
+        {"server": {"external": {**OWN, "matchLabels": {f"{'a' * 254}/app": "c"}}}},
+        ("spec.server.external.matchLabels", "longer than the 253 characters"),
+    ),
     "no place of the adapters": ({"server": {"external": {"matchLabels": {"app": "vllm"}}}}, ("adapterMountPath", "Required")),
     "a place that leaves the mount": (
         {"server": {"external": {**OWN, "adapterMountPath": "/a/../b"}}},

@@ -12,7 +12,16 @@ from typing import Protocol
 import aiohttp
 
 from finetune_inference.engine.answers import MESSAGE_LIMIT, ServedModel, error_message, first_token, process_start, served_models
-from finetune_inference.engine.errors import AdapterNotFound, AnswerUnreadable, EngineAway, LoadingOff, NameTaken, NotAuthorized, Refused
+from finetune_inference.engine.errors import (
+    AdapterNotFound,
+    AnswerUnreadable,
+    EngineAway,
+    KeyUnusable,
+    LoadingOff,
+    NameTaken,
+    NotAuthorized,
+    Refused,
+)
 
 _ANSWER_LIMIT = 4 << 20
 
@@ -126,6 +135,8 @@ class EngineClient:
     ) -> _Answer:
         timeout = aiohttp.ClientTimeout(total=seconds, connect=self._timeouts.connect)
         key = self._key()
+        if key and any(letter < " " or letter == "\x7f" for letter in key):
+            raise KeyUnusable("the engine's key holds a line break or another control character, which no header can carry")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         body = json.dumps(content).encode() if content is not None else None
         try:

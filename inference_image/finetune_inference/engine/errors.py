@@ -26,6 +26,13 @@ class NotAuthorized(EngineError):
     way_out = "Give the agent the key that the engine was started with."
 
 
+class KeyUnusable(EngineError):
+    """No header can carry the key, so the engine is not asked at all."""
+
+    reason = "EngineKeyUnusable"
+    way_out = "Write the engine's key as one line, without control characters, and nothing else beside it."
+
+
 class LoadingOff(EngineError):
     """The engine has no route to load adapters at run time."""
 

@@ -22,6 +22,7 @@ _FRESH: Final = 10.0
 _WAYS_OUT: Final = {
     "EngineUnreachable": "Nothing: it is asked again. If it lasts, look at the pod, spec.server.external.port and network policies.",
     "EngineKeyRejected": f"Put the engine's API key into Secret {ENGINE_KEY_SECRET} of this namespace, as {ENGINE_KEY_ENTRY}.",
+    "EngineKeyUnusable": f"Write the key alone, as one line, into Secret {ENGINE_KEY_SECRET} of this namespace, as {ENGINE_KEY_ENTRY}.",
     "NameTaken": "Nothing: the other adapter is unloaded and this one loaded.",
     "AdapterNotFound": "Mount the adapter's claim into the engine's container, and name that place in server.external.adapterMountPath.",
     "LoadRefused": "The message is the engine's. Change the adapter or the engine's limits.",

@@ -49,7 +49,10 @@ class Sink(Protocol):
 
 
 class Reflector:
-    """Runs for the life of the process. ``synced`` is set after the first complete list."""
+    """Runs for the life of the process. ``synced`` is set after the first complete list.
+
+    ``refusal`` says why the API server does not want to list or watch, in its words; empty where it does, or does not answer.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Reflector:
         self.synced = asyncio.Event()
         self.last_activity = self.last_attempt = clock()
         self.last_list: float | None = None
+        self.refusal = ""
         self._source = source
         self._sink = sink
         self._silence = silence
@@ -126,6 +130,7 @@ class Reflector:
         self._sink.replace(seen, version, self.selection.namespace)
         self.last_list = self._clock()
         self._unknown_since = None
+        self.refusal = ""
         return version
 
     async def _watch(self) -> None:
@@ -159,6 +164,7 @@ class Reflector:
         else:
             log.warning("cannot watch %s: %s", self.resource.plural, error)
             self._on_restart("refused")
+            self.refusal = error.explain()
             self._give_up_on_old_credentials(error)
         await self._sleep(max(self._backoff.next(), min(error.retry_after or 0.0, 30.0)))
 

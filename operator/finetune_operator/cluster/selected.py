@@ -66,6 +66,11 @@ class SelectedPods:
         """Whether all pods it selects are known; before that there is nothing to be decided."""
         return key in self._of and self._watches[self._of[key]].reflector.synced.is_set()
 
+    def refusal(self, key: Key) -> str:
+        """Why the API server has never listed them, in its words; empty where it has, or has not answered yet."""
+        watch = self._watches.get(self._of[key]) if key in self._of else None
+        return "" if watch is None or watch.reflector.synced.is_set() else watch.reflector.refusal
+
     def of(self, key: Key) -> list[Manifest]:
         """Pods that it selects and that are not on their way out, by name."""
         found = self._watches[self._of[key]].store.of("") if key in self._of else []

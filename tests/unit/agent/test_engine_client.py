@@ -18,6 +18,7 @@ from finetune_inference.engine import (
     EngineClient,
     EngineError,
     EngineTimeouts,
+    KeyUnusable,
     LoadingOff,
     NameTaken,
     NotAuthorized,
@@ -158,6 +159,15 @@ async def test_every_call_has_a_deadline(adapter: str) -> None:
         ):
             with pytest.raises(EngineAway, match="did not answer within"):
                 await call
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "two\r\nlines", "a\x00b", "a\x7fb", "a\tb"])
+async def test_a_key_that_no_header_can_carry_is_said_and_never_shown(key: str) -> None:
+    async with served(engine().application(), key=key) as client:
+        for call in (client.models(), client.started(), client.load("a", "/a"), client.unload("a"), client.first_token("a", "x", 1)):
+            with pytest.raises(KeyUnusable) as refused:
+                await call
+            assert key not in str(refused.value)
 
 
 async def test_an_unhealthy_engine_is_away_whatever_it_lists() -> None:

@@ -55,6 +55,11 @@ EXTERNAL = (
         field_path=".matchLabels",
     ),
     Rule(
+        "self.matchLabels.all(k, k.indexOf('/') <= 253)",
+        "server.external.matchLabels has a key whose prefix is longer than the 253 characters of any label's: copy it from the pods",
+        field_path=".matchLabels",
+    ),
+    Rule(
         "!self.adapterMountPath.matches('/\\\\.\\\\.?(/|$)')",
         "server.external.adapterMountPath must not hold '.' or '..' segments: write the path as the engine's container has it",
         field_path=".adapterMountPath",

@@ -19,6 +19,8 @@ from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import MERGE, ROUTER, SERVER
 
 _OVER: Final = ("Succeeded", "Failed")
+_UNLISTED: Final = "spec.server.external.matchLabels: the API server does not list pods by them"
+_LISTED: Final = "Correct the labels; if it is a right that is missing, let the operator list and watch pods of this namespace."
 
 
 class ServingCache:
@@ -68,6 +70,11 @@ class ServingCache:
     def complete(self, key: Key) -> bool:
         """Whether its pods are all known; pods that the user selects are looked for only once somebody names them."""
         return self.selected is None or not self.selected.follows(key) or self.selected.known(key)
+
+    def unlisted(self, key: Key) -> str:
+        """Why the pods that it selects cannot be known, for people; empty where they are, or will be."""
+        refusal = self.selected.refusal(key) if self.selected is not None else ""
+        return f"{_UNLISTED}: {refusal.rstrip('. ')}. {_LISTED}" if refusal else ""
 
     def merge_pods(self, key: Key) -> list[Manifest]:
         """Pods of the Jobs that merge for it, however they ended."""

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 PASSING: Final = (1.0, 60.0)
 LASTING: Final = (15.0, 600.0)
 """Seconds to wait after a failure: of the engine, which may pass by itself; of a proof, which somebody has to do something about."""
-_KEY_REFUSED: Final = "EngineKeyRejected"
+_KEY_REFUSED: Final = ("EngineKeyRejected", "EngineKeyUnusable")
 
 
 class EngineCalls(Protocol):
@@ -215,7 +215,7 @@ class Pushes:
                 namespace = pod["metadata"]["namespace"]
                 view = await self._view(url_of(address, port), await self._key.value(namespace))
                 self._read(SERVER, "ok" if view.reachable else "none")
-                if view.trouble is not None and view.trouble.reason == _KEY_REFUSED:
+                if view.trouble is not None and view.trouble.reason in _KEY_REFUSED:
                     self._key.forget(namespace)
             if lane.work is None:
                 lane.view, lane.at, lane.pod_version, lane.seen = view, begun, version, steps

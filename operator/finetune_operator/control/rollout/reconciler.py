@@ -111,7 +111,8 @@ class RolloutReconciler:
         pace = pace_of(resource, self._settings, self._rest_of(key))
         pace, refusal = await self._see_to_children(key, resource, pace)
         nothing_to_undo = resource["metadata"].get("deletionTimestamp") and not _serves(resource.get("status") or {})
-        if not nothing_to_undo and not self._cache.complete(key):
+        refusal = self._cache.unlisted(key) or refusal
+        if not nothing_to_undo and not refusal and not self._cache.complete(key):
             return Result("idle", requeue_after=self._settings.poll_seconds)
         resource, plan = await self._look_and_decide(key, pace, refusal)
         if not plan.empty and pace.resting:

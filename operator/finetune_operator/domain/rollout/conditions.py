@@ -84,7 +84,7 @@ def _loaded(draft: Draft) -> Judgement:
     if not wanted:
         return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version is to be loaded yet")
     if not draft.scene.observed.pods:
-        return Judgement(FALSE, Reason.NO_PODS, "there is no server pod")
+        return Judgement(FALSE, Reason.NO_PODS, draft.scene.observed.refusal or "there is no server pod")
     if all(pods_of(draft, version) and all(holds(pod, version) for pod in pods_of(draft, version)) for version in wanted):
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")

@@ -130,9 +130,9 @@ def _load(draft: Draft) -> None:
 
 
 def _no_servers(draft: Draft) -> str | None:
-    """In mode Merged servers are made of a version only now; why they cannot be."""
+    """Why there are no servers of it: in mode Merged they are made only now."""
     refusal = draft.scene.observed.refusal[:1024]
-    return refusal if refusal and draft.scene.spec.merge is not None else None
+    return refusal if refusal and (draft.scene.spec.merge is not None or not draft.scene.observed.pods) else None
 
 
 def _next_step(draft: Draft) -> None:

@@ -58,11 +58,12 @@ def _serving(draft: Draft) -> State:
     version = draft.stable.version
     retaining = any(kept.served for kept in draft.retained)
     phase = Phase.RETAINING if retaining else Phase.HEALTHY
+    refusal = draft.scene.observed.refusal[:1024]
     if not answering(draft):
-        return State(phase, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does")
+        why = f". {refusal}" if refusal else ""
+        return State(phase, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does{why}")
     if not draft.scene.observed.routers:
         return State(phase, Reason.NOT_SERVING, "there is no router that could answer for the alias")
-    refusal = draft.scene.observed.refusal[:1024]
     trouble = f", but a change of its servers is refused: {refusal}" if refusal else ""
     if retaining:
         text = f"{version} answers all callers; the version before it stays loaded for a while{trouble}"
