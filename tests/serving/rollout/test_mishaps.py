@@ -215,6 +215,24 @@ def test_without_requests_probes_complete_errors_and_latencies():
     assert world.stable == version(TWO)
 
 
+def test_probes_that_cannot_be_sent_are_said_while_the_step_bakes_and_hold_it_at_once():
+    steps = [{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors"]}]
+    world = serving(analysis__onInsufficientData="Probe", analysis__maxWaitSeconds=120, strategy__canary__steps=steps)
+    world.rate, world.may_probe = 0.0, False
+    world.publish(TWO)
+    world.run(60)
+    assert world.rollout["stage"] == "Baking"
+    assert "choose Pause or Fail" in world.condition("Ready")[2]
+    world.run(100)
+    assert world.condition("Ready")[1] == "InsufficientData"
+    for part in ("spec.analysis.onInsufficientData is Probe", "serving.pinSecret", "--rollout-pin-token-file"):
+        assert part in world.condition("Ready")[2]
+    assert ("Normal", "Probing") not in world.events
+    world.may_probe = True
+    world.run_until("Retaining")
+    assert world.stable == version(TWO), "with a token it goes on by itself"
+
+
 def test_probes_find_a_bad_canary_without_a_single_user():
     steps = [{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors"]}]
     world = with_truth(serving(analysis__onInsufficientData="Probe", strategy__canary__steps=steps), TWO, errors=0.5)

@@ -118,6 +118,7 @@ class World:
         self.weights: list[tuple[int, str | None]] = []
         self.crash_at: int | None = None
         self.probed: dict[str, int] = {}
+        self.may_probe = True
 
     # what people do
 
@@ -162,6 +163,7 @@ class World:
             evaluated=self.evaluated,
             output_schema='{"type": "object"}',
             selector="app=bot",
+            may_probe=self.may_probe,
         )
 
     def decide(self) -> RolloutPlan:

@@ -38,6 +38,7 @@ def observe(
     *,
     output_schema: str | None,
     refusal: str,
+    may_probe: bool = True,
     engines: OwnEngines | None = None,
     warnings: Warnings = lambda _uid: (),
 ) -> RolloutObserved:
@@ -59,6 +60,7 @@ def observe(
         selector=_selector(key, resource),
         merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
         refusal=refusal,
+        may_probe=may_probe,
     )
 
 

@@ -35,14 +35,17 @@ class Prober:
         self._sent = sent
         self._running: dict[Key, asyncio.Task[None]] = {}
 
+    def may_send(self) -> bool:
+        """Whether there is a token now."""
+        return bool(self._token())
+
     def send(self, key: Key, alias: str, probes: Probes, routers: Sequence[str]) -> None:
         """Begin to send what is wanted through the routers at these addresses, unless the last ones are still under way."""
         if key in self._running or not routers:
             return
         token = self._token()
         if not token:
-            log.warning("no probe can be sent: set --rollout-pin-token-file", extra={"key": str(key)})
-            return
+            return  # decisions know, and say so in the status
         task = asyncio.create_task(self._send(key, alias, order_of(probes), routers, token))
         self._running[key] = task
         task.add_done_callback(lambda _task: self._running.pop(key, None))

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.adapterdeployment.status import Stage
 from finetune_operator.api.base import LABEL_PREFIX
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import ApiError, Conflict, NotFound
@@ -111,9 +112,10 @@ class RolloutReconciler:
         pace = pace_of(resource, self._settings, self._rest_of(key))
         pace, refusal = await self._see_to_children(key, resource, pace)
         nothing_to_undo = resource["metadata"].get("deletionTimestamp") and not _serves(resource.get("status") or {})
-        refusal = self._cache.unlisted(key) or refusal
-        if not nothing_to_undo and not refusal and not self._cache.complete(key):
+        unlisted = self._cache.unlisted(key)
+        if not nothing_to_undo and not unlisted and not self._cache.complete(key):
             return Result("idle", requeue_after=self._settings.poll_seconds)
+        refusal = unlisted or refusal
         resource, plan = await self._look_and_decide(key, pace, refusal)
         if not plan.empty and pace.resting:
             resource, plan = await self._look_and_decide(key, self._awake(pace), refusal)
@@ -155,6 +157,7 @@ class RolloutReconciler:
             self._settings,
             output_schema=output_schema,
             refusal=refusal,
+            may_probe=reading.text(resource.get("status"), "rollout", "stage") != Stage.BAKING.value or self._prober.may_send(),
             engines=own,
             warnings=self._warnings,
         )

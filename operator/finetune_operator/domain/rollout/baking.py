@@ -22,6 +22,10 @@ from finetune_operator.domain.rollout.undoing import take_back
 
 PROMOTE = "promote"
 _MESSAGE_LIMIT = 2048
+NO_TOKEN = (
+    "spec.analysis.onInsufficientData is Probe, and the operator has no token by which routers would know requests of its own: "
+    "name a Secret in the chart's serving.pinSecret (flags --router-pin-secret and --rollout-pin-token-file), or choose Pause or Fail"
+)
 
 
 def bake(draft: Draft, step: Step) -> bool:
@@ -148,6 +152,10 @@ def _insufficient(draft: Draft, verdict: Insufficient) -> None:
     if verdict.policy is LowTraffic.FAIL:
         _show(draft, verdict)
         take_back(draft, Reason.INSUFFICIENT_DATA, verdict.message)
+    elif verdict.policy is LowTraffic.PROBE and not draft.scene.observed.may_probe:
+        if rollout.hold != Reason.INSUFFICIENT_DATA.value:
+            _show(draft, verdict)
+        draft.hold(Reason.INSUFFICIENT_DATA, f"{verdict.message}. {NO_TOKEN}")
     elif verdict.policy is LowTraffic.PROBE and not rollout.probing:
         draft.change(probing=True, hold=None, message="")
         draft.note(Reason.PROBING, "Probe", f"{rollout.version}: {verdict.message}")

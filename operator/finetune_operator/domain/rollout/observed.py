@@ -139,6 +139,7 @@ class RolloutObserved:
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there. ``selector`` selects the server pods.
     ``merges`` are the attempts of this object's merges, also of earlier versions.
+    ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
@@ -154,3 +155,4 @@ class RolloutObserved:
     selector: str = ""
     merges: tuple[MergeAttempt, ...] = ()
     refusal: str = ""
+    may_probe: bool = True

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from finetune_operator.api.adapterdeployment.reasons import Reason, explanation_of
 from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus, Stage
+from finetune_operator.domain.analysis.criteria import LowTraffic
+from finetune_operator.domain.rollout.baking import NO_TOKEN
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import holds
 from finetune_operator.domain.rollout.target import NoTarget
@@ -106,7 +108,13 @@ def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]
             return Phase.PROMOTING, Reason.PROMOTING, f"all callers get {version}"
         case _:
             reason = Reason.PROBING if rollout.probing else Reason.BAKING
-            return Phase.PROGRESSING, reason, f"{of}: {version} answers its share, and the checks look at it"
+            return Phase.PROGRESSING, reason, f"{of}: {version} answers its share, and the checks look at it{_no_probes(draft)}"
+
+
+def _no_probes(draft: Draft) -> str:
+    """Said while there is time to do something about it: should requests be too few, the rollout stops."""
+    wanted = draft.scene.spec.analysis.on_insufficient_data == LowTraffic.PROBE.value
+    return f". {NO_TOKEN}" if wanted and not draft.scene.observed.may_probe else ""
 
 
 def _is_stable(draft: Draft, digest: str) -> bool:
