@@ -115,6 +115,7 @@ class AppliedRoute(Document):
     weight: int = Field(ge=0, le=100)
     breaker_open: bool = False
     in_flight: dict[str, int] = Field(default_factory=dict, description="Open requests by version.")
+    schema_problem: str | None = Field(default=None, max_length=512, description="Why its answers are not checked, though that is wanted.")
 
 
 class Acknowledgement(Named):

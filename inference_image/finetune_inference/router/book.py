@@ -6,7 +6,7 @@ from jsonschema.protocols import Validator
 
 from finetune_inference.contract import Route, RouteTable
 from finetune_inference.router.breaker import Key
-from finetune_inference.router.schemas import SchemaInvalid, compiled
+from finetune_inference.router.schemas import SchemaInvalid, compiled, tried
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ def bound(table: RouteTable, opened: frozenset[Key], before: Book) -> Book:
     return Book(entries)
 
 
-def problems(table: RouteTable) -> list[str]:
-    """What a table asks for and cannot have, in words; its routes hold nevertheless, since a rollback must never wait for a schema."""
-    found = []
+def problems(table: RouteTable) -> dict[str, str]:
+    """Why a schema cannot be used, by alias; the routes hold nevertheless, since a rollback must never wait for a schema."""
+    found = {}
     for route in table.routes:
         if route.schema_check is not None:
             try:
-                compiled(route.schema_check.output_schema)
+                tried(compiled(route.schema_check.output_schema))
             except SchemaInvalid as error:
-                found.append(f"routes[{route.alias}].schemaCheck: {error}; its answers are not checked")
+                found[route.alias] = str(error)
     return found
 
 

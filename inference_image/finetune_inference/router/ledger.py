@@ -4,6 +4,7 @@ A worker that is being started accepts nobody before it has the newest table, so
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from finetune_inference.contract import Acknowledgement, AppliedRoute, Route, RouteTable
@@ -13,10 +14,11 @@ from finetune_inference.router.messages import Report
 
 @dataclass(frozen=True)
 class State:
-    """A table and the breakers that were open with it."""
+    """A table, the breakers that were open with it, and by alias why a schema cannot be used."""
 
     table: RouteTable = field(default_factory=RouteTable)
     opened: frozenset[Key] = frozenset()
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Ledger:
             router=router,
             process=process,
             table_problem=problem[:1024] if problem else None,
-            routes=[_applied(route, state.opened, in_flight) for route in state.table.routes],
+            routes=[_applied(route, state, in_flight) for route in state.table.routes],
         )
 
     def in_flight(self) -> Counter[tuple[str, str]]:
@@ -87,8 +89,8 @@ class Ledger:
         self.states = {number: state for number, state in self.states.items() if number >= oldest}
 
 
-def _applied(route: Route, opened: frozenset[Key], in_flight: Counter[tuple[str, str]]) -> AppliedRoute:
-    is_open = (route.alias, route.generation) in opened
+def _applied(route: Route, state: State, in_flight: Counter[tuple[str, str]]) -> AppliedRoute:
+    is_open, problem = (route.alias, route.generation) in state.opened, state.problems.get(route.alias)
     return AppliedRoute(
         deployment=route.deployment,
         alias=route.alias,
@@ -96,4 +98,5 @@ def _applied(route: Route, opened: frozenset[Key], in_flight: Counter[tuple[str,
         weight=0 if is_open else route.weight,
         breaker_open=is_open,
         in_flight={version: count for (deployment, version), count in sorted(in_flight.items()) if deployment == route.deployment},
+        schema_problem=problem[:512] if problem else None,
     )

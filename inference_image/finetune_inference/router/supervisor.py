@@ -48,6 +48,7 @@ class Supervisor:
         self._last_good = LastGood(options.state_dir)
         self._counters = options.counters
         self._ledger = Ledger()
+        self._schema_problems: dict[str, str] = {}
         self._tally = Tally()
         self._poller = Poller(options.poll_seconds, self._pods_changed)
         self._credentials = Credentials(required=True)
@@ -151,8 +152,9 @@ class Supervisor:
     async def _adopt(self, table: RouteTable) -> None:
         if self._ledger.newest and table == self._ledger.state.table:
             return
-        for problem in problems(table):
-            log.warning("%s", problem)
+        self._schema_problems = problems(table)
+        for alias, problem in self._schema_problems.items():
+            log.warning("routes[%s].schemaCheck: %s; its answers are not checked", alias, problem)
         self._poller.follow(table.endpoints)
         newly_routed = _wanted(table) - _wanted(self._ledger.state.table)
         if not newly_routed <= {(pod.deployment, version) for pod in self._poller.states() for version in pod.versions}:
@@ -164,7 +166,7 @@ class Supervisor:
         self._last_good.keep(table)
 
     def _publish(self, table: RouteTable) -> None:
-        self._ledger.publish(State(table, self._tally.open))
+        self._ledger.publish(State(table, self._tally.open, self._schema_problems))
         self._send(self._table())
 
     def _table(self) -> Table:

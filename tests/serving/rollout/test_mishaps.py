@@ -215,6 +215,53 @@ def test_without_requests_probes_complete_errors_and_latencies():
     assert world.stable == version(TWO)
 
 
+@pytest.mark.parametrize(
+    ("text", "why", "told", "message"),
+    [
+        (None, "cannot be read: there is no such ConfigMap in this namespace", None, "there is no such ConfigMap"),
+        (None, "", None, "key schema.json of ConfigMap tickets is not there"),
+        ("x" * 65_537, "", None, "has 65537 characters, and 65536 are the most"),
+        ("{", "", "the output schema is not JSON", "the output schema is not JSON"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_holds_the_step_and_nothing_is_held_against_the_canary(
+    text: str | None, why: str, told: str | None, message: str
+):
+    steps = [{"weight": 10, "bakeSeconds": 30}]
+    world = serving(analysis__onInsufficientData="Fail", analysis__maxWaitSeconds=120, strategy__canary__steps=steps)
+    world.schema, world.schema_problem = text, why
+    for router in world.routers.values():
+        router.schema_problem = told
+    world.publish(TWO)
+    world.run(900)
+    assert world.condition("Ready")[1] == "SchemaUnusable"
+    assert "spec.analysis.checks.schema.configMapRef: key schema.json of ConfigMap tickets" in world.condition("Ready")[2]
+    assert message in world.condition("Ready")[2]
+    assert "Put a JSON Schema" in world.condition("Ready")[2]
+    assert world.status is not None
+    assert "failedVersions" not in world.status
+    world.schema, world.schema_problem = '{"type": "array"}', ""
+    for router in world.routers.values():
+        router.schema_problem = None
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
+def test_without_a_schema_a_canary_that_fails_requests_is_taken_back_all_the_same():
+    world = with_truth(serving(strategy__canary__steps=[{"weight": 10, "bakeSeconds": 30}]), TWO, errors=0.5)
+    world.schema = None
+    world.publish(TWO)
+    world.run_until("Degraded")
+    assert world.condition("Ready")[1] == "RolledBack"
+
+
+def test_a_step_that_does_not_look_at_answers_needs_no_schema():
+    world = serving(strategy__canary__steps=[{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors"]}])
+    world.schema = None
+    world.publish(TWO)
+    world.run_until("Retaining")
+
+
 def test_probes_that_cannot_be_sent_are_said_while_the_step_bakes_and_hold_it_at_once():
     steps = [{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors"]}]
     world = serving(analysis__onInsufficientData="Probe", analysis__maxWaitSeconds=120, strategy__canary__steps=steps)

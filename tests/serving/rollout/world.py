@@ -87,6 +87,7 @@ class RouterProcess:
     lags: bool = False
     silent: bool = False
     unreadable: bool = False
+    schema_problem: str | None = None
     breaker_open: bool = False
     open_requests: int = 0
 
@@ -119,6 +120,8 @@ class World:
         self.crash_at: int | None = None
         self.probed: dict[str, int] = {}
         self.may_probe = True
+        self.schema: str | None = '{"type": "object"}'
+        self.schema_problem = ""
 
     # what people do
 
@@ -161,7 +164,8 @@ class World:
             routers=tuple(self._router(uid, process) for uid, process in self.routers.items()),
             siblings=self.siblings,
             evaluated=self.evaluated,
-            output_schema='{"type": "object"}',
+            output_schema=self.schema,
+            schema_problem=self.schema_problem,
             selector="app=bot",
             may_probe=self.may_probe,
         )
@@ -316,6 +320,7 @@ class World:
                 generation=route.generation,
                 weight=route.weight,
                 breaker_open=process.breaker_open and route.canary is not None,
+                schema_problem=process.schema_problem if route.schema_check is not None else None,
                 in_flight=dict.fromkeys(route.versions, process.open_requests),
             )
         samples = None if process.unreadable else tuple(_samples(process.counters))

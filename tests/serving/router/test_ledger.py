@@ -82,3 +82,11 @@ def test_old_tables_are_forgotten():
     for generation in range(1, 50):
         ledger.heard(0, report(ledger.publish(state(generation))))
     assert len(ledger.states) == 1
+
+
+def test_a_schema_that_cannot_be_used_is_acknowledged_with_its_route():
+    ledger = Ledger()
+    number = ledger.publish(State(state(1).table, problems={"a": "the output schema is not JSON"}))
+    ledger.heard(0, report(number))
+    (applied,) = ledger.acknowledgement("r", "p", None).routes
+    assert applied.schema_problem == "the output schema is not JSON"

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     # Held
     PAUSED = "Paused"
     INSUFFICIENT_DATA = "InsufficientData"
+    SCHEMA_UNUSABLE = "SchemaUnusable"
     ANALYSIS_FAILED = "AnalysisFailed"
     BREAKER_OPEN = "BreakerOpen"
     # Taken back
@@ -116,6 +117,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.INSUFFICIENT_DATA: Explanation(
         "The step has waited as long as it may and cannot tell; the message says what is missing.",
         "Send traffic; or go on with the annotation finetune.dev/rollout: promote:1, or take the version back.",
+        True,
+    ),
+    Reason.SCHEMA_UNUSABLE: Explanation(
+        "The JSON Schema that answers are held against is missing, too long or none; the bake stands still, and nothing is held against "
+        "the canary.",
+        "Put a JSON Schema of at most 65,536 characters there, or correct or remove analysis.checks.schema.",
         True,
     ),
     Reason.ANALYSIS_FAILED: Explanation(

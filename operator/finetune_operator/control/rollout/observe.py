@@ -13,6 +13,7 @@ from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import held_versions
 from finetune_operator.control.rollout.own_engines import OwnEngines
 from finetune_operator.control.rollout.readings import Readings, RouterReading
+from finetune_operator.control.rollout.schemas import ReadSchema
 from finetune_operator.control.rollout.siblings import summary_of
 from finetune_operator.domain import reading
 from finetune_operator.domain.children import read_job, read_pod
@@ -36,7 +37,7 @@ def observe(
     resource: Manifest,
     settings: RolloutSettings,
     *,
-    output_schema: str | None,
+    schema: ReadSchema,
     refusal: str,
     may_probe: bool = True,
     engines: OwnEngines | None = None,
@@ -56,7 +57,8 @@ def observe(
         siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
         record=cache.artifacts.record(key.namespace, digest),
-        output_schema=output_schema,
+        output_schema=schema.text,
+        schema_problem=schema.problem,
         selector=_selector(key, resource),
         merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
         refusal=refusal,

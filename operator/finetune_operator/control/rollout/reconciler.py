@@ -33,7 +33,7 @@ from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
-from finetune_operator.control.rollout.schemas import Schemas
+from finetune_operator.control.rollout.schemas import NO_SCHEMA, ReadSchema, Schemas
 from finetune_operator.control.transitions import condition_changes
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
@@ -143,11 +143,11 @@ class RolloutReconciler:
         resource = self._cache.deployments.get(key)
         if resource is None:
             return None, RolloutPlan()
-        schema = await self._schemas.text(key, resource, resting=pace.resting)
-        observed = self._observe(key, resource, output_schema=schema, refusal=refusal)
+        schema = await self._schemas.read(key, resource, resting=pace.resting)
+        observed = self._observe(key, resource, schema=schema, refusal=refusal)
         return resource, self._decide(observed, self._now())
 
-    def _observe(self, key: Key, resource: Manifest, *, output_schema: str | None = None, refusal: str = "") -> RolloutObserved:
+    def _observe(self, key: Key, resource: Manifest, *, schema: ReadSchema = NO_SCHEMA, refusal: str = "") -> RolloutObserved:
         own = self._own_engines(key)
         return observe(
             self._cache,
@@ -155,7 +155,7 @@ class RolloutReconciler:
             key,
             resource,
             self._settings,
-            output_schema=output_schema,
+            schema=schema,
             refusal=refusal,
             may_probe=reading.text(resource.get("status"), "rollout", "stage") != Stage.BAKING.value or self._prober.may_send(),
             engines=own,

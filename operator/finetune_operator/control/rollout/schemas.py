@@ -28,9 +28,20 @@ class GetApi(Protocol):
 
 
 @dataclass(frozen=True)
+class ReadSchema:
+    """``text`` is None where there is none; ``problem`` says why, in words that follow its name."""
+
+    text: str | None = None
+    problem: str = ""
+
+
+NO_SCHEMA: Final = ReadSchema()
+
+
+@dataclass(frozen=True)
 class _Kept:
     place: tuple[str, str]
-    text: str | None
+    found: ReadSchema
     at: float
 
 
@@ -42,8 +53,8 @@ class Schemas:
         self._clock = clock
         self._kept: dict[Key, _Kept] = {}
 
-    async def text(self, key: Key, deployment: Manifest, *, resting: bool) -> str | None:
-        """The text behind ``checks.schema.configMapRef``; None where there is no such check, ConfigMap or key.
+    async def read(self, key: Key, deployment: Manifest, *, resting: bool) -> ReadSchema:
+        """What is behind ``checks.schema.configMapRef``; nothing where there is no such check.
 
         While nothing is under way the one from before will do, whatever its age.
         """
@@ -51,25 +62,30 @@ class Schemas:
         name, entry = reading.text(reference, "name"), reading.text(reference, "key") or "schema.json"
         if not name:
             self._kept.pop(key, None)
-            return None
+            return NO_SCHEMA
         known = self._kept.get(key)
         if known is not None and known.place == (name, entry) and (resting or self._clock() - known.at < KEPT_SECONDS):
-            return known.text
+            return known.found
         try:
-            found = await self._api.get(CONFIG_MAPS, key.namespace, name)
+            found = _read(await self._api.get(CONFIG_MAPS, key.namespace, name), entry)
         except NotFound:
-            found = {}
+            found = ReadSchema(problem="cannot be read: there is no such ConfigMap in this namespace")
         except ApiError as error:
             log.warning("the schema stays as it was: %s", error, extra={"key": str(key)})
-            return known.text if known is not None else _applied(deployment)
-        text = reading.text(found, "data", entry) or None
-        self._kept[key] = _Kept((name, entry), text, self._clock())
-        return text
+            return known.found if known is not None else _applied(deployment, error)
+        self._kept[key] = _Kept((name, entry), found, self._clock())
+        return found
 
     def forget(self, key: Key) -> None:
         self._kept.pop(key, None)
 
 
-def _applied(deployment: Manifest) -> str | None:
+def _read(config_map: Manifest, entry: str) -> ReadSchema:
+    text = reading.text(config_map, "data", entry) or None
+    return ReadSchema(text, "" if text is not None else "cannot be read: the ConfigMap has no such key under data, or nothing in it")
+
+
+def _applied(deployment: Manifest, error: ApiError) -> ReadSchema:
     """What the routers have."""
-    return reading.text(deployment.get("status"), "route", "schemaCheck", "outputSchema") or None
+    text = reading.text(deployment.get("status"), "route", "schemaCheck", "outputSchema") or None
+    return ReadSchema(text, "" if text is not None else f"cannot be read: {error.explain()}")

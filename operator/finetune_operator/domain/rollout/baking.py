@@ -1,7 +1,7 @@
 """The bake of one step: look at the canary, and end the step, wait, hold, or take it back.
 
-The bake clock runs from the moment when every router had applied the weight, and stands still while the rollout is paused or server pods
-come and go. A check that fails counts even then: the canary has traffic.
+The bake clock runs from the moment when every router had applied the weight, and stands still while the rollout is paused, server
+pods come and go, or the schema of answers cannot be used. A check that fails counts even then: the canary has traffic.
 """
 
 from datetime import timedelta
@@ -17,12 +17,13 @@ from finetune_operator.domain.rollout import ledger
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way
 from finetune_operator.domain.rollout.plan import Probes
+from finetune_operator.domain.rollout.schema import schema_problem
 from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open
 from finetune_operator.domain.rollout.undoing import take_back
 
 PROMOTE = "promote"
 _MESSAGE_LIMIT = 2048
-NO_TOKEN = (
+UNSENDABLE = (
     "spec.analysis.onInsufficientData is Probe, and the operator has no token by which routers would know requests of its own: "
     "name a Secret in the chart's serving.pinSecret (flags --router-pin-secret and --rollout-pin-token-file), or choose Pause or Fail"
 )
@@ -41,7 +42,7 @@ def bake(draft: Draft, step: Step) -> bool:
     if draft.order == PROMOTE and acknowledged(draft):
         draft.order = ""
         return _end(draft, rollout, seen, verdict)
-    if rollout.hold == Reason.ANALYSIS_FAILED.value or _stand_still(draft):
+    if rollout.hold == Reason.ANALYSIS_FAILED.value or _stand_still(draft, step):
         return False
     match verdict:
         case Promote():
@@ -91,21 +92,24 @@ def _ended_by_harm(draft: Draft, verdict: Verdict) -> bool:
     return False
 
 
-def _stand_still(draft: Draft) -> bool:
+def _stand_still(draft: Draft, step: Step) -> bool:
     """Stops the bake clock while nothing can be learnt, and lets it run again."""
     rollout, spec = draft.rollout, draft.scene.spec
     assert rollout is not None
+    schemaless = schema_problem(draft) if CheckKind.SCHEMA in checks_of(spec, step) else None
     if spec.paused:
         reason, message = Reason.PAUSED, "spec.paused holds the rollout. Set it to false to go on."
     elif not everywhere(draft, rollout.version):
         reason, message = Reason.LOADING, _unsettled(draft, rollout)
+    elif schemaless is not None:
+        reason, message = Reason.SCHEMA_UNUSABLE, schemaless
     else:
         if rollout.held_since is not None:
             lost = max(0, int((draft.now - rollout.held_since).total_seconds()))
             draft.change(held_since=None, held_seconds=rollout.held_seconds + lost, hold=None, message="")
         return False
     draft.hold(reason, message)
-    if reason is Reason.LOADING:
+    if reason in (Reason.LOADING, Reason.SCHEMA_UNUSABLE):
         draft.change(message=message[:_MESSAGE_LIMIT])  # what is in the way shows only later, and changes
     if rollout.held_since is None:
         draft.change(held_since=draft.now)
@@ -155,7 +159,7 @@ def _insufficient(draft: Draft, verdict: Insufficient) -> None:
     elif verdict.policy is LowTraffic.PROBE and not draft.scene.observed.may_probe:
         if rollout.hold != Reason.INSUFFICIENT_DATA.value:
             _show(draft, verdict)
-        draft.hold(Reason.INSUFFICIENT_DATA, f"{verdict.message}. {NO_TOKEN}")
+        draft.hold(Reason.INSUFFICIENT_DATA, f"{verdict.message}. {UNSENDABLE}")
     elif verdict.policy is LowTraffic.PROBE and not rollout.probing:
         draft.change(probing=True, hold=None, message="")
         draft.note(Reason.PROBING, "Probe", f"{rollout.version}: {verdict.message}")

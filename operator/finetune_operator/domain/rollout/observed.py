@@ -137,7 +137,7 @@ class RolloutObserved:
 
     ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
-    not there. ``selector`` selects the server pods.
+    not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
     ``merges`` are the attempts of this object's merges, also of earlier versions.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
@@ -152,6 +152,7 @@ class RolloutObserved:
     evaluated: frozenset[str] = frozenset()
     record: ArtifactRecord = ArtifactRecord()
     output_schema: str | None = None
+    schema_problem: str = ""
     selector: str = ""
     merges: tuple[MergeAttempt, ...] = ()
     refusal: str = ""

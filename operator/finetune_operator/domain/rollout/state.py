@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from finetune_operator.api.adapterdeployment.reasons import Reason, explanation_of
 from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus, Stage
 from finetune_operator.domain.analysis.criteria import LowTraffic
-from finetune_operator.domain.rollout.baking import NO_TOKEN
+from finetune_operator.domain.rollout.baking import UNSENDABLE
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import holds
 from finetune_operator.domain.rollout.target import NoTarget
@@ -114,7 +114,7 @@ def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]
 def _no_probes(draft: Draft) -> str:
     """Said while there is time to do something about it: should requests be too few, the rollout stops."""
     wanted = draft.scene.spec.analysis.on_insufficient_data == LowTraffic.PROBE.value
-    return f". {NO_TOKEN}" if wanted and not draft.scene.observed.may_probe else ""
+    return f". {UNSENDABLE}" if wanted and not draft.scene.observed.may_probe else ""
 
 
 def _is_stable(draft: Draft, digest: str) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune_operator.cluster.errors import ApiError, NotFound, Unavailable
+from finetune_operator.cluster.errors import ApiError, Forbidden, NotFound, Unavailable
 from finetune_operator.cluster.resources import Resource
 from finetune_operator.control.rollout.schemas import Schemas
 from tests.unit.control.rollout.samples import KEY, deployment
@@ -28,31 +28,42 @@ class Server:
 async def test_it_is_kept_for_half_a_minute_and_at_rest_for_ever() -> None:
     server, now = Server(), 100.0
     schemas = Schemas(server, clock=lambda: now)
-    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
+    assert (await schemas.read(KEY, CHECKED, resting=False)).text == "{}"
     server.data = {"s.json": "[]"}
     now += 20
-    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
+    assert (await schemas.read(KEY, CHECKED, resting=False)).text == "{}"
     now += 20
-    assert await schemas.text(KEY, CHECKED, resting=True) == "{}"
-    assert await schemas.text(KEY, CHECKED, resting=False) == "[]"
+    assert (await schemas.read(KEY, CHECKED, resting=True)).text == "{}"
+    assert (await schemas.read(KEY, CHECKED, resting=False)).text == "[]"
     assert server.reads == 2
 
 
 async def test_what_is_not_there_is_none_and_what_cannot_be_read_stays_as_it_was() -> None:
     server = Server()
-    assert await Schemas(server).text(KEY, deployment(), resting=False) is None
+    assert (await Schemas(server).read(KEY, deployment(), resting=False)).text is None
     assert server.reads == 0
     server.data = {"other": "{}"}
-    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    assert (await Schemas(server).read(KEY, CHECKED, resting=False)).text is None
     server.data = None
-    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    assert (await Schemas(server).read(KEY, CHECKED, resting=False)).text is None
     server.error, server.data = None, {"s.json": "{}"}
     now = 100.0
     schemas = Schemas(server, clock=lambda: now)
-    await schemas.text(KEY, CHECKED, resting=False)
+    await schemas.read(KEY, CHECKED, resting=False)
     server.error = Unavailable("away")
     now += 60
-    assert await schemas.text(KEY, CHECKED, resting=False) == "{}"
-    assert await Schemas(server).text(KEY, CHECKED, resting=False) is None
+    assert (await schemas.read(KEY, CHECKED, resting=False)).text == "{}"
+    assert (await Schemas(server).read(KEY, CHECKED, resting=False)).text is None
     applied = {**CHECKED, "status": {"route": {"schemaCheck": {"outputSchema": "[]"}}}}
-    assert await Schemas(server).text(KEY, applied, resting=False) == "[]", "an operator that has just started"
+    assert (await Schemas(server).read(KEY, applied, resting=False)).text == "[]", "an operator that has just started"
+
+
+async def test_why_there_is_none_is_said() -> None:
+    server = Server()
+    server.data = {"other": "{}"}
+    assert "no such key" in (await Schemas(server).read(KEY, CHECKED, resting=False)).problem
+    server.data = None
+    assert "no such ConfigMap" in (await Schemas(server).read(KEY, CHECKED, resting=False)).problem
+    server.error = Forbidden("not yours", status=403)
+    assert "not yours" in (await Schemas(server).read(KEY, CHECKED, resting=False)).problem
+    assert (await Schemas(server).read(KEY, deployment(), resting=False)).problem == ""
