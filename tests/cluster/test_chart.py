@@ -176,10 +176,14 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
         "vllmImage": "r/vllm:1",
         "pinSecret": "pin",
         "networkPolicies": False,
+        "clientsFrom": [{"podSelector": {"matchLabels": {"asks": "a,b"}}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
         "router": {"replicas": 3, "workers": 4, "requireApiKeys": True},
         "rollout": {"lookSeconds": 0.5, "pollSeconds": 0.25, "restSeconds": 60, "auditSeconds": 7, "unloadSeconds": 5, "workers": 2},
     }
-    documents = helm.template("--set-json", f"serving={json.dumps(values)}", "--set", "trainer.imagePullSecrets={two}")
+    others = ("--set", "trainer.imagePullSecrets={two}", "--set", "networkPolicy.apiServerPorts={8443,16443}")
+    documents = helm.template("--set-json", f"serving={json.dumps(values)}", *others)
     settings = operator_settings(documents)
     assert serving_settings(settings) == ServingSettings(
         inference_image="r/i@sha256:" + "b" * 64,
@@ -193,6 +197,10 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
         pin_secret="pin",
         network_policies=False,
         operator_namespace=NAMESPACE,
+        clients_from=tuple(values["clientsFrom"]),  # type: ignore[arg-type]
+        metrics_from=tuple(values["metricsFrom"]),  # type: ignore[arg-type]
+        api_server_ports=(8443, 16443),
+        api_server_cidrs=("10.0.0.1/32", "fd00::1/128"),
     )
     seconds = (settings.rollout_look_seconds, settings.rollout_poll_seconds, settings.rollout_rest_seconds, settings.rollout_unload_seconds)
     assert (*seconds, settings.rollout_audit_seconds, settings.rollout_workers) == (0.5, 0.25, 60, 5, 7, 2)

@@ -117,6 +117,18 @@ them without serving too: the finalizer of those that are deleted has to come of
 - --rollout-pin-token-file=/etc/finetune/pin/token
 {{- end }}
 - --{{ if not .networkPolicies }}no-{{ end }}serving-network-policies
+{{- with .clientsFrom }}
+- {{ printf "--serving-clients-from=%s" (toJson .) | quote }}
+{{- end }}
+{{- with .metricsFrom }}
+- {{ printf "--serving-metrics-from=%s" (toJson .) | quote }}
+{{- end }}
+{{- range $.Values.networkPolicy.apiServerPorts }}
+- --serving-api-server-port={{ int64 . }}
+{{- end }}
+{{- range .apiServerCIDRs }}
+- {{ printf "--serving-api-server-cidr=%s" . | quote }}
+{{- end }}
 - --rollout-look-seconds={{ .rollout.lookSeconds }}
 - --rollout-poll-seconds={{ .rollout.pollSeconds }}
 - --rollout-rest-seconds={{ .rollout.restSeconds }}

@@ -48,7 +48,7 @@ from finetune_operator.manifests.serving import (
 )
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
-from finetune_operator.runtime.settings import Settings
+from finetune_operator.runtime.settings import Settings, peers_of
 
 log = logging.getLogger(__name__)
 
@@ -196,4 +196,8 @@ def serving_settings(settings: Settings) -> ServingSettings | None:
         pin_secret=settings.router_pin_secret,
         network_policies=settings.serving_network_policies,
         operator_namespace=settings.own_namespace(),
+        clients_from=peers_of(settings.serving_clients_from),
+        metrics_from=peers_of(settings.serving_metrics_from),
+        api_server_ports=tuple(settings.serving_api_server_port),
+        api_server_cidrs=tuple(settings.serving_api_server_cidr),
     )

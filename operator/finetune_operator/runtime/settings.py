@@ -1,14 +1,27 @@
 """What an installation chooses: command line first, then environment (``FINETUNE_OPERATOR_…``), then these defaults."""
 
+import json
 import os
 import socket
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+_PEER = frozenset({"podSelector", "namespaceSelector", "ipBlock"})
+
+
+def peers_of(text: str) -> tuple[dict[str, Any], ...]:
+    """The peers of a NetworkPolicy in a JSON list. Raises ``ValueError`` that says what is wrong with it."""
+    found = json.loads(text or "[]")
+    if not isinstance(found, list) or not all(isinstance(peer, dict) and peer and peer.keys() <= _PEER for peer in found):
+        raise ValueError('write a JSON list of peers with podSelector, namespaceSelector or ipBlock, such as [{"podSelector": {}}]')
+    return tuple(found)
 
 
 class Settings(BaseSettings):
@@ -55,6 +68,18 @@ class Settings(BaseSettings):
         default="", description="Secret of each namespace with the token for pinned requests; without one nothing can be pinned."
     )
     serving_network_policies: bool = Field(default=True, description="Make network policies for servers and routers.")
+    serving_clients_from: str = Field(
+        default="[]", description="Who may ask routers: peers of a NetworkPolicy as a JSON list; an empty one: everybody."
+    )
+    serving_metrics_from: str = Field(
+        default="[]", description="Who beside the operator may scrape routers and agents: peers of a NetworkPolicy as a JSON list."
+    )
+    serving_api_server_port: list[int] = Field(
+        default_factory=lambda: [443, 6443], description="Port of the API server, for those policies; repeatable."
+    )
+    serving_api_server_cidr: list[str] = Field(
+        default_factory=list, description="Addresses of the API server, for those policies; repeatable. Default: everywhere."
+    )
     rollout_look_seconds: float = Field(default=10.0, ge=0.1, description="Between two looks at a baking canary.")
     rollout_poll_seconds: float = Field(
         default=2.0, ge=0.1, description="Between two looks at routers and pods while something is waited for."
@@ -80,6 +105,26 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /metrics; 0 takes a free one.")
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines.")
     log_level: Literal["debug", "info", "warning"] = Field(default="info", description="Least level of the log lines.")
+
+    @field_validator("serving_clients_from", "serving_metrics_from")
+    @classmethod
+    def _are_peers(cls, text: str) -> str:
+        peers_of(text)
+        return text
+
+    @field_validator("serving_api_server_port")
+    @classmethod
+    def _are_ports(cls, ports: list[int]) -> list[int]:
+        if not ports or not all(1 <= port <= 65_535 for port in ports):
+            raise ValueError("name at least one port between 1 and 65535")
+        return ports
+
+    @field_validator("serving_api_server_cidr")
+    @classmethod
+    def _are_networks(cls, networks: list[str]) -> list[str]:
+        for network in networks:
+            ip_network(network)
+        return networks
 
     @property
     def identity(self) -> str:

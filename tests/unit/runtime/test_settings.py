@@ -11,6 +11,7 @@ from finetune_operator.runtime import main as entry
 from finetune_operator.runtime.logging import JsonFormatter, TextFormatter
 from finetune_operator.runtime.preflight import PreflightFailed
 from finetune_operator.runtime.process import domain_settings
+from finetune_operator.runtime.serving import serving_settings
 from finetune_operator.runtime.settings import Settings
 
 IMAGE = ("--trainer-image", "registry.invalid/trainer:1")
@@ -88,3 +89,28 @@ def test_a_defect_shows_its_traceback_in_either_form() -> None:
         made.exc_info = (type(error), error, error.__traceback__)
     assert "invalid literal for int() with base 10: 'oops'" in json.loads(JsonFormatter().format(made))["exception"]
     assert "invalid literal for int() with base 10: 'oops'" in TextFormatter().format(made)
+
+
+def test_peers_of_network_policies_are_a_json_list_and_reach_what_is_made() -> None:
+    peers = '[{"podSelector": {"matchLabels": {"a": "b,c"}}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}]'
+    addresses = ("--serving-api-server-port", "8443", "--serving-api-server-cidr", "10.0.0.1/32")
+    made = serving_settings(parse("--inference-image", "i", "--serving-clients-from", peers, "--serving-metrics-from", peers, *addresses))
+    assert made is not None
+    assert made.clients_from == made.metrics_from == tuple(json.loads(peers))
+    assert (made.api_server_ports, made.api_server_cidrs) == ((8443,), ("10.0.0.1/32",))
+    plain = serving_settings(parse("--inference-image", "i"))
+    assert plain is not None
+    assert (plain.clients_from, plain.metrics_from, plain.api_server_ports, plain.api_server_cidrs) == ((), (), (443, 6443), ())
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *[("--serving-metrics-from", text) for text in ("monitoring", "{}", '["a"]', "[{}]", '[{"podselector": {}}]')],
+        ("--serving-api-server-port", "0"),
+        ("--serving-api-server-cidr", "10.0.0.1/33"),
+    ],
+)
+def test_a_peer_that_is_none_is_refused_by_its_option(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry.main([*IMAGE, option, text]) == 2
+    assert option in capsys.readouterr().err

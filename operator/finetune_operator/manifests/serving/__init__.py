@@ -7,6 +7,7 @@ from finetune_operator.api.base import LABEL_SERVING_ROLE
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
     LABEL_ADAPTER_DEPLOYMENT,
+    MERGE,
     ROUTER,
     ROUTER_NAME,
     SERVER,
@@ -15,7 +16,7 @@ from finetune_operator.manifests.serving.labels import (
     server_name,
     server_selector,
 )
-from finetune_operator.manifests.serving.merge import MERGE, MergeOrder, build_merge_job, merge_key, merge_run
+from finetune_operator.manifests.serving.merge import MergeOrder, build_merge_job, merge_key, merge_run
 from finetune_operator.manifests.serving.mistakes import ServerMistake, server_mistake
 from finetune_operator.manifests.serving.rights import AGENT_RULES, ROUTER_RULES
 from finetune_operator.manifests.serving.router import ENGINE_KEY_ENTRY, ENGINE_KEY_SECRET, KEYS_SECRET, namespace_objects

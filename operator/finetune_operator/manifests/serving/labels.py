@@ -19,6 +19,8 @@ LABEL_ADAPTER_DEPLOYMENT = LABEL_DEPLOYMENT
 SERVER = "server"
 ROUTER = "router"
 AGENT = "agent"
+MERGE = "merge"
+"""Role of a merge's Job and pod, and name of the step in what they say."""
 ROUTER_NAME = "finetune-router"
 """Of everything that is the router's; no name of a server begins like this."""
 AGENT_NAME = "finetune-agent"
@@ -63,6 +65,13 @@ def server_metadata(owner: Owner) -> JsonObject:
         "labels": {**common_labels(SERVER), **managed_selector(owner)},
         "ownerReferences": owner_references(owner, KIND),
     }
+
+
+def merge_metadata(owner: Owner) -> JsonObject:
+    """Metadata of what belongs to the merges of one AdapterDeployment, beside their Jobs."""
+    metadata = server_metadata(owner)
+    labels = {**common_labels(MERGE), LABEL_ADAPTER_DEPLOYMENT: owner.name}
+    return {**metadata, "name": f"{MERGE}-{owner.name}", "labels": labels}
 
 
 def version_metadata(owner: Owner, digits: str) -> JsonObject:

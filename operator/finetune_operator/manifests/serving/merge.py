@@ -12,13 +12,11 @@ from finetune_operator.manifests.labels import owner_references
 from finetune_operator.manifests.names import Owner, job_name, label_value, run_hash, run_name
 from finetune_operator.manifests.pod import PodEnvironment, build_container
 from finetune_operator.manifests.security import pod_security
-from finetune_operator.manifests.serving.labels import common_labels
+from finetune_operator.manifests.serving.labels import MERGE, common_labels
 from finetune_operator.manifests.serving.settings import JsonObject, ServingSettings
 from finetune_operator.manifests.volumes import ClaimMount, claim_volumes
 from finetune_trainer.contract import ARTIFACT_MOUNT, BASE_MOUNT, OUT_MOUNT, MergeRequest
 
-MERGE: Final = "merge"
-"""Role of Job and pod, and name of the step in what they say."""
 _REQUESTS: Final = {"cpu": "1", "memory": "2Gi"}
 _GRACE_SECONDS: Final = 30
 

@@ -12,7 +12,8 @@ What cannot be said in one:
 
 from typing import Any
 
-from finetune_operator.manifests.serving.labels import ROUTER, ROUTER_NAME, namespace_metadata, router_selector
+from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
+from finetune_operator.manifests.serving.labels import MERGE, ROUTER, ROUTER_NAME, namespace_metadata, router_selector
 from finetune_operator.manifests.serving.settings import (
     AGENT_PORT,
     ENGINE_PORT,
@@ -43,6 +44,11 @@ def router_policy(namespace: str, settings: ServingSettings) -> JsonObject:
     ingress = [_rule(ROUTER_PORT, clients), _rule(ROUTER_ADMIN_PORT, [_operator(settings), *settings.metrics_from])]
     egress = [*_egress(settings), {"to": [{"podSelector": {}}]}]
     return _policy(namespace_metadata(namespace, ROUTER_NAME, ROUTER), router_selector(), ingress, egress)
+
+
+def merge_policy(metadata: JsonObject, deployment: str) -> JsonObject:
+    """Nobody in and nobody out: what a merge reads and writes lies on its volumes."""
+    return _policy(metadata, {LABEL_SERVING_ROLE: MERGE, LABEL_DEPLOYMENT: deployment}, [], [])
 
 
 def _policy(metadata: JsonObject, selector: dict[str, str], ingress: list[JsonObject], egress: list[JsonObject]) -> JsonObject:

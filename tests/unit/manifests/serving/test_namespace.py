@@ -112,10 +112,22 @@ def test_only_operator_and_scrapers_reach_what_agents_and_routers_tell():
 def test_every_rule_with_peers_names_them():
     """An empty list of peers admits everybody, and would look like nobody."""
     for name, found in objects().items():
-        spec = of_kind(found, "NetworkPolicy")["spec"]
-        for rule in [*spec["ingress"], *spec["egress"]]:
-            assert rule.get("from", [0]), name
-            assert rule.get("to", [0]), name
+        for spec in [each["spec"] for each in found if each["kind"] == "NetworkPolicy"]:
+            for rule in [*spec["ingress"], *spec["egress"]]:
+                assert rule.get("from", [0]), name
+                assert rule.get("to", [0]), name
+
+
+def test_a_merge_is_reached_by_nobody_and_reaches_nobody():
+    found = objects()["merged"]
+    (policy,) = [each for each in found if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == f"merge-{OWNER.name}"]
+    pod = of_kind(found, "Job")["spec"]["template"]["metadata"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["labels"].items()
+    assert (policy["spec"]["policyTypes"], policy["spec"]["ingress"], policy["spec"]["egress"]) == (["Ingress", "Egress"], [], [])
+    servers = [each for each in found if each["kind"] == "Deployment"]
+    for server in servers:
+        labels = server["spec"]["template"]["metadata"]["labels"]
+        assert not policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_clients_are_everybody_unless_the_installation_names_them():
