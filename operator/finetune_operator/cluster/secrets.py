@@ -14,6 +14,8 @@ from finetune_operator.cluster.resources import SECRETS, Resource
 log = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 30.0
+FORGOTTEN_SECONDS: Final = 3600.0
+"""A key that nobody has asked for in an hour is not kept for a time without the API server either."""
 
 
 class GetApi(Protocol):
@@ -44,8 +46,13 @@ class NamespaceSecret:
         except ApiError as error:
             log.warning("Secret %s cannot be read: %s", self._name, error, extra={"namespace": namespace})
             return known[1] if known is not None else None
-        self._kept[namespace] = (self._clock(), found)
+        now = self._clock()
+        self._kept = {other: entry for other, entry in self._kept.items() if now - entry[0] < FORGOTTEN_SECONDS}
+        self._kept[namespace] = (now, found)
         return found
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def forget(self, namespace: str) -> None:
         """Read it anew the next time."""

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_operator.cluster.errors import ApiError, NotFound, Unavailable
 from finetune_operator.cluster.resources import Resource
-from finetune_operator.cluster.secrets import KEPT_SECONDS, NamespaceSecret
+from finetune_operator.cluster.secrets import FORGOTTEN_SECONDS, KEPT_SECONDS, NamespaceSecret
 
 
 class Api:
@@ -14,7 +14,7 @@ class Api:
         self.answers = list(answers)
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any]:
-        assert (resource.plural, namespace, name) == ("secrets", "team", "engine-key")
+        assert (resource.plural, name) == ("secrets", "engine-key")
         answer = self.answers.pop(0)
         if isinstance(answer, ApiError):
             raise answer
@@ -47,3 +47,14 @@ async def test_it_is_read_once_in_a_while_and_kept_while_the_api_server_is_away(
     secret.forget("team")
     assert await secret.value("team") == "b"
     assert api.answers == []
+
+
+async def test_a_namespace_that_nobody_asks_about_any_more_is_forgotten() -> None:
+    now = [0.0]
+    secret = NamespaceSecret(Api(*[{"data": {"key": "YQ=="}}] * 3), "engine-key", "key", clock=lambda: now[0])
+    await secret.value("team")
+    await secret.value("other")
+    assert len(secret) == 2
+    now[0] += FORGOTTEN_SECONDS
+    await secret.value("other")
+    assert len(secret) == 1

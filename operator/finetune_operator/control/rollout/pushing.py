@@ -143,7 +143,7 @@ class Pushes:
 
     def server_pod(self, pod: Manifest, port: int, target: PushTarget) -> ServerPod:
         """What the pod's engine holds, as decisions read it."""
-        lane = self._lane(pod, port)
+        lane = self._known(pod, port)
         return ServerPod(pod["metadata"]["name"], held_versions(lane.view, target, lane.known), others(lane.view, target))
 
     def see_to(self, key: Key, target: PushTarget, pods: Iterable[Manifest], port: int) -> float | None:
@@ -171,7 +171,11 @@ class Pushes:
 
     def unreachable(self, pods: Iterable[Manifest], port: int) -> bool:
         """Whether one of these engines did not answer the last time."""
-        return any(not self._lane(pod, port).view.reachable for pod in pods)
+        return any(not self._known(pod, port).view.reachable for pod in pods)
+
+    def __len__(self) -> int:
+        """Engines of which something is known."""
+        return len(self._lanes)
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, and nobody is compared with what its versions answered."""
@@ -201,8 +205,11 @@ class Pushes:
             self._defect.set_exception(error)
 
     def _lane(self, pod: Manifest, port: int) -> _Lane:
-        metadata = pod["metadata"]
-        return self._lanes.setdefault((metadata["namespace"], metadata["uid"], port), _Lane())
+        return self._lanes.setdefault(_place(pod, port), _Lane())
+
+    def _known(self, pod: Manifest, port: int) -> _Lane:
+        """To read from: a pod that was dropped meanwhile does not come back by that."""
+        return self._lanes.get(_place(pod, port)) or _Lane()
 
     async def _look(self, pod: Manifest, port: int, oldest: float) -> None:
         lane, version = self._lane(pod, port), str(pod["metadata"].get("resourceVersion") or "")
@@ -294,6 +301,11 @@ class Pushes:
 def _withdrawn(before: Known) -> Known:
     """A version that had to go for what it did stays suspected until it is proven."""
     return Known(failure=before.failure) if before.failure is not None and before.failure.withdraw else Known()
+
+
+def _place(pod: Manifest, port: int) -> tuple[str, str, int]:
+    metadata = pod["metadata"]
+    return metadata["namespace"], metadata["uid"], port
 
 
 def url_of(address: str, port: int) -> str:

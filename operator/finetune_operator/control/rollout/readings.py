@@ -53,12 +53,17 @@ class AgentReading:
 
 @dataclass
 class _Shelf:
-    """Readings by pod uid, each asked for by one at a time."""
+    """Readings by pod uid, each asked for by one at a time; ``looks`` are under way."""
 
     routers: dict[str, RouterReading] = field(default_factory=dict)
     agents: dict[str, AgentReading] = field(default_factory=dict)
     asking: dict[str, asyncio.Lock] = field(default_factory=dict)
     analysed: set[str] = field(default_factory=set)
+    looks: int = 0
+
+    def turn(self, pod: Manifest) -> asyncio.Lock:
+        """Of those who ask this pod; a pod that is dropped meanwhile has another one, or none."""
+        return self.asking.setdefault(pod["metadata"]["uid"], asyncio.Lock())
 
 
 class Readings:
@@ -78,11 +83,16 @@ class Readings:
         (shelf.analysed.add if samples else shelf.analysed.discard)(key.name)
         wanted = frozenset({key.name} if samples else ())
         oldest = self._clock() - max_age
-        async with asyncio.TaskGroup() as group:
-            for pod in routers:
-                group.create_task(self._router(shelf, pod, oldest, wanted))
-            for pod in servers:
-                group.create_task(self._agent(shelf, pod, oldest))
+        shelf.looks += 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                for pod in routers:
+                    group.create_task(self._router(shelf, pod, shelf.turn(pod), oldest, wanted))
+                for pod in servers:
+                    group.create_task(self._agent(shelf, pod, shelf.turn(pod), oldest))
+        finally:
+            shelf.looks -= 1
+            self._clear(key.namespace)
 
     def router(self, pod: Manifest) -> RouterReading | None:
         return self._shelf(pod).routers.get(pod["metadata"]["uid"])
@@ -92,7 +102,9 @@ class Readings:
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, and nobody wants its counters."""
-        self._shelf_of(key.namespace).analysed.discard(key.name)
+        if key.namespace in self._shelves:
+            self._shelves[key.namespace].analysed.discard(key.name)
+            self._clear(key.namespace)
 
     def drop(self, namespace: str, uid: str) -> None:
         """The pod is gone."""
@@ -100,20 +112,33 @@ class Readings:
         shelf.routers.pop(uid, None)
         shelf.agents.pop(uid, None)
         shelf.asking.pop(uid, None)
+        self._clear(namespace)
+
+    def __len__(self) -> int:
+        """Namespaces of which something is known."""
+        return len(self._shelves)
 
     def _shelf(self, pod: Manifest) -> _Shelf:
         return self._shelf_of(pod["metadata"]["namespace"])
 
     def _shelf_of(self, namespace: str) -> _Shelf:
-        return self._shelves.setdefault(namespace, _Shelf())
+        """Asking keeps nothing: an empty shelf is one that is not there."""
+        return self._shelves.get(namespace) or _Shelf()
 
-    async def _router(self, shelf: _Shelf, pod: Manifest, oldest: float, wanted: frozenset[str]) -> None:
+    def _clear(self, namespace: str) -> None:
+        shelf = self._shelf_of(namespace)
+        if not (shelf.looks or shelf.routers or shelf.agents or shelf.asking or shelf.analysed):
+            self._shelves.pop(namespace, None)
+
+    async def _router(self, shelf: _Shelf, pod: Manifest, turn: asyncio.Lock, oldest: float, wanted: frozenset[str]) -> None:
         uid = pod["metadata"]["uid"]
-        async with shelf.asking.setdefault(uid, asyncio.Lock()):
+        async with turn:
             known = shelf.routers.get(uid)
             if known is not None and _fresh(known, pod, oldest) and wanted <= known.asked:
                 return
-            shelf.routers[uid] = await self._ask_router(pod, frozenset(shelf.analysed))
+            answer = await self._ask_router(pod, frozenset(shelf.analysed))
+            if shelf.asking.get(uid) is turn:  # else the pod has gone meanwhile
+                shelf.routers[uid] = answer
 
     async def _ask_router(self, pod: Manifest, deployments: frozenset[str]) -> RouterReading:
         begun, version = self._clock(), _version(pod)
@@ -133,9 +158,9 @@ class Readings:
         self._read(ROUTER, "ok")
         return RouterReading(version, begun, acknowledged, samples, deployments)
 
-    async def _agent(self, shelf: _Shelf, pod: Manifest, oldest: float) -> None:
+    async def _agent(self, shelf: _Shelf, pod: Manifest, turn: asyncio.Lock, oldest: float) -> None:
         uid = pod["metadata"]["uid"]
-        async with shelf.asking.setdefault(uid, asyncio.Lock()):
+        async with turn:
             known = shelf.agents.get(uid)
             if known is not None and _fresh(known, pod, oldest):
                 return
@@ -146,7 +171,8 @@ class Readings:
                     self._read(SERVER, "ok")
                 except NoAnswer as error:
                     self._silent(SERVER, pod, error)
-            shelf.agents[uid] = AgentReading(_version(pod), begun, status)
+            if shelf.asking.get(uid) is turn:
+                shelf.agents[uid] = AgentReading(_version(pod), begun, status)
 
     def _silent(self, role: str, pod: Manifest, error: NoAnswer) -> None:
         self._read(role, "none")

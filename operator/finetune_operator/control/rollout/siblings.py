@@ -46,8 +46,11 @@ class Siblings:
 
     def forget(self, key: Key) -> tuple[Key, ...]:
         """Those who are left in the namespace, if it was known."""
-        if self._known.get(key.namespace, {}).pop(key.name, None) is None:
+        known = self._known.get(key.namespace, {})
+        if known.pop(key.name, None) is None:
             return ()
+        if not known:
+            del self._known[key.namespace]
         return tuple(self.keys_of(key.namespace))
 
     def of(self, key: Key, sharing: Collection[Key] = ()) -> tuple[Sibling, ...]:
@@ -60,6 +63,10 @@ class Siblings:
         """What all others of the namespace want loaded."""
         known = self._known.get(key.namespace, {})
         return frozenset(version for name, each in known.items() if name != key.name for version in each.versions)
+
+    def __len__(self) -> int:
+        """Namespaces with at least one."""
+        return len(self._known)
 
     def keys_of(self, namespace: str) -> Iterator[Key]:
         yield from [Key(namespace, name) for name in self._known.get(namespace, {})]

@@ -128,6 +128,14 @@ def test_others_of_the_namespace_are_known_and_those_on_the_same_servers_count()
     assert [sibling.name for sibling in cache.siblings.of(KEY)] == ["far"]
 
 
+def test_of_a_namespace_without_deployments_nothing_is_kept() -> None:
+    cache, _ = served("bot", "other")
+    cache.deployments.remove(Key("ns", "bot"), uid="uid-bot")
+    assert [*cache.siblings.keys_of("ns")] == [Key("ns", "other")]
+    cache.deployments.remove(Key("ns", "other"), uid="uid-other")
+    assert len(cache.siblings) == 0
+
+
 def test_pods_are_found_by_role_and_those_that_leave_are_not() -> None:
     cache, woken = served("bot", "other")
     for found in (pod("s1"), pod("s2", of="other"), pod("s3", phase="Pending", podIP=""), pod("s4", phase="Failed"), pod("r1", "router")):

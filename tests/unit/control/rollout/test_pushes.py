@@ -100,6 +100,8 @@ async def test_a_pod_that_is_gone_takes_its_step_with_it() -> None:
     assert engine.calls == [f"load {VERSION}"]
     assert len(engine.listed) == 1, "it was given up"
     assert pushes.server_pod(pods[0], 8000, TARGET).versions[0].reason == "EngineUnreachable"
+    assert pushes.unreachable(pods, 8000)
+    assert len(pushes) == 0, "to ask about a pod that is gone does not bring it back"
 
 
 class Replicas:

@@ -130,3 +130,27 @@ async def test_a_pod_without_an_address_is_not_asked_and_one_that_is_gone_forgot
     assert rig.pods.asked == {}
     rig.readings.drop("ns", "uid-s-1")
     assert rig.readings.agent(SERVER) is None
+
+
+async def test_of_a_namespace_whose_pods_and_deployments_are_gone_nothing_is_kept() -> None:
+    rig = Rig()
+    await rig.look(samples=True)
+    late = asyncio.create_task(rig.look(max_age=0.0, key=Key("ns", "other")))
+    await asyncio.sleep(0)
+    rig.readings.drop("ns", ROUTER["metadata"]["uid"])
+    rig.readings.drop("ns", SERVER["metadata"]["uid"])
+    rig.readings.forget(KEY)
+    await late
+    assert len(rig.readings) == 0
+    assert rig.readings.router(ROUTER) is None
+    assert len(rig.readings) == 0, "to ask keeps nothing"
+
+
+async def test_a_pod_that_goes_takes_no_reading_of_another_with_it() -> None:
+    rig = Rig()
+    late = asyncio.create_task(rig.look())
+    await asyncio.sleep(0)
+    rig.readings.drop("ns", SERVER["metadata"]["uid"])
+    await late
+    assert rig.readings.router(ROUTER) is not None
+    assert rig.readings.agent(SERVER) is None
