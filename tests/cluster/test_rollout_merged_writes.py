@@ -21,7 +21,12 @@ from tests.unit.manifests.serving.samples import MERGE_SETTINGS
 DIGEST = "sha256:" + "1" * 64
 VERSION = f"bot--{DIGEST[7:19]}"
 MERGED: Object = {"mode": "Merged", "merge": {"uri": "pvc://merged/bot"}, "baseModel": {"uri": "pvc://m/b", "digest": DIGEST}}
-MODEL: Object = {"name": VERSION, "uri": "pvc://a/x", "digest": DIGEST, "merged": {"uri": f"pvc://merged/bot/{DIGEST[7:]}", "digest": DIGEST}}
+MODEL: Object = {
+    "name": VERSION,
+    "uri": "pvc://a/x",
+    "digest": DIGEST,
+    "merged": {"uri": f"pvc://merged/bot/{DIGEST[7:]}", "digest": DIGEST},
+}
 LOADING: Object = {"phase": "Loading", "observedGeneration": 1, "desired": {"generation": 1, "versions": [MODEL]}}
 GIVEN_UP: Object = {"phase": "Degraded", "observedGeneration": 1, "desired": {"generation": 2}}
 LOST: Object = {"phase": "Pending", "observedGeneration": 1}

@@ -96,9 +96,7 @@ class Children:
         owner = Owner(key.namespace, key.name, uid)
         if spec.merge is None:
             return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
-        return await self._see_to(
-            key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None
-        )
+        return await self._see_to(key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None)
 
     def known_refusal(self, key: Key) -> str:
         """What was refused the last time."""

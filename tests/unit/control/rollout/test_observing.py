@@ -200,8 +200,14 @@ def test_pace() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available."}]}, "0/2 nodes are available. Make"),
-        ({"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}, "container engine waits: Image"),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available."}]},
+            "0/2 nodes are available. Make",
+        ),
+        (
+            {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]},
+            "container engine waits: Image",
+        ),
         ({"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
         ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, ""),
     ],
