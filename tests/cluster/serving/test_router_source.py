@@ -1,5 +1,7 @@
 """A real router, real objects: what is written into a status is what it routes by, on good days and bad ones."""
 
+import copy
+import http.client
 import os
 import signal
 import statistics
@@ -7,13 +9,15 @@ import time
 
 import pytest
 
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_testbed import faults, lifecycle
 from finetune_testbed import processes as daemons
-from finetune_testbed.apiserver import ApiServer
+from finetune_testbed.apiserver import ApiServer, RequestError
 from finetune_testbed.audit import AuditLog
 from finetune_testbed.bed import Tier
 from finetune_testbed.faults import Fault
 from finetune_testbed.proxy import Proxy
+from tests.cluster.crd import DEFINITIONS
 from tests.cluster.serving.accounts import ROUTER_RULES
 from tests.cluster.serving.conftest import router_of
 from tests.cluster.serving.place import Place, managed_labels
@@ -124,8 +128,32 @@ def test_of_two_objects_with_one_alias_the_older_answers_and_the_other_is_said(r
         until(lambda: problem(router) == "")
 
 
+def stored_by_an_older_definition(ready: Place, name: str, alias: str, labels: dict[str, str]) -> None:
+    """What the present definition refuses may lie there from before it did."""
+    older = copy.deepcopy(ADAPTERDEPLOYMENT.to_manifest())
+    schema = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    server = schema["properties"]["spec"]["properties"]["server"]["properties"]["external"]
+    server["x-kubernetes-validations"] = [rule for rule in server["x-kubernetes-validations"] if "matchLabels.all" not in rule["rule"]]
+
+    def accepted() -> bool:
+        try:
+            ready.deploy(name, alias, external={"matchLabels": labels, "adapterMountPath": "/adapters"})
+        except RequestError as error:
+            if error.status == http.client.UNPROCESSABLE_ENTITY:
+                return False  # the definition is being taken over
+            raise
+        return True
+
+    definition = f"{DEFINITIONS}/{ADAPTERDEPLOYMENT.name}"
+    ready.server.apply(definition, older)
+    try:
+        until(accepted)
+    finally:
+        ready.server.apply(definition, ADAPTERDEPLOYMENT.to_manifest())
+
+
 def test_labels_that_are_no_selector_harm_their_own_deployment_alone(ready: Place):
-    ready.deploy("odd", "invoices", external={"matchLabels": {"x" * 254 + "/x": "x"}, "adapterMountPath": "/adapters"})
+    stored_by_an_older_definition(ready, "odd", "invoices", {"x" * 254 + "/x": "x"})
     ready.route("odd", 1, "invoices")
     with router_of(ready) as router:
         until(lambda: "list pods: 400" in problem(router))
