@@ -71,7 +71,7 @@ def test_a_mistake_about_the_servers_is_told_with_its_remedy(t1: Testbed, tmp_pa
     arguments = (*FAST, "--inference-image", "registry.invalid/finetune-inference:test")
     with serving_site.site(t1, tmp_path, servers=0) as site, running(site, tmp_path, *arguments):
         site.apply(site.publish(1), server={"managed": {"engine": "vLLM"}})
-        until(lambda: site.condition("Ready").get("reason") == "NoPods")
+        until(lambda: site.condition("Ready").get("reason") == "ServersRefused")
         assert "spec.server.managed.image is not set" in site.condition("Ready")["message"]
         site.apply(site.publish(2), server={"managed": SERVERS})
         until(lambda: "there is no server pod" in site.condition("Ready").get("message", ""))

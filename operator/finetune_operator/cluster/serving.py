@@ -92,7 +92,7 @@ class PodClient:
         async with self._get(url, TIMEOUT) as response:
             body = await read_bounded(response, DOCUMENT_LIMIT)
         try:
-            return kind.from_json(body)
+            return kind.model_validate_json(body, extra="ignore")  # an agent or router of a newer release may say more
         except ValidationError as error:
             fields = ", ".join(".".join(str(part) for part in detail["loc"]) or detail["type"] for detail in error.errors()[:4])
             raise NoAnswer(f"no {kind.__name__}: {fields}"[:256]) from None

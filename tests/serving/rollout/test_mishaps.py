@@ -201,6 +201,23 @@ def test_without_requests_a_step_pauses_or_fails_as_the_policy_says(policy: str,
     assert world.stable == version(TWO)
 
 
+@pytest.mark.parametrize("policy", ["Pause", "Fail", "Probe"])
+def test_a_router_that_cannot_be_scraped_neither_passes_nor_speaks_against_the_canary(policy: str):
+    world = baking(2, analysis__onInsufficientData=policy)
+    world.routers["router-1"].unreadable = True
+    passing = set()
+    for _ in range(200):
+        world.tick()
+        assert world.rollout.get("step", 2) == 2, "the other router's good figures are not the whole"
+        passing.add(world.condition("AnalysisPassing")[1])
+    assert world.stable == version(ONE)
+    assert "AnalysisFailed" not in passing
+    assert world.condition("Ready")[1] == "InsufficientData"
+    assert "router-1" in world.condition("Ready")[2]
+    assert world.phase == "Paused", "what cannot be read is no lack of requests: no policy takes the canary back for it"
+    assert "failedVersions" not in (world.status or {})
+
+
 def test_without_requests_probes_complete_errors_and_latencies():
     checks = {"errors": {}, "ttft": {"maxSeconds": "3"}, "itl": {"maxSeconds": "3"}}
     steps = [{"weight": 10, "bakeSeconds": 30}]

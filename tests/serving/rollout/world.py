@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from finetune_inference.contract import AppliedRoute, CheckOutcome, Outcome, Route, RouterMetric, Track, version_name
+from finetune_inference.contract import AppliedRoute, CheckOutcome, FingerprintToken, Outcome, Route, RouterMetric, Track, version_name
 from finetune_operator.domain.analysis.counters import Sample
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, RolloutObserved, Router, ServerPod, Sibling
@@ -16,6 +16,10 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0b6e1c1e-1111-4222-8333-444455556666"
 ALIAS = "ticket-router"
 ONE, TWO, THREE = ("sha256:" + digit * 64 for digit in "123")
+FINGERPRINT, FINGERPRINT_OF_ANOTHER = (
+    (FingerprintToken(token="a" * 12, logprob=first), FingerprintToken(token="b" * 12, logprob=second))
+    for first, second in (("-0.1", "-2.4"), ("-1.6", "-0.2"))
+)
 BOUNDS = (0.1, 0.5, 1.0, 5.0)
 
 SPEC: dict[str, Any] = {
@@ -113,6 +117,7 @@ class World:
         self.refused: dict[str, HeldVersion] = {}
         self.slow_pods: set[str] = set()
         self.troubles: dict[str, str] = {}
+        self.odd_pods: set[str] = set()
         self.rate = 40.0
         self.writes: list[dict[str, Any]] = []
         self.events: list[tuple[str, str]] = []
@@ -232,7 +237,8 @@ class World:
             for gone in set(held) - set(wanted):
                 del held[gone]
             for name in wanted:
-                held[name] = self.refused.get(name, HeldVersion(name, HeldState.LOADED, has_effect=True))
+                tokens = FINGERPRINT_OF_ANOTHER if pod in self.odd_pods else FINGERPRINT
+                held[name] = self.refused.get(name, HeldVersion(name, HeldState.LOADED, has_effect=True, fingerprint=tokens))
 
     def apply(self) -> None:
         stored = (self.status or {}).get("route")

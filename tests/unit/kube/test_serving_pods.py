@@ -1,13 +1,29 @@
 """What routers and agents answer is read within bounds, and nothing they answer hurts."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
-from finetune_inference.contract import JUDGED_SERIES, Acknowledgement, AppliedRoute
+from finetune_inference.contract import (
+    JUDGED_SERIES,
+    Acknowledgement,
+    AgentStatus,
+    AppliedRoute,
+    DesiredSet,
+    EngineStatus,
+    Finding,
+    FingerprintToken,
+    RouteTable,
+    ServedBase,
+    VersionState,
+    VersionStatus,
+)
 from finetune_operator.cluster import serving
 from finetune_operator.cluster.exposition import Malformed, read_line
 from finetune_operator.cluster.serving import NoAnswer, PodClient
@@ -15,6 +31,22 @@ from finetune_operator.cluster.serving import NoAnswer, PodClient
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUESTS = "adapter_router_requests_total"
 LINE = f'{REQUESTS}{{namespace="ns",deployment="bot",version="a--0123456789ab",track="live",outcome="ok"}} 3.0\n'
+
+ACKNOWLEDGED = Acknowledgement(router="r", process="p", routes=[AppliedRoute(deployment="bot", alias="bot", generation=3, weight=5)])
+STATUS = AgentStatus(
+    generation=2,
+    engine=EngineStatus(reachable=True),
+    versions=[
+        VersionStatus(
+            name="a--0123456789ab",
+            digest="sha256:0123456789ab" + "0" * 52,
+            state=VersionState.FAILED,
+            reason="RankTooHigh",
+            findings=[Finding(field="r", reason="RankTooHigh", message="r is 256", way_out="Raise it.")],
+            fingerprint=[FingerprintToken(token="0123456789ab", logprob="-0.5")],
+        )
+    ],
+)
 
 
 @asynccontextmanager
@@ -46,6 +78,33 @@ async def test_an_acknowledgement_is_read() -> None:
     told = Acknowledgement(router="r", process="p", routes=[route])
     async with pod(says(told.to_json())) as client:
         assert await client.acknowledgement("127.0.0.1") == told
+
+
+def newer(document: Any) -> Any:
+    """The document as a later release might say it: one key more in every object."""
+    if isinstance(document, list):
+        return [newer(each) for each in document]
+    return {**{key: newer(value) for key, value in document.items()}, "novelty": 1} if isinstance(document, dict) and document else document
+
+
+@pytest.mark.parametrize("told", [ACKNOWLEDGED, STATUS], ids=lambda told: told.kind)
+async def test_what_a_newer_release_says_besides_is_passed_over(told: Acknowledgement | AgentStatus) -> None:
+    async with pod(says(json.dumps(newer(json.loads(told.to_json()))))) as client:
+        ask = client.acknowledgement if isinstance(told, Acknowledgement) else client.agent_status
+        assert await ask("127.0.0.1") == told
+
+
+async def test_a_known_key_with_an_odd_value_is_still_no_answer() -> None:
+    odd = {**json.loads(STATUS.to_json()), "novelty": 1, "generation": "many"}
+    async with pod(says(json.dumps(odd))) as client:
+        with pytest.raises(NoAnswer, match="generation"):
+            await client.agent_status("127.0.0.1")
+
+
+@pytest.mark.parametrize("order", [RouteTable(), DesiredSet(generation=1, base=ServedBase(name="base"))], ids=lambda order: order.kind)
+def test_orders_stay_strict(order: RouteTable | DesiredSet) -> None:
+    with pytest.raises(ValidationError, match="novelty"):
+        type(order).from_json(json.dumps(newer(json.loads(order.to_json()))))
 
 
 async def test_counters_are_read_by_deployment_and_only_the_wanted_ones() -> None:

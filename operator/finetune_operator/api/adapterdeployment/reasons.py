@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NOT_EVALUATED = "NotEvaluated"
     INCOMPATIBLE = "Incompatible"
     NO_PODS = "NoPods"
+    SERVERS_REFUSED = "ServersRefused"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     # On the way
     VALIDATING = "Validating"
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     LOAD_FAILED = "LoadFailed"
     NO_EFFECT = "NoEffect"
+    FINGERPRINT_CHANGED = "FingerprintChanged"
     MERGE_FAILED = "MergeFailed"
     # At rest
     LOADED = "Loaded"
@@ -93,6 +95,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NO_PODS: Explanation(
         "No server pod exists, or server.external.matchLabels matches none.", "Raise replicas, or correct the labels."
+    ),
+    Reason.SERVERS_REFUSED: Explanation(
+        "An object of this deployment cannot be made or changed; what serves goes on, and the message says why.",
+        "Correct what it names: the spec, a policy, a quota or the operator's rights.",
+        True,
     ),
     Reason.WAITING_FOR_CAPACITY: Explanation(
         "The engine cannot hold one version more; the message has the numbers.",
@@ -148,6 +155,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.NO_EFFECT: Explanation(
         "The adapter loads but changes no answer of the base model.", "Check that it was trained on this base model.", True
+    ),
+    Reason.FINGERPRINT_CHANGED: Explanation(
+        "Pods that hold the same version answer otherwise than each other; the message names them. A rollout of it does not go on.",
+        "Replace the pods it names. If none is in the majority, compare their images, base model and nodes.",
     ),
     Reason.MERGE_FAILED: Explanation(
         "Base and adapter cannot be made one model; the message has the trainer's reason and the way out.",

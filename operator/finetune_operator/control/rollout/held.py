@@ -39,6 +39,7 @@ def _held(version: VersionStatus) -> HeldVersion:
         reason=version.reason or "",
         message=message,
         has_effect=_effect(version),
+        fingerprint=tuple(version.fingerprint),
     )
 
 

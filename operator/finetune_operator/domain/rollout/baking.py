@@ -1,7 +1,8 @@
 """The bake of one step: look at the canary, and end the step, wait, hold, or take it back.
 
 The bake clock runs from the moment when every router had applied the weight, and stands still while the rollout is paused, server
-pods come and go, or the schema of answers cannot be used. A check that fails counts even then: the canary has traffic.
+pods come and go or answer unlike each other, or the schema of answers cannot be used. A check that fails counts even then: the canary
+has traffic.
 """
 
 from datetime import timedelta
@@ -14,6 +15,7 @@ from finetune_operator.domain.analysis.checks import CheckResult
 from finetune_operator.domain.analysis.criteria import Criteria, Evidence, LatencyLimits, LowTraffic, ShareLimits
 from finetune_operator.domain.analysis.verdict import Bake, Insufficient, KeepBaking, Promote, Rollback, Verdict, judge
 from finetune_operator.domain.rollout import ledger
+from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way
 from finetune_operator.domain.rollout.plan import Probes
@@ -101,6 +103,8 @@ def _stand_still(draft: Draft, step: Step) -> bool:
         reason, message = Reason.PAUSED, "spec.paused holds the rollout. Set it to false to go on."
     elif not everywhere(draft, rollout.version):
         reason, message = Reason.LOADING, _unsettled(draft, rollout)
+    elif (apart := disagreement(draft, rollout.version)) is not None:
+        reason, message = Reason.FINGERPRINT_CHANGED, apart
     elif schemaless is not None:
         reason, message = Reason.SCHEMA_UNUSABLE, schemaless
     else:
@@ -109,7 +113,7 @@ def _stand_still(draft: Draft, step: Step) -> bool:
             draft.change(held_since=None, held_seconds=rollout.held_seconds + lost, hold=None, message="")
         return False
     draft.hold(reason, message)
-    if reason in (Reason.LOADING, Reason.SCHEMA_UNUSABLE):
+    if reason in (Reason.LOADING, Reason.FINGERPRINT_CHANGED, Reason.SCHEMA_UNUSABLE):
         draft.change(message=message[:_MESSAGE_LIMIT])  # what is in the way shows only later, and changes
     if rollout.held_since is None:
         draft.change(held_since=draft.now)

@@ -7,6 +7,7 @@ from finetune_operator.api.adapterdeployment.conditions import ConditionType, De
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Stage
 from finetune_operator.api.conditions import ConditionStatus
+from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
@@ -85,6 +86,9 @@ def _loaded(draft: Draft) -> Judgement:
         return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version is to be loaded yet")
     if not draft.scene.observed.pods:
         return Judgement(FALSE, Reason.NO_PODS, draft.scene.observed.refusal or "there is no server pod")
+    apart = next((words for version in wanted if (words := disagreement(draft, version)) is not None), None)
+    if apart is not None:
+        return Judgement(FALSE, Reason.FINGERPRINT_CHANGED, apart)
     if all(pods_of(draft, version) and all(holds(pod, version) for pod in pods_of(draft, version)) for version in wanted):
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")

@@ -16,7 +16,7 @@ from finetune_operator.api.base import LABEL_VERSION
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout import retention, stages
-from finetune_operator.domain.rollout.conditions import FALSE, Judgement, assembled, build_conditions, of_summary, wanted_versions
+from finetune_operator.domain.rollout.conditions import FALSE, UNKNOWN, Judgement, assembled, build_conditions, of_summary, wanted_versions
 from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
 from finetune_operator.domain.rollout.draining import drain
 from finetune_operator.domain.rollout.loading import concerns, holds, pods_of
@@ -75,6 +75,8 @@ def _invalid(subject: Subject, status: AdapterDeploymentStatus, mistakes: Mistak
     state = State(Phase.DEGRADED, Reason.INVALID_SPEC, text, stalled=True)
     judgements = {ConditionType.ACCEPTED: Judgement(FALSE, Reason.INVALID_SPEC, text), **of_summary(state)}
     kept = [condition for condition in status.conditions if condition.type not in judgements]
+    known = {condition.type for condition in kept}
+    judgements |= {kind: Judgement(UNKNOWN, Reason.INVALID_SPEC) for kind in ConditionType if kind not in known | judgements.keys()}
     conditions = sorted([*kept, *assembled(judgements, status, subject.generation, now)], key=lambda condition: condition.type.value)
     changed = status.replacing(observed_generation=subject.generation, phase=state.phase, conditions=conditions)
     written = _difference(subject, changed)

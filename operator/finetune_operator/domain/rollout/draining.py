@@ -2,15 +2,24 @@
 
 from datetime import datetime, timedelta
 
+from finetune_operator.api.adapterdeployment.conditions import ConditionType
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, RollbackSpec
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Phase
-from finetune_operator.domain.rollout.conditions import assembled, of_summary
+from finetune_operator.domain.rollout.conditions import FALSE, TRUE, UNKNOWN, Judgement, assembled, of_summary
 from finetune_operator.domain.rollout.observed import RolloutObserved
 from finetune_operator.domain.rollout.retention import numbered
 from finetune_operator.domain.rollout.state import State
 from finetune_operator.domain.rollout.subject import Subject
 from finetune_operator.domain.rollout.traffic import closed, has_applied
+
+_CONDITIONS = {
+    ConditionType.ACCEPTED: Judgement(TRUE, Reason.ACCEPTED),
+    ConditionType.LOADED: Judgement(UNKNOWN, Reason.DRAINING),
+    ConditionType.TRAFFIC_APPLIED: Judgement(UNKNOWN, Reason.DRAINING),
+    ConditionType.ANALYSIS_PASSING: Judgement(UNKNOWN, Reason.NO_CANARY),
+    ConditionType.AVAILABLE: Judgement(FALSE, Reason.DRAINING, "the alias is off"),
+}
 
 
 def drain(
@@ -33,7 +42,7 @@ def drain(
     changed = status.replacing(
         observed_generation=subject.generation,
         phase=state.phase,
-        conditions=assembled(of_summary(state), status, subject.generation, now),
+        conditions=assembled({**_CONDITIONS, **of_summary(state)}, status, subject.generation, now),
         rollout=None,
         canary_version=None,
         step=None,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from finetune_inference.contract import AppliedRoute
+from finetune_inference.contract import AppliedRoute, FingerprintToken
 from finetune_operator.domain.analysis.counters import Sample, Scrape
 from finetune_operator.domain.children import Job, Pod
 from finetune_operator.domain.observed import WarningEvent
@@ -47,6 +47,8 @@ class HeldVersion:
     message: str = ""
     has_effect: bool | None = None
     """Whether it changes the base model's answers; None where that was not tried."""
+    fingerprint: tuple[FingerprintToken, ...] = ()
+    """Its likeliest first tokens, hashed; empty where the pod does not say."""
 
 
 @dataclass(frozen=True)

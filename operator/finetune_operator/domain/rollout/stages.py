@@ -14,6 +14,7 @@ from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import Step
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout import retention, undoing
+from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
@@ -67,7 +68,7 @@ def _validate(draft: Draft) -> None:
     rollout = draft.rollout
     assert rollout is not None
     kept = next((version for version in draft.retained if version.version == rollout.version), None)
-    if kept is not None and kept.served and everywhere(draft, rollout.version):
+    if kept is not None and kept.served and everywhere(draft, rollout.version) and disagreement(draft, rollout.version) is None:
         if draft.scene.spec.paused:
             draft.blocked = Reason.PAUSED, _PAUSED
             return
@@ -85,7 +86,7 @@ def _validate(draft: Draft) -> None:
         return
     if not draft.scene.observed.pods:
         refusal = draft.scene.observed.refusal[:1024]
-        draft.blocked = Reason.NO_PODS, refusal or _no_pods(draft)
+        draft.blocked = (Reason.SERVERS_REFUSED, refusal) if refusal else (Reason.NO_PODS, _no_pods(draft))
         draft.wake_in(draft.scene.settings.look_seconds)
         return
     shortage = None if kept is not None else lack_of_room(draft)
@@ -118,6 +119,10 @@ def _load(draft: Draft) -> None:
     refused = refusal(draft, rollout.version)
     if refused is not None:
         undoing.take_back(draft, *refused)
+    elif (apart := disagreement(draft, rollout.version)) is not None:
+        draft.blocked = Reason.FINGERPRINT_CHANGED, apart
+        if not _out_of_time(draft, apart):
+            draft.wake_in(draft.scene.settings.poll_seconds)
     elif not everywhere(draft, rollout.version):
         trouble = in_the_way(draft, rollout.version) or _no_servers(draft)
         draft.blocked = (Reason.LOADING, trouble) if trouble is not None else None

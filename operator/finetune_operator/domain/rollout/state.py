@@ -63,14 +63,16 @@ def _serving(draft: Draft) -> State:
     refusal = draft.scene.observed.refusal[:1024]
     if not answering(draft):
         why = f". {refusal}" if refusal else ""
-        return State(phase, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does{why}")
+        return State(Phase.DEGRADED, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does{why}")
     if not draft.scene.observed.routers:
-        return State(phase, Reason.NOT_SERVING, "there is no router that could answer for the alias")
-    trouble = f", but a change of its servers is refused: {refusal}" if refusal else ""
+        return State(Phase.DEGRADED, Reason.NOT_SERVING, "there is no router that could answer for the alias")
+    if refusal:
+        text = f"{version} answers all callers, but a change of its servers is refused: {refusal}"
+        return State(phase, Reason.SERVERS_REFUSED, text, ready=True, stalled=True)
     if retaining:
-        text = f"{version} answers all callers; the version before it stays loaded for a while{trouble}"
+        text = f"{version} answers all callers; the version before it stays loaded for a while"
         return State(phase, Reason.PROMOTED, text, ready=True)
-    return State(phase, Reason.HEALTHY, f"{version} answers all callers{trouble}", ready=True)
+    return State(phase, Reason.HEALTHY, f"{version} answers all callers", ready=True)
 
 
 def _resting(reason: Reason, message: str, draft: Draft) -> State:
@@ -90,7 +92,7 @@ def _under_way(draft: Draft, rollout: RolloutStatus) -> State:
     if draft.blocked is not None:
         reason, message = draft.blocked
         phase = Phase.PAUSED if reason is Reason.PAUSED else phase
-    return State(phase, reason, message)
+    return State(phase, reason, message, stalled=reason is Reason.SERVERS_REFUSED)
 
 
 def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_inference.contract import VersionState
+from finetune_inference.contract import FingerprintToken, VersionState
 from finetune_operator.api.adapterdeployment.conditions import ConditionType
 from finetune_operator.cluster.cache import Key
 from finetune_operator.control.rollout.artifacts import offer_of
@@ -216,3 +216,9 @@ def test_what_keeps_a_pod_from_running_is_told(status: dict[str, object], words:
     said = trouble_of(pod("server-0", **status))
     assert words in said
     assert bool(said) == bool(words)
+
+
+def test_the_fingerprint_an_agent_reports_is_kept_for_comparison() -> None:
+    tokens = [FingerprintToken(token="0123456789ab", logprob="-0.5")]
+    (held,) = held_versions(agent(fingerprint=tokens))
+    assert held.fingerprint == tuple(tokens)

@@ -1,0 +1,295 @@
+"""Every state of a rollout's life as people and deploy tools see it: the conditions, the phase, the printed columns, and kstatus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from finetune_operator.api.adapterdeployment.status import Phase
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, RolloutObserved, Sibling
+from tests.serving.rollout.merged_world import MergedWorld, merged_spec
+from tests.serving.rollout.world import ALIAS, NOON, ONE, TWO, World, baking, serving, spec, version, with_truth
+from tests.unit.domain.test_states import shown
+
+APPROVAL = [{"weight": 10, "bakeSeconds": 30, "approval": True}]
+QUIET = {"strategy__canary__steps": [{"weight": 10, "bakeSeconds": 30}]}
+
+
+class Refused(World):
+    """The API server takes no change of the servers."""
+
+    def observe(self) -> RolloutObserved:
+        return RolloutObserved(**{**vars(super().observe()), "refusal": "Deployment bot-server: denied by a policy"})
+
+
+class Unprobed(World):
+    """The operator's own requests are still under way."""
+
+    def probe(self, name: str, requests: int) -> None:
+        pass
+
+
+def kstatus(world: World) -> str:
+    """The rules of sigs.k8s.io/cli-utils for custom resources, in their order; Terminating comes before all of them."""
+    status = world.status or {}
+    if world.deleted:
+        return "Terminating"
+    if status.get("observedGeneration", world.generation) != world.generation:
+        return "InProgress"
+    found = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
+    if found.get("Reconciling") == "True":
+        return "InProgress"
+    if found.get("Stalled") == "True":
+        return "Failed"
+    return "Current" if found.get("Ready", "True") == "True" else "InProgress"
+
+
+def after(world: World, seconds: float, **changes: object) -> World:
+    if changes:
+        world.change(**changes)
+    world.run(seconds)
+    return world
+
+
+def until(world: World, phase: str) -> World:
+    world.run_until(phase)
+    return world
+
+
+def updated(world: World, seconds: float = 0.0) -> World:
+    world.publish(TWO)
+    return after(world, seconds)
+
+
+def without(world: World, *, pods: bool = False, routers: bool = False) -> World:
+    """Whoever answers is gone."""
+    world.pods = {} if pods else world.pods
+    world.routers = {} if routers else world.routers
+    return after(world, 20)
+
+
+def without_job() -> World:
+    world = World()
+    world.job = None
+    return after(world, 20)
+
+
+def first_loads() -> World:
+    world = World()
+    world.slow_pods = set(world.pods)
+    return after(world, 30)
+
+
+def loading(world: World) -> World:
+    world.slow_pods = set(world.pods)
+    return updated(world, 30)
+
+
+def applying() -> World:
+    world = serving(strategy__canary__steps=[{"weight": 10, "bakeSeconds": 30}])
+    world.routers["router-1"].lags = True
+    return updated(world, 60)
+
+
+def promoting() -> World:
+    world = until(baking(5), "Promoting")
+    world.routers["router-1"].lags = True
+    return after(world, 30)
+
+
+def silent(policy: str) -> World:
+    world = serving(analysis__onInsufficientData=policy, **QUIET)
+    world.rate = 0.0
+    return updated(world, 900)
+
+
+def probing() -> World:
+    world = Unprobed(spec(analysis__onInsufficientData="Probe", analysis__checks={"errors": {}}, **QUIET))
+    world.run_until("Healthy")
+    world.rate = 0.0
+    updated(world, 700)
+    assert world.rollout["probing"]
+    return world
+
+
+def odd_one(world: World) -> World:
+    world.odd_pods = {"server-1"}
+    return updated(world, 30)
+
+
+def rejected(world: World) -> World:
+    """No pod takes what is about to be loaded."""
+    for digest in (ONE, TWO):
+        if version(digest) not in world.loaded():
+            words = "adapter_config.json: r is 256. Raise maxLoraRank."
+            world.refused[version(digest)] = HeldVersion(version(digest), HeldState.REJECTED, "UnsupportedRank", words)
+    world.publish(TWO if world.stable else ONE)
+    return after(world, 60)
+
+
+def crowded() -> World:
+    external = {"matchLabels": {"app": "mine"}, "adapterMountPath": "/adapters"}
+    world = World(spec(server={"external": external, "capacity": {"maxCpuLoras": 8, "maxLoras": 4}}))
+    world.siblings = (Sibling("other", "u2", "other", NOON, versions=7),)
+    return updated(until(world, "Healthy"), 60)
+
+
+def taken() -> World:
+    world = World()
+    world.siblings = (Sibling("first", "u0", ALIAS, NOON.replace(hour=1)),)
+    return after(world, 30)
+
+
+def merging() -> World:
+    world = MergedWorld(merged_spec())
+    world.run_until("Healthy")
+    world.stuck = True
+    return updated(world, 30)
+
+
+def failing(**changes: object) -> World:
+    return updated(with_truth(serving(**changes), TWO, errors=0.4))
+
+
+def refused_beneath() -> World:
+    world = serving()
+    refused = Refused(world.spec)
+    refused.__dict__.update(world.__dict__)
+    return after(refused, 20)
+
+
+def ended(order: str) -> World:
+    world = baking(3)
+    world.order(order)
+    return after(until(world, "Degraded"), 20)
+
+
+def late(world: World) -> World:
+    world.slow_pods = set(world.pods)
+    return updated(world, 200)
+
+
+def edited(world: World) -> World:
+    world.change(paused=True)
+    return world
+
+
+def draining(world: World) -> World:
+    for process in world.routers.values():
+        process.open_requests = 2
+    world.deleted = True
+    return after(world, 20)
+
+
+def awaiting_promotion() -> World:
+    world = until(World(spec(adapter__promotion="Approval", approvedVersion=ONE)), "Healthy")
+    return updated(world, 60)
+
+
+BUILT: dict[str, Callable[[], World]] = {
+    "no artifact yet": without_job,
+    "the first version loads": first_loads,
+    "no server pod": lambda: after(World(pods=0), 30),
+    "no router": lambda: after(World(routers=0), 60),
+    "the servers are refused, nothing serves": lambda: after(Refused(pods=0), 30),
+    "healthy": serving,
+    "healthy, its servers cannot be changed": refused_beneath,
+    "serving, every pod lost": lambda: without(serving(), pods=True),
+    "serving, every router lost": lambda: without(serving(), routers=True),
+    "a new version is merged": merging,
+    "a new version loads": lambda: loading(serving()),
+    "a new version answers otherwise on one pod": lambda: odd_one(serving()),
+    "a new version lacks room": crowded,
+    "held before the first step": lambda: updated(after(serving(), 10, paused=True), 60),
+    "a route is being applied": applying,
+    "shadow": lambda: baking(1),
+    "baking": lambda: baking(3),
+    "paused": lambda: after(baking(3), 20, paused=True),
+    "a step awaits approval": lambda: updated(serving(strategy__canary__steps=APPROVAL), 600),
+    "a version awaits approval": awaiting_promotion,
+    "no data, Pause": lambda: silent("Pause"),
+    "no data, Fail": lambda: silent("Fail"),
+    "no data, Probe": probing,
+    "a check failed and a person decides": lambda: after(failing(rollback__automatic=False), 900),
+    "promoting": promoting,
+    "retaining": lambda: until(updated(serving()), "Retaining"),
+    "rolling back": lambda: until(failing(), "RollingBack"),
+    "rolled back": lambda: after(until(failing(), "Degraded"), 20),
+    "aborted": lambda: ended("abort:1"),
+    "too late": lambda: late(serving(progressDeadlineSeconds=60)),
+    "the adapter is refused": lambda: rejected(serving()),
+    "the first adapter is refused": lambda: rejected(World()),
+    "not evaluated": lambda: after(World(spec(adapter={"uri": "pvc://adapters/hot", "digest": TWO})), 30),
+    "alias taken": taken,
+    "invalid": lambda: after(serving(), 20, analysis__minRequests="many"),
+    "invalid during a rollout": lambda: after(baking(3), 20, analysis__minRequests="many"),
+    "invalid from the first": lambda: after(World(spec(analysis__minRequests="many")), 20),
+    "edited and not yet seen": lambda: edited(serving()),
+    "draining": lambda: draining(serving()),
+}
+
+
+STATES = Path(__file__).with_name("states.txt")
+"""By state: what kstatus reads, the phase, Ready, Reconciling and Stalled, the reason of Ready, the other conditions, the columns.
+In the conditions + is True, - False and ? Unknown."""
+SIGNS = {"True": "+", "False": "-", "Unknown": "?"}
+SUMMARY = ("Ready", "Reconciling", "Stalled")
+OTHERS = ("Accepted", "Loaded", "TrafficApplied", "AnalysisPassing", "Available")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row of the table."""
+
+    kstatus: str
+    phase: str
+    summary: str
+    others: str
+    columns: str
+
+
+def seen(world: World) -> Seen:
+    found = {kind: world.condition(kind) for kind in (*SUMMARY, *OTHERS)}
+    document = {"metadata": {}, "spec": world.spec, "status": world.status}
+    columns = [shown(document, column.json_path) for column in ADAPTERDEPLOYMENT.columns if not column.wide and column.type != "date"]
+    return Seen(
+        kstatus(world),
+        world.phase,
+        " ".join(SIGNS[found[kind][0]] for kind in SUMMARY) + f" {found['Ready'][1]}",
+        " ".join(SIGNS[found[kind][0]] + found[kind][1] for kind in OTHERS),
+        " ".join(text or "." for text in columns),
+    )
+
+
+def expected(row: str) -> tuple[str, Seen]:
+    name, *cells = (cell.strip() for cell in row.split("|"))
+    return name, Seen(*cells)
+
+
+EXPECTED = dict(expected(row) for row in STATES.read_text().splitlines()[1:])
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_state_looks_the_same_to_everybody(name: str):
+    world = BUILT[name]()
+    assert seen(world) == EXPECTED[name]
+    reasons = {world.condition(kind)[1] for kind in SUMMARY}
+    assert len(reasons) == 1, "the summary tells one state"
+
+
+def test_every_state_has_its_row():
+    assert list(EXPECTED) == list(BUILT)
+
+
+def test_every_phase_is_seen():
+    assert {row.phase for row in EXPECTED.values()} == set(Phase)
+
+
+def test_current_is_what_serves_as_the_spec_asks_and_failed_is_what_waits_for_a_person():
+    for name, row in EXPECTED.items():
+        ready, reconciling, stalled = (row.summary.split()[place] == "+" for place in range(3))
+        assert not (reconciling and stalled), name
+        assert (row.kstatus == "Failed") is stalled, name
+        assert (row.kstatus == "Current") <= ready, name
