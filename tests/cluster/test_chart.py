@@ -12,6 +12,7 @@ import yaml
 
 from finetune_operator.api.base import API_VERSION, GROUP, LABEL_SERVING_ROLE, VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
+from finetune_operator.cluster.prometheus import PrometheusServer
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
     ROUTER,
@@ -102,6 +103,7 @@ def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
         ("--set", "metrics.service=false", "--set", "podDisruptionBudget=false", "--set", "rbac.aggregateToUserRoles=false"),
         ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
         (*SERVING, "--set", "networkPolicy.enabled=true"),
+        (*SERVING, "--set", "serving.prometheus.url=https://p,serving.prometheus.bearerTokenSecret=t,serving.prometheus.caConfigMap=c"),
         (*SERVING, "--set", "watchNamespaces={default,team-a}", "--set", "serving.pinSecret=pin,serving.router.requireApiKeys=true"),
     ],
     ids=lambda values: " ".join(value for value in values if value != "--set") or "defaults",
@@ -181,6 +183,7 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
         "apiServerCIDRs": ["10.0.0.1/32", "fd00::1/128"],
         "router": {"replicas": 3, "workers": 4, "requireApiKeys": True},
         "rollout": {"lookSeconds": 0.5, "pollSeconds": 0.25, "restSeconds": 60, "auditSeconds": 7, "unloadSeconds": 5, "workers": 2},
+        "prometheus": {"url": "https://p.obs:9090/x", "bearerTokenSecret": "reader", "caConfigMap": "authority", "freshnessSeconds": 90},
     }
     others = ("--set", "trainer.imagePullSecrets={two}", "--set", "networkPolicy.apiServerPorts={8443,16443}")
     documents = helm.template("--set-json", f"serving={json.dumps(values)}", *others)
@@ -205,6 +208,16 @@ def test_every_value_of_serving_reaches_what_it_makes(helm: Helm) -> None:
     seconds = (settings.rollout_look_seconds, settings.rollout_poll_seconds, settings.rollout_rest_seconds, settings.rollout_unload_seconds)
     assert (*seconds, settings.rollout_audit_seconds, settings.rollout_workers) == (0.5, 0.25, 60, 5, 7, 2)
     pod = of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "prometheus"]
+    (volume,) = [volume["projected"] for volume in pod["volumes"] if volume["name"] == "prometheus"]
+    token, authorities = volume["sources"][0]["secret"], volume["sources"][1]["configMap"]
+    assert (token["name"], authorities["name"]) == ("reader", "authority")
+    assert settings.rollout_prometheus_freshness_seconds == 90
+    assert settings.prometheus_server == PrometheusServer(
+        "https://p.obs:9090/x",
+        Path(f"{mount['mountPath']}/{token['items'][0]['path']}"),
+        Path(f"{mount['mountPath']}/{authorities['items'][0]['path']}"),
+    )
     (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "pin"]
     (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "pin"]
     assert volume["secret"]["secretName"] == settings.router_pin_secret
@@ -222,9 +235,10 @@ def test_its_network_policy_lets_the_operator_reach_agents_and_routers(helm: Hel
     assert open_ports == {(None, 9400), (SERVER, AGENT_PORT), (ROUTER, ROUTER_PORT), (ROUTER, ROUTER_ADMIN_PORT)}
 
 
-def test_its_network_policy_takes_rules_for_engines_of_ones_own(helm: Helm) -> None:
+@pytest.mark.parametrize("whose", ["engines", "prometheus"])
+def test_its_network_policy_takes_rules_for_what_is_ones_own(helm: Helm, whose: str) -> None:
     rule = {"ports": [{"port": 8080}], "to": [{"podSelector": {"matchLabels": {"app": "vllm"}}}]}
-    values = ("--set", "networkPolicy.enabled=true", "--set-json", f"networkPolicy.engines={json.dumps([rule])}")
+    values = ("--set", "networkPolicy.enabled=true", "--set-json", f"networkPolicy.{whose}={json.dumps([rule])}")
     (policy,) = of_kind(helm.template(*SERVING, *values), "NetworkPolicy")
     assert policy["spec"]["egress"][-1] == rule
 
@@ -355,6 +369,7 @@ def test_uninstalling_keeps_the_definition_and_every_job(release: Helm, server: 
         "operator.log.level=trace",
         "serving.image.pullPolicy=Always",
         "serving.router.replicas=0",
+        "serving.prometheus.bearerTokenSecret=needs-https",
         "watchNamespaces={A}",
     ],
 )

@@ -20,11 +20,17 @@ class PrometheusProcess:
 
     url: str
     ca: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """Nobody answers any more."""
+        self.process.kill()
+        self.process.wait()
 
 
-def job(name: str, port: int, labels: Mapping[str, str], **options: Any) -> dict[str, Any]:
+def job(name: str, port: int, labels: Mapping[str, str], host: str = "127.0.0.1", **options: Any) -> dict[str, Any]:
     """One target with the labels that service discovery would give it."""
-    return {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}], **options}
+    return {"job_name": name, "static_configs": [{"targets": [f"{host}:{port}"], "labels": dict(labels)}], **options}
 
 
 @contextmanager
@@ -40,7 +46,7 @@ def prometheus(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Iterator[Prom
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        yield PrometheusProcess(f"https://127.0.0.1:{until(lambda: _port(process, folder))}", ca)
+        yield PrometheusProcess(f"https://127.0.0.1:{until(lambda: _port(process, folder))}", ca, process)
     finally:
         process.terminate()
         try:

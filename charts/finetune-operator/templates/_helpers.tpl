@@ -135,5 +135,17 @@ them without serving too: the finalizer of those that are deleted has to come of
 - --rollout-audit-seconds={{ .rollout.auditSeconds }}
 - --rollout-unload-seconds={{ int64 .rollout.unloadSeconds }}
 - --rollout-workers={{ int64 .rollout.workers }}
+{{- with .prometheus }}
+- --rollout-prometheus-freshness-seconds={{ int64 .freshnessSeconds }}
+{{- with .url }}
+- --rollout-prometheus-url={{ . }}
+{{- end }}
+{{- if .bearerTokenSecret }}
+- --rollout-prometheus-token-file=/etc/finetune/prometheus/token
+{{- end }}
+{{- if .caConfigMap }}
+- --rollout-prometheus-ca-file=/etc/finetune/prometheus/ca.crt
+{{- end }}
+{{- end }}
 {{- end -}}
 {{- end -}}

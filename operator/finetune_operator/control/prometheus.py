@@ -1,7 +1,4 @@
-"""Reads the counters of a deployment's routers from Prometheus, to the same values as a scrape of the routers themselves.
-
-Nothing asks it yet.
-"""
+"""Reads the counters of a deployment's routers from Prometheus, to the same values as a scrape of the routers themselves."""
 
 import asyncio
 from typing import Final, Protocol

@@ -35,6 +35,7 @@ class RolloutMetrics(Collector):
             registry=at,
         )
         self._reads = Counter("finetune_rollout_pod_reads_total", "Questions to routers and servers.", ["role", "result"], registry=at)
+        self._scraped = Counter("finetune_rollout_prometheus_reads_total", "Questions to Prometheus.", ["result"], registry=at)
         self._probes = Counter("finetune_rollout_probes_total", "Requests of the operator's own.", ["result"], registry=at)
         self._pushes = Counter("finetune_engine_pushes_total", "Steps asked of engines of the user's own.", ["step", "result"], registry=at)
         self._stages: dict[tuple[str, str], str] = {}
@@ -55,6 +56,9 @@ class RolloutMetrics(Collector):
 
     def pod_read(self, role: str, result: str) -> None:
         self._reads.labels(role, result).inc()
+
+    def prometheus_read(self, result: str) -> None:
+        self._scraped.labels(result).inc()
 
     def probe_sent(self, result: str) -> None:
         self._probes.labels(result).inc()

@@ -12,12 +12,14 @@ from finetune_operator.api.base import LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.engines import Engines
 from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
+from finetune_operator.cluster.prometheus import PrometheusClient
 from finetune_operator.cluster.reflector import Reflector
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, JOBS, PODS
 from finetune_operator.cluster.secrets import NamespaceSecret
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
 from finetune_operator.control.intake import Intake
+from finetune_operator.control.prometheus import PrometheusSource
 from finetune_operator.control.queue import WorkQueue
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
@@ -31,6 +33,7 @@ from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
+from finetune_operator.control.rollout.scraped import Scraped
 from finetune_operator.control.worker import work
 from finetune_operator.domain import reading
 from finetune_operator.domain.rollout.decide import decide
@@ -77,7 +80,10 @@ class Serving:
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
         self._client = PodClient(router_port=ROUTER_ADMIN_PORT, agent_port=AGENT_PORT, inference_port=ROUTER_PORT)
         self._prober = Prober(self._client, self._pin_token, sent=self._measures.probe_sent)
-        self._readings = Readings(self._client, read=self._measures.pod_read)
+        server = settings.prometheus_server
+        self._prometheus = PrometheusClient(server) if server is not None else None
+        source = PrometheusSource(self._prometheus, settings.rollout_prometheus_freshness_seconds) if self._prometheus is not None else None
+        self._readings = Readings(self._client, scraped=Scraped(source, read=self._measures.prometheus_read), read=self._measures.pod_read)
         self._pushes = Pushes(
             Engines(),
             NamespaceSecret(kube, ENGINE_KEY_SECRET, ENGINE_KEY_ENTRY),
@@ -122,6 +128,8 @@ class Serving:
         await self._pushes.close()
         await self._selected.close()
         await self._client.close()
+        if self._prometheus is not None:
+            await self._prometheus.close()
 
     def expose(self) -> None:
         """Gauges, in the families of the process."""

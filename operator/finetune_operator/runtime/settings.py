@@ -7,8 +7,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from finetune_operator.cluster.prometheus import PrometheusServer
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -95,6 +97,19 @@ class Settings(BaseSettings):
         default=None,
         description="Token by which routers know the operator's own requests; without it none are sent (onInsufficientData: Probe).",
     )
+    rollout_prometheus_url: str = Field(
+        default="",
+        description="The Prometheus that scrapes the routers, without /api/v1/query, for deployments with analysis.provider: Prometheus.",
+    )
+    rollout_prometheus_token_file: Path | None = Field(
+        default=None, description="Bearer token for it, read for every question; needs an https url."
+    )
+    rollout_prometheus_ca_file: Path | None = Field(
+        default=None, description="Authorities in PEM that its certificate is checked with. Default: the system's."
+    )
+    rollout_prometheus_freshness_seconds: int = Field(
+        default=60, ge=1, le=600, description="An older scrape is none; at least twice the scrape interval."
+    )
     rollout_workers: int = Field(default=8, ge=1, le=256, description="Rollouts looked at at once.")
     workers: int = Field(default=16, ge=1, le=256, description="Reconciles at once.")
     leader_elect: bool = Field(default=True, description="Hold a Lease before writing; --no-leader-elect for a single process.")
@@ -125,6 +140,27 @@ class Settings(BaseSettings):
         for network in networks:
             ip_network(network)
         return networks
+
+    @field_validator("rollout_prometheus_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if url:
+            PrometheusServer(url)
+        return url
+
+    @field_validator("rollout_prometheus_token_file", "rollout_prometheus_ca_file")
+    @classmethod
+    def _is_sent_over_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if file is not None and not info.data.get("rollout_prometheus_url", "https:").startswith("https:"):
+            raise ValueError("needs --rollout-prometheus-url with https")
+        return file
+
+    @property
+    def prometheus_server(self) -> PrometheusServer | None:
+        """The one that scrapes the routers; None where there is none."""
+        if not self.rollout_prometheus_url:
+            return None
+        return PrometheusServer(self.rollout_prometheus_url, self.rollout_prometheus_token_file, self.rollout_prometheus_ca_file)
 
     @property
     def identity(self) -> str:

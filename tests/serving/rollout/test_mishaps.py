@@ -45,6 +45,47 @@ def test_the_bake_does_not_begin_while_a_routers_metrics_cannot_be_read():
     assert world.rollout["stage"] == "Applying"
 
 
+GONE = "spec.analysis.provider: Prometheus gives no counters"
+
+
+def test_a_prometheus_that_is_away_before_the_bake_is_named_and_no_deadline_takes_the_canary_back():
+    world = serving(progressDeadlineSeconds=300, analysis={"provider": "Prometheus"})
+    lose(world, GONE)
+    world.publish(TWO)
+    world.run(900)
+    assert world.rollout["stage"] == "Applying"
+    assert world.condition("Ready") == ("False", "MetricsUnavailable", GONE)
+    assert world.condition("AnalysisPassing") == ("Unknown", "MetricsUnavailable", GONE)
+    lose(world, "")
+    world.run(20)
+    assert world.rollout["stage"] == "Baking"
+
+
+@pytest.mark.parametrize("policy", ["Pause", "Fail", "Probe"])
+def test_a_prometheus_that_is_lost_in_a_bake_is_not_held_against_the_canary(policy: str):
+    world = baking(2)
+    world.change(analysis__provider="Prometheus", analysis__onInsufficientData=policy)
+    lose(world, GONE)
+    world.run(10)
+    assert world.condition("Ready")[:2] == ("False", "MetricsUnavailable")
+    writes = len(world.writes)
+    world.run(7200)
+    assert len(world.writes) - writes <= 3, "the words stay, so nothing is written"
+    assert (world.rollout["step"], world.probed) == (2, {})
+    assert world.condition("AnalysisPassing") == ("Unknown", "MetricsUnavailable", GONE)
+    assert GONE in world.condition("Ready")[2]
+    lose(world, "")
+    world.run(20)
+    assert world.rollout["step"] == 3
+
+
+def lose(world: World, unread: str) -> None:
+    """Without Prometheus no router's counters are there."""
+    world.unread = unread
+    for router in world.routers.values():
+        router.unreadable = bool(unread)
+
+
 def test_without_any_router_nothing_is_promoted():
     world = World(routers=0)
     world.run(60)

@@ -114,6 +114,26 @@ def probing() -> World:
     return world
 
 
+def unsendable() -> World:
+    world = serving(analysis__onInsufficientData="Probe", **QUIET)
+    world.rate, world.may_probe = 0.0, False
+    return updated(world, 900)
+
+
+def schemaless() -> World:
+    world = serving(analysis__checks={"schema": {"configMapRef": {"name": "answers"}}}, **QUIET)
+    world.schema, world.schema_problem = None, "is not there"
+    return updated(world, 60)
+
+
+def unread(world: World) -> World:
+    """Prometheus is away, and with it every router's counters."""
+    world.unread = "spec.analysis.provider: Prometheus gives no counters"
+    for router in world.routers.values():
+        router.unreadable = True
+    return world
+
+
 def odd_one(world: World) -> World:
     world.odd_pods = {"server-1"}
     return updated(world, 30)
@@ -212,6 +232,10 @@ BUILT: dict[str, Callable[[], World]] = {
     "no data, Pause": lambda: silent("Pause"),
     "no data, Fail": lambda: silent("Fail"),
     "no data, Probe": probing,
+    "no data, and no probe can be sent": unsendable,
+    "the schema of answers cannot be used": schemaless,
+    "no Prometheus before the bake": lambda: updated(unread(serving(analysis__provider="Prometheus", **QUIET)), 60),
+    "no Prometheus in the bake": lambda: after(unread(baking(3)), 7200, analysis__provider="Prometheus"),
     "a check failed and a person decides": lambda: after(failing(rollback__automatic=False), 900),
     "promoting": promoting,
     "retaining": lambda: until(updated(serving()), "Retaining"),

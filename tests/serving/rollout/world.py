@@ -127,6 +127,7 @@ class World:
         self.may_probe = True
         self.schema: str | None = '{"type": "object"}'
         self.schema_problem = ""
+        self.unread = ""
 
     # what people do
 
@@ -173,6 +174,7 @@ class World:
             schema_problem=self.schema_problem,
             selector="app=bot",
             may_probe=self.may_probe,
+            unread=self.unread,
         )
 
     def decide(self) -> RolloutPlan:

@@ -46,7 +46,14 @@ def test_the_environment_stands_in_for_options(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("arguments", "option"),
-    [((), "--trainer-image"), ((*IMAGE, "--workers", "0"), "--workers"), ((*IMAGE, "--log-format", "xml"), "--log-format")],
+    [
+        ((), "--trainer-image"),
+        ((*IMAGE, "--workers", "0"), "--workers"),
+        ((*IMAGE, "--log-format", "xml"), "--log-format"),
+        ((*IMAGE, "--rollout-prometheus-url", "prometheus:9090"), "--rollout-prometheus-url: Value error, url: give http"),
+        ((*IMAGE, "--rollout-prometheus-url", "http://p", "--rollout-prometheus-token-file", "/t"), "--rollout-prometheus-token-file"),
+        ((*IMAGE, "--rollout-prometheus-ca-file", "/c"), "--rollout-prometheus-ca-file: Value error, needs --rollout-prometheus-url"),
+    ],
 )
 def test_a_wrong_option_is_named_and_nothing_starts(arguments: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(arguments) == 2

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     PAUSED = "Paused"
     INSUFFICIENT_DATA = "InsufficientData"
     SCHEMA_UNUSABLE = "SchemaUnusable"
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
     ANALYSIS_FAILED = "AnalysisFailed"
     BREAKER_OPEN = "BreakerOpen"
     # Taken back
@@ -131,6 +132,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "the canary.",
         "Put a JSON Schema of at most 65,536 characters there, or correct or remove analysis.checks.schema.",
         True,
+    ),
+    Reason.METRICS_UNAVAILABLE: Explanation(
+        "Prometheus (analysis.provider) cannot be read or lacks counters of a router: nothing passes, and the canary is not blamed.",
+        "Do what the message says; the rollout goes on by itself. Or set analysis.provider to Routers.",
     ),
     Reason.ANALYSIS_FAILED: Explanation(
         "A check failed, and rollback.automatic is false.",

@@ -236,6 +236,11 @@ class Checks(ApiModel):
     itl: LatencyCheck | None = Field(default=LatencyCheck(max_ratio_vs_stable="1.5"), description="Gap between two tokens of a stream.")
 
 
+class CounterProvider(StrEnum):
+    ROUTERS = "Routers"
+    PROMETHEUS = "Prometheus"
+
+
 class AnalysisSpec(ApiModel):
     min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=200, description="Requests each arm needs before a step passes."
@@ -245,6 +250,10 @@ class AnalysisSpec(ApiModel):
     )
     on_insufficient_data: Literal["Pause", "Fail", "Probe"] = Field(
         default="Pause", description="What follows then: wait for a person, roll back, or send requests of its own (errors and latencies)."
+    )
+    provider: CounterProvider = Field(
+        default=CounterProvider.ROUTERS,
+        description="Who is asked for the counters: the routers, or a Prometheus that scrapes them, where the operator was given one.",
     )
     checks: Checks = Field(default=Checks(), description="The limits.")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from finetune_inference.contract import AppliedRoute
+from finetune_operator.api.adapterdeployment.spec import CounterProvider
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
 from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.kube import Manifest
@@ -53,7 +54,7 @@ def observe(
         pods=tuple(
             replace(engines.server_pod(pod) if engines is not None else _server(readings, pod), trouble=trouble_of(pod)) for pod in servers
         ),
-        routers=tuple(_router(readings, pod, key) for pod in cache.routers(key.namespace)),
+        routers=tuple(_router(readings, pod, key, scraped=from_prometheus(resource)) for pod in cache.routers(key.namespace)),
         siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
         record=cache.artifacts.record(key.namespace, digest),
@@ -63,7 +64,13 @@ def observe(
         merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
         refusal=refusal,
         may_probe=may_probe,
+        unread=readings.trouble(key),
     )
+
+
+def from_prometheus(resource: Manifest) -> bool:
+    """Whether its counters are those that Prometheus has scraped."""
+    return reading.text(resource.get("spec"), "analysis", "provider") == CounterProvider.PROMETHEUS.value
 
 
 def _selector(key: Key, resource: Manifest) -> str:
@@ -135,7 +142,7 @@ def trouble_of(pod: Manifest) -> str:
     return ""
 
 
-def _router(readings: Readings, pod: Manifest, key: Key) -> Router:
+def _router(readings: Readings, pod: Manifest, key: Key, *, scraped: bool) -> Router:
     uid, answer = pod["metadata"]["uid"], readings.router(pod)
     if answer is None or answer.acknowledged is None:
         return Router(uid, reachable=False)
@@ -143,7 +150,7 @@ def _router(readings: Readings, pod: Manifest, key: Key) -> Router:
         uid=uid,
         process=answer.acknowledged.process[:_IDENTITY],
         applied=_applied(answer, key),
-        samples=answer.samples.get(key.name) if answer.samples is not None else None,
+        samples=readings.samples(key, pod, scraped=scraped),
     )
 
 

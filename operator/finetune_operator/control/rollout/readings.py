@@ -7,7 +7,7 @@ asked for what they have applied first and for their counters afterwards: what w
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from finetune_operator.cluster.exposition import MetricLine
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.serving import NoAnswer
 from finetune_operator.control.rollout.cache import address_of
+from finetune_operator.control.rollout.scraped import Applied, Scraped
 from finetune_operator.domain.analysis.counters import Sample
 from finetune_operator.manifests.serving import ROUTER, SERVER
 
@@ -70,18 +71,30 @@ class Readings:
     """One per process; ``read`` hears of each question's role and result."""
 
     def __init__(
-        self, pods: Pods, *, read: Callable[[str, str], None] = lambda _role, _result: None, clock: Callable[[], float] = time.monotonic
+        self,
+        pods: Pods,
+        *,
+        scraped: Scraped | None = None,
+        read: Callable[[str, str], None] = lambda _role, _result: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pods = pods
+        self._scraped = scraped if scraped is not None else Scraped()
         self._read = read
         self._clock = clock
         self._shelves: dict[str, _Shelf] = {}
 
-    async def look(self, key: Key, routers: Iterable[Manifest], servers: Iterable[Manifest], *, max_age: float, samples: bool) -> None:
-        """Ask those whose reading is old, all at once. Never raises: a pod without an answer is a reading too."""
+    async def look(
+        self, key: Key, routers: Collection[Manifest], servers: Iterable[Manifest], *, max_age: float, samples: bool, scraped: bool = False
+    ) -> None:
+        """Ask those whose reading is old, all at once. Never raises: a pod without an answer is a reading too.
+
+        ``scraped``: the counters come from Prometheus, which is asked after the routers.
+        """
         shelf = self._shelves.setdefault(key.namespace, _Shelf())
-        (shelf.analysed.add if samples else shelf.analysed.discard)(key.name)
-        wanted = frozenset({key.name} if samples else ())
+        direct = samples and not scraped
+        (shelf.analysed.add if direct else shelf.analysed.discard)(key.name)
+        wanted = frozenset({key.name} if direct else ())
         oldest = self._clock() - max_age
         shelf.looks += 1
         try:
@@ -90,9 +103,34 @@ class Readings:
                     group.create_task(self._router(shelf, pod, shelf.turn(pod), oldest, wanted))
                 for pod in servers:
                     group.create_task(self._agent(shelf, pod, shelf.turn(pod), oldest))
+            if samples and scraped:
+                applied = {pod["metadata"]["uid"]: self._applied(key, pod) for pod in routers}
+                await self._scraped.look(key, {uid: each for uid, each in applied.items() if each is not None}, max_age=max_age)
+            else:
+                self._scraped.forget(key)
         finally:
             shelf.looks -= 1
             self._clear(key.namespace)
+
+    def samples(self, key: Key, pod: Manifest, *, scraped: bool) -> tuple[Sample, ...] | None:
+        """What the router had counted for a deployment; None where that is not known."""
+        if scraped:
+            applied = self._applied(key, pod)
+            return self._scraped.samples(key, pod["metadata"]["uid"], applied) if applied is not None else None
+        answer = self.router(pod)
+        return answer.samples.get(key.name) if answer is not None and answer.samples is not None else None
+
+    def trouble(self, key: Key) -> str:
+        """What is wrong with the counters that Prometheus should have; empty where nothing is."""
+        return self._scraped.trouble(key)
+
+    def _applied(self, key: Key, pod: Manifest) -> Applied | None:
+        """The router's process and the route that it has acknowledged for this deployment."""
+        answer = self.router(pod)
+        if answer is None or answer.acknowledged is None:
+            return None
+        route = next((route for route in answer.acknowledged.routes if route.deployment == key.name), None)
+        return Applied(answer.acknowledged.process, route.generation) if route is not None else None
 
     def router(self, pod: Manifest) -> RouterReading | None:
         return self._shelf(pod).routers.get(pod["metadata"]["uid"])
@@ -105,6 +143,7 @@ class Readings:
         if key.namespace in self._shelves:
             self._shelves[key.namespace].analysed.discard(key.name)
             self._clear(key.namespace)
+        self._scraped.forget(key)
 
     def drop(self, namespace: str, uid: str) -> None:
         """The pod is gone."""

@@ -27,7 +27,7 @@ from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
 from finetune_operator.control.rollout.merges import Merges
-from finetune_operator.control.rollout.observe import Warnings, claims_of, merged_models, observe
+from finetune_operator.control.rollout.observe import Warnings, claims_of, from_prometheus, merged_models, observe
 from finetune_operator.control.rollout.own_engines import OwnEngines, own_engines
 from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
@@ -134,10 +134,12 @@ class RolloutReconciler:
     async def _look_and_decide(self, key: Key, pace: Pace, refusal: str) -> tuple[Manifest | None, RolloutPlan]:
         """From the newest copy of the object: answers take time, and it may have changed meanwhile."""
         routers, servers = self._cache.routers(key.namespace), self._cache.servers(key)
-        own = self._own_engines(key)
+        own, stored = self._own_engines(key), self._cache.deployments.get(key)
+        scraped = stored is not None and from_prometheus(stored)
         async with asyncio.TaskGroup() as group:
             agents = servers if own is None else ()
-            group.create_task(self._readings.look(key, routers, agents, max_age=pace.max_age, samples=pace.samples))
+            look = self._readings.look(key, routers, agents, max_age=pace.max_age, samples=pace.samples, scraped=scraped)
+            group.create_task(look)
             if own is not None:
                 group.create_task(own.pushes.look(servers, own.port, max_age=pace.max_age))
         resource = self._cache.deployments.get(key)

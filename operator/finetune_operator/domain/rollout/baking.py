@@ -52,6 +52,8 @@ def bake(draft: Draft, step: Step) -> bool:
         case KeepBaking(until=until):
             _go_on(draft)
             draft.wake_at(until)
+            if draft.scene.observed.unread:
+                draft.blocked = Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread
         case Insufficient():
             _insufficient(draft, verdict)
         case Rollback():
@@ -157,6 +159,9 @@ def _end(draft: Draft, rollout: RolloutStatus, seen: Evidence, verdict: Verdict)
 def _insufficient(draft: Draft, verdict: Insufficient) -> None:
     rollout = draft.rollout
     assert rollout is not None
+    if draft.scene.observed.unread:
+        draft.hold(Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread)
+        return
     if verdict.policy is LowTraffic.FAIL:
         _show(draft, verdict)
         take_back(draft, Reason.INSUFFICIENT_DATA, verdict.message)
@@ -176,8 +181,8 @@ def _insufficient(draft: Draft, verdict: Insufficient) -> None:
 def ask_for_probes(draft: Draft, step: Step) -> None:
     """As many requests as each arm lacks."""
     rollout, stable = draft.rollout, draft.stable
-    if rollout is None or not rollout.probing:
-        return
+    if rollout is None or not rollout.probing or draft.scene.observed.unread:
+        return  # what cannot be counted would be sent for ever
     seen, enough = ledger.evidence_of(draft, rollout), criteria_of(draft, step).min_requests
     arms = [(rollout.version, seen.canary.requests), *([(stable.version, seen.stable.requests)] if stable is not None else [])]
     wanted = tuple((version, enough - requests) for version, requests in arms if requests < enough)

@@ -120,6 +120,8 @@ def _passing(draft: Draft) -> Judgement:
     if rollout.hold in (Reason.ANALYSIS_FAILED.value, Reason.INSUFFICIENT_DATA.value):
         failed = rollout.hold == Reason.ANALYSIS_FAILED.value
         return Judgement(FALSE if failed else UNKNOWN, reason_named(rollout.hold), rollout.message)
+    if draft.scene.observed.unread:
+        return Judgement(UNKNOWN, Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread)
     return Judgement(TRUE, Reason.PASSING, "no check speaks against the canary")
 
 

@@ -142,6 +142,7 @@ class RolloutObserved:
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
     ``merges`` are the attempts of this object's merges, also of earlier versions.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
+    ``unread``: why counters that should be there are not, for people; empty where nothing is known to be wrong.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
@@ -159,3 +160,4 @@ class RolloutObserved:
     merges: tuple[MergeAttempt, ...] = ()
     refusal: str = ""
     may_probe: bool = True
+    unread: str = ""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from finetune_operator.api.adapterdeployment.reasons import Reason
-from finetune_operator.api.adapterdeployment.spec import Step
+from finetune_operator.api.adapterdeployment.spec import CounterProvider, Step
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout import retention, undoing
 from finetune_operator.domain.rollout.agreement import disagreement
@@ -160,6 +160,10 @@ def _apply(draft: Draft) -> None:
         draft.enter(Stage.PROMOTING)  # a strategy with fewer steps came, and those have passed
         return
     books = open_books(draft)
+    if books is None and draft.scene.spec.analysis.provider is CounterProvider.PROMETHEUS:
+        unread = draft.scene.observed.unread
+        draft.blocked = (Reason.METRICS_UNAVAILABLE, unread) if unread else None
+        return  # Prometheus' silence is not the canary's fault, so no deadline counts
     if books is None:
         _out_of_time(draft, "a router's metrics cannot be read, so the bake cannot begin")
         return
