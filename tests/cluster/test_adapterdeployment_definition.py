@@ -30,6 +30,7 @@ MERGED: dict[str, Any] = {
     "merge": {"uri": "pvc://merged/bot"},
     "baseModel": {"uri": "pvc://models/tiny-chat", "digest": DIGEST},
 }
+PUBLIC = {"name": "public", "namespace": "infra"}
 OWN = {"matchLabels": {"app": "vllm"}, "adapterMountPath": "/adapters"}
 
 
@@ -67,6 +68,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST, "promotion": "Approval"}},
         ("spec.adapter.promotion", "belongs to fineTuneJobRef"),
     ),
+    "a Gateway twice": (
+        {"traffic.httpRoute.parentRefs": [PUBLIC, {**PUBLIC, "sectionName": "https"}]},
+        ("spec.traffic.httpRoute.parentRefs", "another listener of it in each sectionName"),
+    ),
+    "no Gateway": ({"traffic.httpRoute.parentRefs": []}, ("spec.traffic.httpRoute.parentRefs", "at least 1 items")),
+    "an address for a host": (
+        {"traffic.httpRoute": {"parentRefs": [PUBLIC], "hostnames": ["10.0.0.1"]}},
+        ("spec.traffic.httpRoute.hostnames", "reach the Gateway by its address"),
+    ),
+    "a host that is none": ({"traffic.httpRoute": {"parentRefs": [PUBLIC], "hostnames": ["a..b"]}}, ("spec.traffic.httpRoute.hostnames",)),
     "two kinds of server": ({"server.external": OWN}, ("spec.server", "set exactly one")),
     "no server": ({"server": {}}, ("spec.server", "set exactly one")),
     "a label that nobody can have": (
@@ -145,6 +156,12 @@ def test_a_mistake_is_refused_with_field_and_remedy(server: ApiServer, changes: 
 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "the smallest one": {},
+    "behind two listeners and another Gateway": {
+        "traffic.httpRoute": {
+            "parentRefs": [{**PUBLIC, "sectionName": "http"}, {**PUBLIC, "sectionName": "https"}, {"name": "public"}],
+            "hostnames": ["bot.example.com", "*.example.org"],
+        }
+    },
     "a typed digest": {"adapter": {"uri": "pvc://adapters/a", "digest": DIGEST}, "preflight.requireEvaluation": False},
     "a server of one's own": {"server": {"external": {**OWN, "port": 8001, "baseModelName": "org/name"}}},
     "arguments of the engine": {"server.managed.args": ["--max-model-len", "4096", "--model-impl=auto"]},

@@ -14,6 +14,7 @@ from finetune_operator.cluster.resources import (
     DEPLOYMENTS,
     EVENTS,
     FINETUNE_JOBS,
+    HTTP_ROUTES,
     JOBS,
     LEASES,
     PODS,
@@ -67,9 +68,11 @@ SERVING_RIGHTS: Final = (
 SERVING_OBJECT_RIGHTS: Final = (
     *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
     Right(DEPLOYMENTS, ("list",)),
+    Right(HTTP_ROUTES, ("get", "list", "create", "patch", "delete")),
     Right(PODS, ("get",)),
 )
-"""Reading pods is what the router's Role grants, and nobody can grant what he may not do."""
+"""Reading pods is what the router's Role grants, and nobody can grant what he may not do. HTTPRoutes are listed to learn whether there is
+such a kind; a right to a kind that is not there harms nobody."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
 
 

@@ -25,6 +25,7 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.exposures import Exposures
 from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.control.rollout.observe import Warnings
@@ -104,6 +105,7 @@ class Serving:
             schemas=Schemas(kube),
             children=Children(kube, objects) if objects is not None else None,
             merges=Merges(kube, objects) if objects is not None else None,
+            exposures=Exposures(kube, objects),
             prober=self._prober,
             pushes=self._pushes,
             recorder=Recorder(kube, instance=identity, kind=ADAPTER_DEPLOYMENTS),

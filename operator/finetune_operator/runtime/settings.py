@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     )
     rollout_rest_seconds: float = Field(default=300.0, ge=1.0, description="Between two looks at a deployment at rest.")
     rollout_audit_seconds: float = Field(
-        default=15.0, ge=0.5, description="Between two looks at the engines of external servers at rest, for what they may have lost."
+        default=15.0,
+        ge=0.5,
+        description="Between two looks at rest at the engines of external servers, for what they may have lost, and at HTTPRoutes.",
     )
     rollout_unload_seconds: int = Field(
         default=30, ge=0, description="How long, after the drain, a deployment being deleted waits for pods to unload."

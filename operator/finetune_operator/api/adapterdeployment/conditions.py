@@ -13,6 +13,7 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
     LOADED = "Loaded"
     TRAFFIC_APPLIED = "TrafficApplied"
+    EXPOSED = "Exposed"
     ANALYSIS_PASSING = "AnalysisPassing"
     AVAILABLE = "Available"
     READY = "Ready"
@@ -24,6 +25,8 @@ CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.ACCEPTED: "The spec can be carried out, and the version it asks for may be served; False names the field to change.",
     ConditionType.LOADED: "Every server pod holds every version that has, or is about to get, traffic.",
     ConditionType.TRAFFIC_APPLIED: "Every router has applied the newest route.",
+    ConditionType.EXPOSED: "Every Gateway of traffic.httpRoute has accepted the HTTPRoute to the router. Only there with that field, and "
+    "until the HTTPRoute is gone.",
     ConditionType.ANALYSIS_PASSING: "No check speaks against the canary; Unknown without a canary.",
     ConditionType.AVAILABLE: "At least one server pod answers for the alias.",
     ConditionType.READY: "The version that the present spec asks for answers all callers of the alias.",
@@ -33,7 +36,7 @@ CONDITION_MEANING: dict[ConditionType, str] = {
 
 
 class DeploymentCondition(ApiModel):
-    """One condition; all of ``ConditionType`` are present, sorted by type."""
+    """One condition; all of ``ConditionType`` are present (``Exposed`` where it is asked for), sorted by type."""
 
     type: ConditionType = Field(description="What the condition is about.")
     status: ConditionStatus = Field(description="True, False or Unknown.")

@@ -54,6 +54,13 @@ class Reason(StrEnum):
     NOT_SERVING = "NotServing"
     PROMOTED = "Promoted"
     HEALTHY = "Healthy"
+    # Behind a Gateway
+    EXPOSING = "Exposing"
+    EXPOSED = "Exposed"
+    GATEWAY_API_MISSING = "GatewayApiMissing"
+    GATEWAY_REFUSES = "GatewayRefuses"
+    ROUTE_REFUSED = "RouteRefused"
+    # Ending
     DRAINING = "Draining"
     INTERNAL = "Internal"
 
@@ -180,6 +187,23 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.PROMOTED: Explanation("The new version answers all callers; the former one stays loaded for a while."),
     Reason.HEALTHY: Explanation("The version that the spec asks for answers all callers."),
+    Reason.EXPOSING: Explanation(
+        "The HTTPRoute is about to be made, or a Gateway has not answered for its newest generation.",
+        "If it stays so: see that the Gateway exists and that its class has a controller.",
+    ),
+    Reason.EXPOSED: Explanation("Every Gateway has accepted the HTTPRoute and knows the router's Service."),
+    Reason.GATEWAY_API_MISSING: Explanation(
+        "traffic.httpRoute is set, and the API server knows no HTTPRoute of gateway.networking.k8s.io/v1.",
+        "Install the Gateway API and a controller for it, or remove traffic.httpRoute; the operator sees either by itself.",
+    ),
+    Reason.GATEWAY_REFUSES: Explanation(
+        "A Gateway does not take the HTTPRoute; the message has its own words.",
+        "Change the Gateway's listeners (allowedRoutes, hostname), or traffic.httpRoute.",
+    ),
+    Reason.ROUTE_REFUSED: Explanation(
+        "The HTTPRoute cannot be made, changed or removed; the message says why.",
+        "Do what the message says; it is tried again by itself.",
+    ),
     Reason.DRAINING: Explanation("The object is being deleted: the alias is off, open requests end, versions are unloaded."),
     Reason.INTERNAL: Explanation("The object's own status cannot be read.", "Restore the status, or upgrade the operator.", True),
 }

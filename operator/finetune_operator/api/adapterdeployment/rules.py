@@ -142,6 +142,24 @@ LATENCY_CHECK = (
     ),
 )
 
+_SAME_GATEWAY = (
+    "a.name == b.name && has(a.__namespace__) == has(b.__namespace__) && (!has(a.__namespace__) || a.__namespace__ == b.__namespace__) && "
+    "(!has(a.sectionName) || !has(b.sectionName) || a.sectionName == b.sectionName)"
+)
+
+HTTP_ROUTE = (
+    Rule(
+        f"self.parentRefs.all(a, self.parentRefs.exists_one(b, {_SAME_GATEWAY}))",
+        "traffic.httpRoute.parentRefs names a Gateway twice: name another listener of it in each sectionName, or remove one",
+        field_path=".parentRefs",
+    ),
+    Rule(
+        "!has(self.hostnames) || self.hostnames.all(h, !h.matches('^[0-9.]+$'))",
+        "traffic.httpRoute.hostnames are names, and no Gateway takes an address: remove it, and reach the Gateway by its address",
+        field_path=".hostnames",
+    ),
+)
+
 _NO_CAPACITY = "self.server.capacity.maxLoras == 4 && self.server.capacity.maxCpuLoras == 8 && self.server.capacity.maxLoraRank == 64"
 """Its defaults: the schema has put them in where nobody wrote anything."""
 

@@ -12,7 +12,7 @@ from finetune_inference.contract import Fallback
 from finetune_operator.api.adapterdeployment import rules
 from finetune_operator.api.base import ApiModel
 from finetune_operator.api.markers import ListAtomic, ListSet, MapAtomic, Rule
-from finetune_operator.api.scalars import ContentDigest, Fraction, LabelValue, PositiveDecimal, QualifiedName
+from finetune_operator.api.scalars import ContentDigest, Fraction, HostName, LabelValue, ObjectName, PositiveDecimal, QualifiedName
 from finetune_operator.api.spec import ComputeResources, ConfigMapKeyReference, LocalObjectReference, Toleration
 from finetune_operator.api.uris import ModelUri, PvcUri
 
@@ -266,6 +266,31 @@ class RollbackSpec(ApiModel):
     )
 
 
+class GatewayReference(ApiModel):
+    name: ObjectName = Field(description="Name of the Gateway.")
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)] | None = Field(
+        default=None, description="Its namespace; this one when absent. Its listeners must allow routes from here."
+    )
+    section_name: ObjectName | None = Field(default=None, description="One listener of it; all of them when absent.")
+
+
+class HttpRouteSpec(ApiModel):
+    RULES: ClassVar[tuple[Rule, ...]] = rules.HTTP_ROUTE
+
+    parent_refs: Annotated[list[GatewayReference], Field(min_length=1, max_length=4), ListAtomic()] = Field(
+        description="Gateways of yours that pass requests to the router of this namespace."
+    )
+    hostnames: Annotated[list[HostName], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Hosts whose requests they pass; all that their listeners take when empty."
+    )
+
+
+class TrafficSpec(ApiModel):
+    http_route: HttpRouteSpec | None = Field(
+        default=None, description="Make an HTTPRoute (Gateway API) to the router, of the paths that it answers."
+    )
+
+
 class AdapterDeploymentSpec(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.SPEC
 
@@ -281,6 +306,7 @@ class AdapterDeploymentSpec(ApiModel):
     server: ServerSpec = Field(description="What runs the model.")
     preflight: Preflight = Field(default=Preflight(), description="What must hold before a version gets any request.")
     strategy: StrategySpec = Field(default=StrategySpec(), description="How a new version replaces the present one.")
+    traffic: TrafficSpec = Field(default=TrafficSpec(), description="How requests come from outside the cluster.")
     stickiness: StickinessSpec = Field(default=StickinessSpec(), description="What keeps a caller on one version.")
     analysis: AnalysisSpec = Field(default=AnalysisSpec(), description="What a canary has to satisfy.")
     rollback: RollbackSpec = Field(default=RollbackSpec(), description="What happens to a version that fails, and to the one before.")

@@ -132,7 +132,7 @@ class Children:
 
     async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str, *, prune: bool = False) -> str:
         """``prune``: Deployments of this owner that are not among the manifests go, first: what takes their place may need their room."""
-        stamped = [_stamped(manifest) for manifest in manifests]
+        stamped = [stamped_manifest(manifest) for manifest in manifests]
         hashes = tuple(manifest["metadata"]["annotations"][APPLIED] for manifest in stamped)
         known = self._verified.get(whose)
         if known is not None and known.hashes == hashes and self._clock() - known.at < known.holds_for:
@@ -182,7 +182,7 @@ def refused(manifest: JsonObject, why: str) -> str:
     return f"the API server does not take {manifest['kind']} {manifest['metadata']['name']}: {why}"
 
 
-def _stamped(manifest: JsonObject) -> dict[str, Any]:
+def stamped_manifest(manifest: JsonObject) -> dict[str, Any]:
     digest = hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     metadata = manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), APPLIED: digest}

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, HttpRouteSpec
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import (
     MergedModel,
     MergeOrder,
     ServingSettings,
+    build_http_route,
     build_merge_job,
     merged_server_objects,
     namespace_objects,
@@ -34,6 +35,9 @@ class InstalledObjects:
 
     def namespace_objects(self, namespace: str) -> Sequence[JsonObject]:
         return namespace_objects(namespace, self._settings)
+
+    def http_route(self, owner: Owner, route: HttpRouteSpec) -> JsonObject:
+        return build_http_route(owner, route)
 
     def mistake(self, spec: AdapterDeploymentSpec) -> str:
         found = server_mistake(spec, self._settings)

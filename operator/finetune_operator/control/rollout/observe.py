@@ -18,7 +18,15 @@ from finetune_operator.control.rollout.schemas import ReadSchema
 from finetune_operator.control.rollout.siblings import summary_of
 from finetune_operator.domain import reading
 from finetune_operator.domain.children import read_job, read_pod
-from finetune_operator.domain.rollout.observed import JobArtifact, MergeAttempt, RolloutObserved, RolloutSettings, Router, ServerPod
+from finetune_operator.domain.rollout.observed import (
+    Exposure,
+    JobArtifact,
+    MergeAttempt,
+    RolloutObserved,
+    RolloutSettings,
+    Router,
+    ServerPod,
+)
 from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import SERVER, MergedModel, merged_model
 
@@ -41,6 +49,7 @@ def observe(
     schema: ReadSchema,
     refusal: str,
     may_probe: bool = True,
+    exposure: Exposure | None = None,
     engines: OwnEngines | None = None,
     warnings: Warnings = lambda _uid: (),
 ) -> RolloutObserved:
@@ -62,6 +71,7 @@ def observe(
         schema_problem=schema.problem,
         selector=_selector(key, resource),
         merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
+        exposure=exposure if exposure is not None and exposure.generation == resource["metadata"].get("generation") else None,
         refusal=refusal,
         may_probe=may_probe,
         unread=readings.trouble(key),

@@ -25,6 +25,7 @@ from finetune_operator.control.reconciler import Result, applicable
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.exposures import Exposures, condition_of
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
 from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.observe import Warnings, claims_of, from_prometheus, merged_models, observe
@@ -36,7 +37,7 @@ from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import NO_SCHEMA, ReadSchema, Schemas
 from finetune_operator.control.transitions import condition_changes
 from finetune_operator.domain import reading
-from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
+from finetune_operator.domain.rollout.observed import Exposure, RolloutObserved, RolloutSettings
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.domain.rollout.target import is_refused
 
@@ -79,6 +80,7 @@ class RolloutReconciler:
         measures: RolloutMeasures,
         settings: RolloutSettings,
         merges: Merges | None = None,
+        exposures: Exposures | None = None,
         warnings: Warnings = lambda _uid: (),
         rest_seconds: float = REST_SECONDS,
         audit_seconds: float = AUDIT_SECONDS,
@@ -93,6 +95,7 @@ class RolloutReconciler:
         self._schemas = schemas
         self._children = children
         self._merges = merges
+        self._exposures = exposures
         self._prober = prober
         self._pushes = pushes
         self._recorder = recorder
@@ -116,9 +119,10 @@ class RolloutReconciler:
         if not nothing_to_undo and not unlisted and not self._cache.complete(key):
             return Result("idle", requeue_after=self._settings.poll_seconds)
         refusal = unlisted or refusal
-        resource, plan = await self._look_and_decide(key, pace, refusal)
+        pace, exposure = await self._see_to_exposure(key, resource, pace)
+        resource, plan = await self._look_and_decide(key, pace, refusal, exposure)
         if not plan.empty and pace.resting:
-            resource, plan = await self._look_and_decide(key, self._awake(pace), refusal)
+            resource, plan = await self._look_and_decide(key, self._awake(pace), refusal, exposure)
         if resource is None:
             return self._forget(key)
         return await self._carry_out(key, resource, plan, pace)
@@ -131,7 +135,7 @@ class RolloutReconciler:
     def _awake(self, pace: Pace) -> Pace:
         return Pace(self._settings.poll_seconds / 2, pace.look_in, pace.samples)
 
-    async def _look_and_decide(self, key: Key, pace: Pace, refusal: str) -> tuple[Manifest | None, RolloutPlan]:
+    async def _look_and_decide(self, key: Key, pace: Pace, refusal: str, exposure: Exposure | None) -> tuple[Manifest | None, RolloutPlan]:
         """From the newest copy of the object: answers take time, and it may have changed meanwhile."""
         routers, servers = self._cache.routers(key.namespace), self._cache.servers(key)
         own, stored = self._own_engines(key), self._cache.deployments.get(key)
@@ -146,10 +150,18 @@ class RolloutReconciler:
         if resource is None:
             return None, RolloutPlan()
         schema = await self._schemas.read(key, resource, resting=pace.resting)
-        observed = self._observe(key, resource, schema=schema, refusal=refusal)
+        observed = self._observe(key, resource, schema=schema, refusal=refusal, exposure=exposure)
         return resource, self._decide(observed, self._now())
 
-    def _observe(self, key: Key, resource: Manifest, *, schema: ReadSchema = NO_SCHEMA, refusal: str = "") -> RolloutObserved:
+    def _observe(
+        self,
+        key: Key,
+        resource: Manifest,
+        *,
+        schema: ReadSchema = NO_SCHEMA,
+        refusal: str = "",
+        exposure: Exposure | None = None,
+    ) -> RolloutObserved:
         own = self._own_engines(key)
         return observe(
             self._cache,
@@ -160,6 +172,7 @@ class RolloutReconciler:
             schema=schema,
             refusal=refusal,
             may_probe=reading.text(resource.get("status"), "rollout", "stage") != Stage.BAKING.value or self._prober.may_send(),
+            exposure=exposure,
             engines=own,
             warnings=self._warnings,
         )
@@ -205,6 +218,21 @@ class RolloutReconciler:
             log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
 
+    async def _see_to_exposure(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, Exposure | None]:
+        """The HTTPRoute, which nothing else waits for; of an object being deleted it goes with the object."""
+        spec = _spec_of(resource)
+        if self._exposures is None or spec is None or resource["metadata"].get("deletionTimestamp"):
+            return pace, None
+        if spec.traffic.http_route is None and not condition_of(resource):
+            return pace, None
+        wait = self._audit_seconds if condition_of(resource).get("status") == "True" else self._settings.look_seconds
+        pace = replace(pace, look_in=min(pace.look_in, wait))
+        try:
+            return pace, await self._exposures.look(key, resource, spec)
+        except ApiError as error:
+            log.warning("the HTTPRoute waits: %s", error, extra={"key": str(key)})
+            return pace, None
+
     def _forget(self, key: Key) -> Result:
         self._released.pop(key, None)
         self._readings.forget(key)
@@ -215,6 +243,8 @@ class RolloutReconciler:
             self._merges.forget(key)
         if self._pushes is not None:
             self._pushes.forget(key)
+        if self._exposures is not None:
+            self._exposures.forget(key)
         self._measures.forgotten(key.namespace, key.name)
         return Result("gone")
 

@@ -9,6 +9,7 @@ from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStat
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget
@@ -38,6 +39,9 @@ def build_conditions(draft: Draft, state: State) -> list[DeploymentCondition]:
         ConditionType.AVAILABLE: _available(draft),
         **of_summary(state),
     }
+    behind_gateways = exposed(draft)
+    if behind_gateways is not None:
+        judgements[ConditionType.EXPOSED] = Judgement(*behind_gateways)
     return assembled(judgements, draft.scene.status, draft.scene.subject.generation, draft.now)
 
 

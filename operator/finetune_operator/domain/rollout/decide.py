@@ -75,8 +75,8 @@ def _invalid(subject: Subject, status: AdapterDeploymentStatus, mistakes: Mistak
     state = State(Phase.DEGRADED, Reason.INVALID_SPEC, text, stalled=True)
     judgements = {ConditionType.ACCEPTED: Judgement(FALSE, Reason.INVALID_SPEC, text), **of_summary(state)}
     kept = [condition for condition in status.conditions if condition.type not in judgements]
-    known = {condition.type for condition in kept}
-    judgements |= {kind: Judgement(UNKNOWN, Reason.INVALID_SPEC) for kind in ConditionType if kind not in known | judgements.keys()}
+    told = {condition.type for condition in kept} | judgements.keys() | {ConditionType.EXPOSED}  # the last is there for some alone
+    judgements |= {kind: Judgement(UNKNOWN, Reason.INVALID_SPEC) for kind in ConditionType if kind not in told}
     conditions = sorted([*kept, *assembled(judgements, status, subject.generation, now)], key=lambda condition: condition.type.value)
     changed = status.replacing(observed_generation=subject.generation, phase=state.phase, conditions=conditions)
     written = _difference(subject, changed)

@@ -1,6 +1,6 @@
 """Everything a decision about a rollout may know: one frozen snapshot, gathered by the caller from its caches and the last scrape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -134,6 +134,25 @@ class MergeAttempt:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """The HTTPRoute to the router, as it was looked at for one generation of the AdapterDeployment.
+
+    ``route`` is as the API server has it, empty where there is none. ``missing``: there is no such kind. ``refusal``: why it cannot be as
+    it should, for people.
+    """
+
+    generation: int
+    route: JsonObject = field(default_factory=dict)
+    missing: bool = False
+    refusal: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether there is, or may be, one of ours."""
+        return bool(self.route or self.refusal)
+
+
+@dataclass(frozen=True)
 class RolloutObserved:
     """An AdapterDeployment and all that decides about it.
 
@@ -141,6 +160,7 @@ class RolloutObserved:
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
     ``merges`` are the attempts of this object's merges, also of earlier versions.
+    ``exposure`` is None where nobody looked, or nobody could.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
     ``unread``: why counters that should be there are not, for people; empty where nothing is known to be wrong.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
@@ -158,6 +178,7 @@ class RolloutObserved:
     schema_problem: str = ""
     selector: str = ""
     merges: tuple[MergeAttempt, ...] = ()
+    exposure: Exposure | None = None
     refusal: str = ""
     may_probe: bool = True
     unread: str = ""

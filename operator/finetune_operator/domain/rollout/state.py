@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from finetune_operator.api.adapterdeployment.reasons import Reason, explanation_of
 from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus, Stage
+from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.analysis.criteria import LowTraffic
 from finetune_operator.domain.rollout.baking import UNSENDABLE
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds
 from finetune_operator.domain.rollout.target import NoTarget
 
@@ -70,9 +72,16 @@ def _serving(draft: Draft) -> State:
         text = f"{version} answers all callers, but a change of its servers is refused: {refusal}"
         return State(phase, Reason.SERVERS_REFUSED, text, ready=True, stalled=True)
     if retaining:
-        text = f"{version} answers all callers; the version before it stays loaded for a while"
+        text = f"{version} answers all callers; the version before it stays loaded for a while{_outside(draft)}"
         return State(phase, Reason.PROMOTED, text, ready=True)
-    return State(phase, Reason.HEALTHY, f"{version} answers all callers", ready=True)
+    return State(phase, Reason.HEALTHY, f"{version} answers all callers{_outside(draft)}", ready=True)
+
+
+def _outside(draft: Draft) -> str:
+    """Readiness is about the router; a Gateway in front of it has a condition of its own, which this points to."""
+    found = exposed(draft)
+    closed = found is not None and found[0] is ConditionStatus.FALSE
+    return ", but not every Gateway passes requests to it: see the condition Exposed" if closed else ""
 
 
 def _resting(reason: Reason, message: str, draft: Draft) -> State:

@@ -4,6 +4,7 @@ All are complete and deterministic, for server-side apply by one field manager; 
 """
 
 from finetune_operator.api.base import LABEL_SERVING_ROLE
+from finetune_operator.manifests.serving.exposure import build_http_route
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
     LABEL_ADAPTER_DEPLOYMENT,
@@ -11,6 +12,7 @@ from finetune_operator.manifests.serving.labels import (
     ROUTER,
     ROUTER_NAME,
     SERVER,
+    http_route_name,
     managed_selector,
     router_selector,
     server_name,
@@ -55,7 +57,9 @@ __all__ = [
     "MergedModel",
     "ServerMistake",
     "ServingSettings",
+    "build_http_route",
     "build_merge_job",
+    "http_route_name",
     "managed_selector",
     "merge_key",
     "merge_run",

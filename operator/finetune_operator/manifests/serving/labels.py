@@ -74,6 +74,22 @@ def merge_metadata(owner: Owner) -> JsonObject:
     return {**metadata, "name": f"{MERGE}-{owner.name}", "labels": labels}
 
 
+def http_route_name(owner: Owner) -> str:
+    """Of the HTTPRoute to the router; at most 61 characters."""
+    return f"finetune-{owner.name}"
+
+
+def http_route_metadata(owner: Owner) -> JsonObject:
+    """Metadata of the HTTPRoute of an AdapterDeployment; gone with it."""
+    labels = {**common_labels(ROUTER), LABEL_ADAPTER_DEPLOYMENT: owner.name}
+    return {
+        "name": http_route_name(owner),
+        "namespace": owner.namespace,
+        "labels": labels,
+        "ownerReferences": owner_references(owner, KIND),
+    }
+
+
 def version_metadata(owner: Owner, digits: str) -> JsonObject:
     """Metadata of what serves one version; the names of such AdapterDeployments have at most 40 characters, so this one has at most 60."""
     metadata = server_metadata(owner)
