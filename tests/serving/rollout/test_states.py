@@ -174,10 +174,13 @@ def failing(**changes: object) -> World:
 
 
 def refused_beneath() -> World:
-    world = serving()
+    return after(refusing(serving()), 20)
+
+
+def refusing(world: World) -> Refused:
     refused = Refused(world.spec)
     refused.__dict__.update(world.__dict__)
-    return after(refused, 20)
+    return refused
 
 
 def ended(order: str) -> World:
@@ -217,6 +220,7 @@ BUILT: dict[str, Callable[[], World]] = {
     "healthy": serving,
     "healthy, its servers cannot be changed": refused_beneath,
     "serving, every pod lost": lambda: without(serving(), pods=True),
+    "serving, every pod lost, none can be made": lambda: without(refusing(serving()), pods=True),
     "serving, every router lost": lambda: without(serving(), routers=True),
     "a new version is merged": merging,
     "a new version loads": lambda: loading(serving()),

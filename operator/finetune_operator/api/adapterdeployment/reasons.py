@@ -105,7 +105,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "No server pod exists, or server.external.matchLabels matches none.", "Raise replicas, or correct the labels."
     ),
     Reason.SERVERS_REFUSED: Explanation(
-        "An object of this deployment cannot be made or changed; what serves goes on, and the message says why.",
+        "An object of this deployment cannot be made or changed, or its pods not be listed; what serves goes on, and the message says why.",
         "Correct what it names: the spec, a policy, a quota or the operator's rights.",
         True,
     ),

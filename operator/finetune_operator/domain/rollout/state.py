@@ -64,8 +64,10 @@ def _serving(draft: Draft) -> State:
     phase = Phase.RETAINING if retaining else Phase.HEALTHY
     refusal = draft.scene.observed.refusal[:1024]
     if not answering(draft):
-        why = f". {refusal}" if refusal else ""
-        return State(Phase.DEGRADED, Reason.NOT_SERVING, f"no server pod holds {version}; clients get 503 until one does{why}")
+        text = f"no server pod holds {version}; clients get 503 until one does"
+        if refusal:
+            return State(Phase.DEGRADED, Reason.SERVERS_REFUSED, f"{text}. {refusal}", stalled=True)
+        return State(Phase.DEGRADED, Reason.NOT_SERVING, text)
     if not draft.scene.observed.routers:
         return State(Phase.DEGRADED, Reason.NOT_SERVING, "there is no router that could answer for the alias")
     if refusal:
