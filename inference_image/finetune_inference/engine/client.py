@@ -118,8 +118,11 @@ class EngineClient:
             raise Refused(answer.message)
 
     async def first_token(self, model: str, prompt: str, alternatives: int) -> dict[str, float]:
-        """The likeliest first tokens after ``prompt`` with their log-probabilities, decoded greedily."""
-        content = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": alternatives}
+        """The likeliest first tokens after ``prompt`` with their log-probabilities, decoded greedily.
+
+        The end of a text counts as a token: a model that has learned to end at once would have none otherwise.
+        """
+        content = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": alternatives, "ignore_eos": True}
         answer = await self._call("POST", "/v1/completions", content, seconds=self._timeouts.probe)
         if answer.status == 404:
             raise AdapterNotFound(answer.message)

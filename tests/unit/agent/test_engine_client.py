@@ -225,6 +225,20 @@ async def test_a_probe_without_figures_is_refused(body: str) -> None:
             await client.first_token("base", "x", 5)
 
 
+async def test_a_model_that_ends_at_once_has_a_first_token_all_the_same() -> None:
+    """Engines give no figures for an end that ends the answer."""
+
+    async def complete(request: web.Request) -> web.Response:
+        asked = await request.json()
+        logprobs = {"tokens": ["</s>"], "token_logprobs": [-0.1], "top_logprobs": [{"</s>": -0.1, "a": -2.5}]}
+        return web.json_response({"choices": [{"text": "", "logprobs": logprobs if asked.get("ignore_eos") else None}]})
+
+    application = web.Application()
+    application.router.add_post("/v1/completions", complete)
+    async with served(application) as client:
+        assert await client.first_token("base", "x", 5) == {"</s>": -0.1, "a": -2.5}
+
+
 async def test_an_answer_without_end_is_cut_off() -> None:
     async with served(_answers("/v1/models", json.dumps({"data": [], "x": "x" * (5 << 20)}))) as client:
         with pytest.raises(AnswerUnreadable, match="larger than 4 MiB"):
