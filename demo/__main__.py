@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
 
 
 def play(options: argparse.Namespace, console: Console, watch: Stopwatch) -> None:
-    """Set up, both acts, and what to do next."""
+    """Set up, all acts, and what to do next."""
     with ThreadPoolExecutor(max_workers=2) as side_by_side:
         cluster = side_by_side.submit(start_cluster, options, watch)
         materials = None if options.images_only else side_by_side.submit(get_materials, options.model, watch)
@@ -123,6 +123,8 @@ def serve(kubectl: Kubectl, console: Console, watch: Stopwatch, chosen: Material
         timeline.write(serving.OUT / "timeline.json")
         serving.show_requests(console, traffic, serving.OUT / "requests.jsonl")
     serving.restore(kubectl, chosen)
+    if timeline.gaps:
+        console.print(f"{timeline.gaps} moments are missing in the picture: kubectl got no answer then", highlight=False)
     picture = serving.OUT / "rollouts.png"
     rollouts.draw([asdict(sample) for sample in timeline.samples], f"{model}: one adapter is rolled out, another is taken back", picture)
     console.print(f"A picture of both: [bold]{picture}[/bold]", highlight=False)

@@ -1,4 +1,4 @@
-"""The two acts, each a `kubectl apply` and a look at what came of it."""
+"""The acts of training, each a `kubectl apply` and a look at what came of it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the demo needs besides a cluster: a base model, tickets, and the manifests of both acts, for each of the two sizes."""
+"""What the demo needs besides a cluster: a base model, tickets, and the manifests of all acts, for each of the two sizes."""
 
 import importlib
 from collections.abc import Callable

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from openai import AsyncOpenAI, OpenAI, OpenAIError
 
 from demo.beside import beside
@@ -96,7 +97,7 @@ class Traffic:
                 first = first or time.monotonic() - started
                 finished = finished or any(choice.finish_reason for choice in chunk.choices)
             failure = "" if finished else "the stream has no end"
-        except OpenAIError as error:
+        except (OpenAIError, httpx2.HTTPError) as error:  # what breaks in the middle of a stream comes as the transport's own
             failure = f"{type(error).__name__}: {str(error)[:120]}"
         self.requests.append(Request(began, caller, version, failure, first, time.monotonic() - started))
 

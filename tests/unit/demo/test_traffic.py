@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
+from demo.beside import beside
 from demo.traffic import Traffic, answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -106,6 +108,28 @@ def test_a_refusal_is_a_failure_and_tried_once() -> None:
 def test_a_stream_that_breaks_off_is_a_failure() -> None:
     traffic = flow(CUT)
     assert {request.failure for request in traffic.requests} == {"the stream has no end"}
+
+
+async def breaking(request: web.Request) -> web.StreamResponse:
+    reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await reply.prepare(request)
+    await reply.write(piece("a"))
+    assert request.transport is not None
+    request.transport.abort()
+    return reply
+
+
+def test_a_connection_that_breaks_in_mid_stream_is_a_failure_of_that_request_alone() -> None:
+    traffic = flow(breaking)
+    assert len(traffic.failures()) == len(traffic.requests)
+
+
+def test_what_goes_wrong_beside_an_act_is_raised_at_its_end() -> None:
+    def work(_: threading.Event) -> None:
+        raise KeyError("defect")
+
+    with pytest.raises(KeyError, match="defect"), beside(work, "test"):
+        pass
 
 
 def test_an_answer_comes_in_pieces() -> None:
