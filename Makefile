@@ -61,7 +61,7 @@ check-go:
 	@hack/preflight.sh go
 
 test-gpu: ## on a machine with an accelerator, with the versions it has
-	@python3 -m pytest -c tests/gpu/pytest.ini --rootdir=. tests/gpu -p no:cacheprovider $(PYTEST_FLAGS)
+	@PYTHONPATH="$(CURDIR):$(CURDIR)/trainer_image:$(CURDIR)/inference_image:$${PYTHONPATH:-}" python3 -m pytest -c tests/gpu/pytest.ini --rootdir=. tests/gpu -p no:cacheprovider $(PYTEST_FLAGS)
 
 lint: venv ## ruff, mypy --strict, import law, manifest drift, helm lint, shellcheck
 	@hack/lint.sh

@@ -21,13 +21,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="finetune-inference", description="Serve adapters: the server, its router, and what is beside them."
     )
-    parser.add_argument("--version", action="version", version=f"finetune-inference {importlib.metadata.version('finetune-operator')}")
+    parser.add_argument("--version", action="version", version=f"finetune-inference {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
         commands.add_parser(name, help=purpose, add_help=False)
     command = parser.parse_args(given[:1]).command
     module = importlib.import_module(f"finetune_inference.cli.{command}")
     return int(module.main(given[1:]))
+
+
+def version() -> str:
+    """Of the installed package; a source tree on the path, as beside a machine's own libraries, has none."""
+    try:
+        return importlib.metadata.version("finetune-operator")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def program() -> None:

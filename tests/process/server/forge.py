@@ -8,6 +8,7 @@ computes nothing, so there are no threads that a fork would lose.
 import json
 import os
 import sys
+import traceback
 
 
 def serve() -> None:
@@ -41,6 +42,8 @@ def _fork(arguments: list[str], out: str, err: str) -> int:
     code = 1
     try:
         code = main(arguments)
+    except Exception:  # noqa: BLE001 - this process ends here, and its log is all that tells why
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

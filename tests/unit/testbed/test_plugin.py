@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = """
 import pytest
 
@@ -101,3 +103,11 @@ def test_the_host_is_compared_before_the_session_has_a_real_node_of_its_own() ->
     compared = files.count("tests/e2e/test_host_is_left_as_it_was.py")
     assert compared
     assert set(files[:compared]) == {"tests/e2e/test_host_is_left_as_it_was.py"}
+
+
+def test_every_test_that_starts_a_real_node_is_in_the_folder_that_one_worker_process_runs_whole() -> None:
+    """Two nodes that come and go beside each other would see each other's traces on the host."""
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "t3", "tests/cluster"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert listed.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, listed.stdout

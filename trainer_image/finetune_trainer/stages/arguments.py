@@ -12,6 +12,9 @@ from finetune_trainer.stages.defaults import OPTIMIZERS, SCHEDULERS, Device, lea
 from finetune_trainer.stages.extra_arguments import extra_arguments
 from finetune_trainer.stages.schedule import Schedule
 
+_RECOMPUTE = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in SFTConfig.__dataclass_fields__)
+"""The libraries are renaming this switch."""
+
 
 def training_arguments(spec: RunSpec, schedule: Schedule, device: Device, precision: Precision, output: Path) -> SFTConfig:
     """The configuration object; raises ``ConfigurationError`` if the library refuses an extra argument."""
@@ -32,7 +35,7 @@ def training_arguments(spec: RunSpec, schedule: Schedule, device: Device, precis
         "use_cpu": device == "cpu",
         "bf16": precision is Precision.BF16,
         "fp16": precision is Precision.FP16,
-        "activation_checkpointing": False,  # thrown in ``model.recompute_activations``
+        _RECOMPUTE: False,  # thrown in ``model.recompute_activations``
         "max_length": None,
         "packing": False,
         "dataset_kwargs": {"skip_prepare_dataset": True},

@@ -182,7 +182,11 @@ def linear_layers(model: PreTrainedModel) -> list[str]:
 
 def recompute_activations(model: PreTrainedModel | PeftModel) -> None:
     """Trade a second forward pass for activation memory. The libraries are renaming this switch; it is thrown here and nowhere else."""
-    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    how = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
     if isinstance(model, PeftModel):
         model.enable_input_require_grads()
 
