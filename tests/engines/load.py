@@ -52,6 +52,7 @@ class Load:
 
     With ``reads`` what streams say is read too. Without ``keeps`` each request has a connection of its own, and so any worker. With
     ``retries`` a request whose connection fails before an answer has begun is sent to the next one of them, as clients do.
+    ``problems`` are errors of the load itself, whose requests have no record.
     """
 
     url: str | Sequence[str]
@@ -64,6 +65,7 @@ class Load:
     keeps: bool = True
     retries: bool = False
     records: list[Record] = field(default_factory=list)
+    problems: list[BaseException] = field(default_factory=list)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -84,17 +86,20 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
-        """Requests begin at the rate until the block ends; then those that are open are waited for."""
+        """Requests begin at the rate until the block ends; then those that are open are waited for, and problems are raised."""
         timeout = aiohttp.ClientTimeout(total=120)
         kept: dict[str, Any] = {"keepalive_timeout": 60} if self.keeps else {"force_close": True}
         connector = aiohttp.TCPConnector(limit=0, **kept)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=65_536) as session:
             clock = asyncio.create_task(self._begin(session))
+            clock.add_done_callback(self._ended)
             try:
                 yield self
             finally:
                 clock.cancel()
-                await asyncio.gather(*self._open)
+                await asyncio.gather(clock, *self._open, return_exceptions=True)
+                if self.problems:
+                    raise BaseExceptionGroup("problems of the load itself", self.problems)
 
     async def _begin(self, session: aiohttp.ClientSession) -> None:
         begin = time.monotonic()
@@ -104,8 +109,13 @@ class Load:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             task = asyncio.create_task(self._one(session, number, due))
             self._open.add(task)
-            task.add_done_callback(self._open.discard)
+            task.add_done_callback(self._ended)
             number += 1
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self.problems.append(problem)
 
     async def _one(self, session: aiohttp.ClientSession, number: int, due: float) -> None:
         round_, place = divmod(number, self.callers)
