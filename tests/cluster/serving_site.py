@@ -4,10 +4,8 @@ Each pod has a loopback address of its own, so that everybody finds the ports he
 a service account that has the rights it needs and no other: nothing but the status lies between the operator and them.
 """
 
-import asyncio
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -197,23 +195,12 @@ class Site:
 
     # What users do.
 
-    @contextmanager
-    def traffic(self, rate: float = 30.0, name: str = ALIAS, *, document: Object | None = None, **options: Any) -> Iterator[Load]:
+    def traffic(
+        self, rate: float = 30.0, name: str = ALIAS, *, document: Object | None = None, **options: Any
+    ) -> AbstractContextManager[Load]:
         """Streams at a fixed rate through all routers in turn, from a thread of its own; ``options`` are those of `Load`."""
         urls = [router.url for router in self.routers]
-        load, stop = Load(urls, rate, document={"model": name, **(document or {})}, **options), threading.Event()
-
-        async def run() -> None:
-            async with load.running():
-                await asyncio.to_thread(stop.wait)
-
-        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
-        thread.start()
-        try:
-            yield load
-        finally:
-            stop.set()
-            thread.join()
+        return Load(urls, rate, document={"model": name, **(document or {})}, **options).on_a_thread()
 
 
 @contextmanager

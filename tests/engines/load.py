@@ -5,15 +5,17 @@ It is an open loop: requests begin when they are due, however long others take, 
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from demo.beside import beside
 from tests.engines.processes import ALIAS
 
 
@@ -100,6 +102,17 @@ class Load:
                 await asyncio.gather(clock, *self._open, return_exceptions=True)
                 if self.problems:
                     raise BaseExceptionGroup("problems of the load itself", self.problems)
+
+    @contextmanager
+    def on_a_thread(self) -> Iterator["Load"]:
+        """The same, beside a block that waits for other things."""
+
+        async def run(end: threading.Event) -> None:
+            async with self.running():
+                await asyncio.to_thread(end.wait)
+
+        with beside(lambda end: asyncio.run(run(end)), "load"):
+            yield self
 
     async def _begin(self, session: aiohttp.ClientSession) -> None:
         begin = time.monotonic()

@@ -1,11 +1,9 @@
 """A deployment as its users see it: the object through kubectl, and answers through the official client and a load of streams."""
 
-import asyncio
-import contextlib
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,24 +98,11 @@ class Served:
         """The official client; it tries nothing twice, so that no failure is hidden."""
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120)
 
-    @contextlib.contextmanager
-    def traffic(self, rate: float) -> Iterator[Load]:
+    def traffic(self, rate: float) -> AbstractContextManager[Load]:
         """Streams at a fixed rate, from a thread of its own; its records are whole once the block has ended."""
         document: Object = {"model": ALIAS, "messages": QUESTIONS[0], "max_tokens": 40, "temperature": 0}
         headers = {"Authorization": f"Bearer {KEY}"}
-        load, stop = Load(self.url, rate, callers=CALLERS, document=document, headers=headers), threading.Event()
-
-        async def run() -> None:
-            async with load.running():
-                await asyncio.to_thread(stop.wait)
-
-        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
-        thread.start()
-        try:
-            yield load
-        finally:
-            stop.set()
-            thread.join()
+        return Load(self.url, rate, callers=CALLERS, document=document, headers=headers).on_a_thread()
 
 
 def restarts(pods: list[Object]) -> int:

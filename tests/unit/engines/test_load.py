@@ -51,3 +51,10 @@ async def test_a_load_that_begins_no_more_requests_is_raised_at_the_end(url: str
         async with load.running():
             await _begun(load)
     assert [type(problem) for problem in load.problems] == [ZeroDivisionError]
+
+
+def test_a_load_on_a_thread_ends_with_its_block() -> None:
+    load = Load("http://127.0.0.1:1", rate=100)
+    with load.on_a_thread():
+        until(lambda: load.failures)
+    assert (load.open, load.problems) == (0, [])
