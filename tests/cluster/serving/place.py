@@ -98,22 +98,6 @@ class Place:
         assert found["metadata"]["deletionTimestamp"]
 
 
-def grant(server: ApiServer, namespace: str, rules: list[dict[str, Any]]) -> str:
-    """The token of a new service account with a Role of exactly these rules."""
-    core, rbac = f"/api/v1/namespaces/{namespace}", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    name: str = server.request("POST", f"{core}/serviceaccounts", {"metadata": {"generateName": "reader-"}})["metadata"]["name"]
-    server.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": rules})
-    binding = {
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-    }
-    server.request("POST", f"{rbac}/rolebindings", binding)
-    path = f"{core}/serviceaccounts/{name}/token"
-    token: str = server.request("POST", path, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
-    return token
-
-
 def managed_labels(deployment: str) -> dict[str, str]:
     return {"finetune.dev/adapter-deployment": deployment, "finetune.dev/serving-role": "server"}
 
