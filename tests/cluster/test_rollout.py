@@ -129,10 +129,20 @@ def test_deleting_ends_though_no_router_answers(site: Site, operator: OperatorPr
 def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unloaded(site: Site, operator: OperatorProcess) -> None:
     first = site.publish(1)
     site.apply(first, rollback={"drainTimeoutSeconds": 600})
-    site.wait_phase("Healthy")
-    site.delete()
-    until(site.gone, 30)
-    until(lambda: first.name(NAME) not in site.servers[0].held())
+    generation = site.wait_phase("Healthy")["route"]["generation"]
+    assert site.routers[0].generation(NAME) == generation
+    site.routers[0].process.send_signal(signal.SIGSTOP)
+    try:
+        site.delete()
+        site.wait_phase("Draining")
+        rest_rounds(operator, 3)
+        assert not site.gone()
+        assert first.name(NAME) in site.servers[0].held(), "the router may still send requests there"
+    finally:
+        site.routers[0].process.send_signal(signal.SIGCONT)
+    until(site.gone, 30, every=0.01)
+    assert first.name(NAME) not in site.servers[0].held()
+    assert site.routers[0].generation(NAME) in (generation + 1, 0), "it has closed the alias, or knows it no more"
 
 
 def writes(log: AuditLog, mark: int, site: Site) -> list[Call]:
