@@ -26,7 +26,10 @@ from finetune_operator.manifests.serving import http_route_name
 log = logging.getLogger(__name__)
 
 _REMOVAL: Final = "removal"
-_NO_ROUTER: Final = "this operator makes no routers, and an HTTPRoute leads to one: start it with --inference-image, or remove the field."
+_NO_ROUTER: Final = (
+    "spec.traffic.httpRoute: this operator makes no routers, and an HTTPRoute leads to one. "
+    "Have the operator started with --inference-image, or remove the field."
+)
 
 
 class RouteObjects(Protocol):
@@ -56,10 +59,10 @@ class Exposures:
         if not condition_of(resource):
             return None
         try:
-            if self._objects is None:
-                return Exposure(generation, refusal=_NO_ROUTER if route is not None else "")
             if route is None:
                 return await self._remove(key, owner, generation)
+            if self._objects is None:
+                return Exposure(generation, refusal=_NO_ROUTER)
             if reading.at(resource.get("status"), "route") is None:
                 return None
             return await self._ensure(key, stamped_manifest(self._objects.http_route(owner, route)), uid, generation)

@@ -134,11 +134,28 @@ def test_without_routers_of_the_operators_own_there_is_none_to_lead_to(desk: Des
     desk.exposures = Exposures(desk.api, None)
     seen = desk.look()
     assert seen is not None
+    assert seen.refusal.startswith("spec.traffic.httpRoute: ")
     assert "--inference-image" in seen.refusal
     seen = desk.look({})
     assert seen is not None
     assert not seen.there
     assert desk.api.writes == 0
+
+
+def test_one_that_was_made_when_the_operator_made_routers_goes_with_its_field(desk: Desk):
+    desk.look()
+    desk.exposures = Exposures(desk.api, None, clock=lambda: desk.now)
+    desk.api.forbidden = "no deletions"
+    seen = desk.look({})
+    assert seen is not None
+    assert seen.there, "it is there still, so the condition has to stay"
+    assert "no deletions" in seen.refusal
+    desk.api.forbidden = ""
+    desk.now += REFUSED_SECONDS
+    seen = desk.look({})
+    assert seen is not None
+    assert not seen.there
+    assert desk.api.found is None
 
 
 @pytest.mark.parametrize(
