@@ -13,6 +13,8 @@ from finetune_operator.cluster.kube import Manifest
 OUR_CHILD: Final = re.compile(r"-[0-9a-f]{10}-(prepare|train|publish|clean|merge)-\d+")
 """How Jobs and pods of a run are called; the only thing an Event tells about whether it concerns us."""
 
+CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
+"""In the order in which they start; the agent of a server pod is among the first."""
 EVENT_MESSAGE_LIMIT: Final = 1024
 _LABELS = (f"{GROUP}/", "app.kubernetes.io/")
 _JOB_STATUS = ("active", "ready", "succeeded", "failed", "terminating", "startTime", "completionTime", "conditions")
@@ -38,7 +40,7 @@ def project_pod(manifest: Manifest) -> Manifest | None:
         "status": {
             **_pick(status, "phase", "reason", "message", "podIP", "startTime"),
             "conditions": [_pick(condition, *_CONDITION) for condition in status.get("conditions") or []],
-            "containerStatuses": [_container(container) for container in status.get("containerStatuses") or []],
+            **{kind: [_container(container) for container in status.get(kind) or []] for kind in CONTAINERS},
         },
     }
 

@@ -8,6 +8,7 @@ from finetune_operator.api.adapterdeployment.spec import CounterProvider
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
 from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.projections import CONTAINERS
 from finetune_operator.cluster.selected import selector
 from finetune_operator.control.observe import newest
 from finetune_operator.control.rollout.cache import ServingCache
@@ -33,8 +34,11 @@ from finetune_operator.manifests.serving import SERVER, MergedModel, merged_mode
 Warnings = Callable[[str], Iterable[Manifest]]
 """The Warning events about the object of a uid."""
 PVC = "pvc://"
-_TROUBLE = 512
+_TROUBLE, _REFUSAL = 512, 1024
+"""Characters that are kept of what others say."""
 _STARTING = ("ContainerCreating", "PodInitializing")
+_PULL_FAILED, _PULLED_IN_VAIN = "ErrImagePull", "ImagePullBackOff"
+"""kubelet alternates between them: one word for both, or each turn would be a status write."""
 _IDENTITY = 64
 """Characters of a pod's uid and of a router's process that status can hold."""
 
@@ -72,7 +76,7 @@ def observe(
         selector=_selector(key, resource),
         merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
         exposure=exposure if exposure is not None and exposure.generation == resource["metadata"].get("generation") else None,
-        refusal=refusal,
+        refusal=refusal[:_REFUSAL],
         may_probe=may_probe,
         unread=readings.trouble(key),
     )
@@ -145,10 +149,11 @@ def trouble_of(pod: Manifest) -> str:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             why = (reading.text(condition, "message") or reading.text(condition, "reason")).strip().rstrip(".")[:_TROUBLE]
             return f"it is not scheduled: {why}. Make room for it, or ask for fewer replicas."
-    for container in reading.objects(pod, "status", "containerStatuses"):
+    for container in (each for kind in CONTAINERS for each in reading.objects(pod, "status", kind)):
         reason = reading.text(container, "state", "waiting", "reason")
         if reason and reason not in _STARTING:
-            return f"container {reading.text(container, 'name')} waits: {reason[:_TROUBLE]}. Look at the pod's events and log."
+            said = _PULLED_IN_VAIN if reason == _PULL_FAILED else reason[:_TROUBLE]
+            return f"container {reading.text(container, 'name')} waits: {said}. Look at the pod's events and log."
     return ""
 
 

@@ -10,11 +10,14 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.control.rollout.artifacts import offer_of
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import FINAL, held_versions
-from finetune_operator.control.rollout.observe import claims_of, trouble_of
+from finetune_operator.control.rollout.observe import claims_of, observe, trouble_of
 from finetune_operator.control.rollout.pace import pace_of
+from finetune_operator.control.rollout.readings import Readings
+from finetune_operator.control.rollout.schemas import NO_SCHEMA
 from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, RolloutSettings
 from finetune_trainer.contract import Verdict
 from tests.unit.control.rollout.samples import DIGEST, KEY, VERSION, agent, deployment, finetunejob, pod
+from tests.unit.control.rollout.test_pods_out_of_sight import Silent
 from tests.unit.domain.samples import ADAPTER
 from tests.unit.domain.world import World, begun, finished
 
@@ -216,6 +219,27 @@ def test_what_keeps_a_pod_from_running_is_told(status: dict[str, object], words:
     said = trouble_of(pod("server-0", **status))
     assert words in said
     assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff"])
+def test_trouble_of_an_agent_which_starts_before_the_engine_is_told(reason: str) -> None:
+    cache, _ = served("bot")
+    agent_waits = {"name": "agent", "state": {"waiting": {"reason": reason}}}
+    engine_waits = {"name": "engine", "state": {"waiting": {"reason": "PodInitializing"}}}
+    cache.pods.put(pod("server-0", initContainerStatuses=[agent_waits], containerStatuses=[engine_waits]))
+    (server,) = cache.servers(KEY)
+    assert trouble_of(server).startswith("container agent waits: ")
+
+
+def test_kubelets_back_and_forth_about_an_image_is_one_message() -> None:
+    turns = [{"name": "engine", "state": {"waiting": {"reason": reason}}} for reason in ("ErrImagePull", "ImagePullBackOff")]
+    assert len({trouble_of(pod("server-0", containerStatuses=[turn])) for turn in turns}) == 1
+
+
+def test_of_a_refusal_only_as_much_is_kept_as_a_message_can_hold() -> None:
+    cache, _ = served("bot")
+    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="x" * 5000)
+    assert len(seen.refusal) == 1024
 
 
 def test_the_fingerprint_an_agent_reports_is_kept_for_comparison() -> None:
