@@ -277,7 +277,7 @@ def test_without_requests_probes_complete_errors_and_latencies():
     ("text", "why", "told", "message"),
     [
         (None, "cannot be read: there is no such ConfigMap in this namespace", None, "there is no such ConfigMap"),
-        (None, "", None, "key schema.json of ConfigMap tickets is not there"),
+        (None, "cannot be read: the ConfigMap has no such key under data, or nothing in it", None, "no such key under data"),
         ("x" * 65_537, "", None, "has 65537 characters, and 65536 are the most"),
         ("{", "", "the output schema is not JSON", "the output schema is not JSON"),
     ],

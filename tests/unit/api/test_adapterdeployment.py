@@ -12,7 +12,7 @@ from finetune_operator.api.adapterdeployment.conditions import CONDITION_MEANING
 from finetune_operator.api.adapterdeployment.defaults import checks_of, steps_of
 from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.adapterdeployment.reasons import EXPLANATIONS, Reason
-from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, CheckKind, Step
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Capacity, CheckKind, Step
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, KINDS, to_yaml
 from finetune_operator.api.markers import RULES_KEY
@@ -48,6 +48,13 @@ def test_the_schema_is_structural_bounded_and_described(part: str):
 
 def test_a_status_has_no_defaults_so_that_what_is_written_is_what_is_read():
     assert not any("default" in node for node in nodes(schema_of("status")))
+
+
+def test_the_rule_about_capacity_in_mode_merged_knows_the_defaults_that_the_schema_puts_in():
+    figures = Capacity().model_dump(by_alias=True)
+    (rule,) = [rule for rule in AdapterDeploymentSpec.RULES if "self.server.capacity." in rule.rule]
+    wanted = " && ".join(f"self.server.capacity.{name} == {figure}" for name, figure in figures.items())
+    assert rule.rule == f"self.mode != 'Merged' || ({wanted})"
 
 
 def test_every_rule_has_a_message_that_says_what_to_do():

@@ -321,3 +321,8 @@ class AdapterDeploymentSpec(ApiModel):
         default=7200, description="How long loading, or waiting for a step's routers, may take before the rollout counts as failed."
     )
     revision_history_limit: Annotated[int, Field(ge=1, le=20)] = Field(default=5, description="Ended rollouts kept in status.history.")
+
+    @property
+    def merged(self) -> bool:
+        """Whether each version has servers of its own, for a model made of base and adapter."""
+        return self.mode is Mode.MERGED

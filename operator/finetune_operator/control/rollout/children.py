@@ -94,7 +94,7 @@ class Children:
         if mistake:
             return mistake
         owner = Owner(key.namespace, key.name, uid)
-        if spec.merge is None:
+        if not spec.merged:
             return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
         return await self._see_to(key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None)
 

@@ -19,7 +19,7 @@ def incompatibility(spec: AdapterDeploymentSpec, record: ArtifactRecord) -> str 
         )
     if record.tuner == TunerType.FULL.value:
         return "spec.adapter is a whole model (tuner Full), no adapter. Train with tuner LoRA, or serve the model by itself."
-    if spec.merge is not None:
+    if spec.merged:
         return None  # what can be merged the trainer knows, and what comes of it is no adapter any more
     limit = spec.server.capacity.max_lora_rank
     if record.rank is not None and record.rank > limit:

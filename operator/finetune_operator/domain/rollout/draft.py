@@ -82,6 +82,10 @@ class Draft:
         number = self.rollout.step if self.rollout is not None else 0
         return steps[number - 1] if 1 <= number <= len(steps) else None
 
+    def is_stable(self, digest: str) -> bool:
+        """Whether this version answers all callers who are not the canary's."""
+        return self.stable is not None and self.stable.digest == digest
+
     def change(self, **changes: object) -> RolloutStatus:
         """The rollout under way with some fields changed."""
         assert self.rollout is not None

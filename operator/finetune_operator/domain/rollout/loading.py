@@ -30,7 +30,7 @@ def everywhere(draft: Draft, version: str) -> bool:
     Pods of a version's own appear one by one while its servers are being made: there have to be as many as are asked for.
     """
     managed = draft.scene.spec.server.managed
-    least = max(1, managed.replicas) if managed is not None and draft.scene.spec.merge is not None else 1
+    least = max(1, managed.replicas) if managed is not None and draft.scene.spec.merged else 1
     for wanted in (version, *([draft.stable.version] if draft.stable is not None else [])):
         pods = pods_of(draft, wanted)
         if len(pods) < least or not all(holds(pod, wanted) for pod in pods):
@@ -70,7 +70,7 @@ def in_the_way(draft: Draft, version: str) -> str | None:
 def lack_of_room(draft: Draft) -> str | None:
     """Why the engines cannot hold one version more, or not compute it beside the others, with the numbers; None where they can."""
     spec, observed = draft.scene.spec, draft.scene.observed
-    if spec.merge is not None:
+    if spec.merged:
         return None
     capacity = spec.server.capacity
     neighbours = observed.siblings if spec.server.external is not None else ()

@@ -94,7 +94,7 @@ def _order(draft: Draft, rollout: RolloutStatus, progress: MergeProgress, base: 
         draft.wake_at(progress.retry_at)
         draft.blocked = Reason.MERGING, f"the merge is tried again at {progress.retry_at:%H:%M:%S} UTC. The last time: {progress.message}"
         return f"the last attempt failed: {progress.message}"
-    refusal = draft.scene.observed.refusal[:1024]
+    refusal = draft.scene.observed.refusal
     if refusal:
         draft.blocked = Reason.MERGING, f"the merge cannot begin: {refusal}"
     draft.merge = MergeOrder(progress.attempt, base, rollout.uri, rollout.digest)

@@ -1,11 +1,7 @@
 """The JSON Schema that answers are held against: whether there is one that can be used, and else why not."""
 
-from typing import Final
-
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.traffic import SCHEMA_LIMIT, has_applied
-
-_ABSENT: Final = "is not there"
 
 
 def schema_problem(draft: Draft) -> str | None:
@@ -16,7 +12,7 @@ def schema_problem(draft: Draft) -> str | None:
     reference, text = check.config_map_ref, observed.output_schema
     place = f"spec.analysis.checks.schema.configMapRef: key {reference.key} of ConfigMap {reference.name}"
     if text is None:
-        return f"{place} {observed.schema_problem or _ABSENT}"
+        return f"{place} {observed.schema_problem}"
     if len(text) > SCHEMA_LIMIT:
         return f"{place} has {len(text)} characters, and {SCHEMA_LIMIT} are the most"
     told = _told_by_routers(draft, text)

@@ -48,7 +48,7 @@ def advance(draft: Draft) -> None:
 def _begin(draft: Draft) -> None:
     """The rollout of the version the spec asks for, unless it serves already, or failed before."""
     target = draft.scene.target
-    if not isinstance(target, Target) or _serves(draft, target.digest) or failed_before(draft, target.digest):
+    if not isinstance(target, Target) or draft.is_stable(target.digest) or failed_before(draft, target.digest):
         return
     draft.rollout = RolloutStatus(
         version=target.version,
@@ -76,7 +76,7 @@ def _validate(draft: Draft) -> None:
         draft.enter(Stage.PROMOTING, merged=kept.merged)
         draft.note(Reason.REVERTED, "Revert", f"{rollout.version} answered before and is still loaded: it does so again at once")
         return
-    if draft.scene.spec.merge is not None:
+    if draft.scene.spec.merged:
         draft.retained = [version for version in draft.retained if version.version != rollout.version]
         retention.make_way(draft)
         if kept is not None and kept.merged is not None:
@@ -85,7 +85,7 @@ def _validate(draft: Draft) -> None:
             draft.enter(Stage.MERGING)
         return
     if not draft.scene.observed.pods:
-        refusal = draft.scene.observed.refusal[:1024]
+        refusal = draft.scene.observed.refusal
         draft.blocked = (Reason.SERVERS_REFUSED, refusal) if refusal else (Reason.NO_PODS, _no_pods(draft))
         draft.wake_in(draft.scene.settings.look_seconds)
         return
@@ -136,8 +136,8 @@ def _load(draft: Draft) -> None:
 
 def _no_servers(draft: Draft) -> str | None:
     """Why there are no servers of it: in mode Merged they are made only now."""
-    refusal = draft.scene.observed.refusal[:1024]
-    return refusal if refusal and (draft.scene.spec.merge is not None or not draft.scene.observed.pods) else None
+    refusal = draft.scene.observed.refusal
+    return refusal if refusal and (draft.scene.spec.merged or not draft.scene.observed.pods) else None
 
 
 def _next_step(draft: Draft) -> None:
@@ -237,7 +237,7 @@ def _interrupt(draft: Draft) -> None:
         draft.order = ""
         undoing.take_back(draft, Reason.ABORTED, "a person ended the rollout")
     elif isinstance(target, Target) and target.digest != rollout.digest:
-        if _serves(draft, target.digest):
+        if draft.is_stable(target.digest):
             undoing.take_back(draft, Reason.REVERTED, f"the spec asks for {target.version} again, which is stable")
         elif not promoting:
             undoing.take_back(draft, Reason.SUPERSEDED, f"the spec asks for {target.version} now")
@@ -283,10 +283,6 @@ def _heed_retry(draft: Draft) -> None:
 
 def failed_before(draft: Draft, digest: str) -> bool:
     return any(failed.digest == digest for failed in draft.failed)
-
-
-def _serves(draft: Draft, digest: str) -> bool:
-    return draft.stable is not None and draft.stable.digest == digest
 
 
 def _out_of_time(draft: Draft, why: str) -> bool:

@@ -34,9 +34,9 @@ def state_of(draft: Draft) -> State:
     if isinstance(target, NoTarget):
         return _resting(target.reason, target.message, draft)
     failed = next((version for version in draft.failed if version.digest == target.digest), None)
-    if failed is not None and not _is_stable(draft, target.digest):
+    if failed is not None and not draft.is_stable(target.digest):
         return State(Phase.DEGRADED, reason_named(failed.reason), _with_action(failed.message, failed.reason), stalled=True)
-    if not _is_stable(draft, target.digest):
+    if not draft.is_stable(target.digest):
         return State(Phase.PENDING, Reason.VALIDATING, f"{target.version} is about to be rolled out")
     return _serving(draft)
 
@@ -62,7 +62,7 @@ def _serving(draft: Draft) -> State:
     version = draft.stable.version
     retaining = any(kept.served for kept in draft.retained)
     phase = Phase.RETAINING if retaining else Phase.HEALTHY
-    refusal = draft.scene.observed.refusal[:1024]
+    refusal = draft.scene.observed.refusal
     if not answering(draft):
         text = f"no server pod holds {version}; clients get 503 until one does"
         if refusal:
@@ -128,10 +128,6 @@ def _no_probes(draft: Draft) -> str:
     """Said while there is time to do something about it: should requests be too few, the rollout stops."""
     wanted = draft.scene.spec.analysis.on_insufficient_data == LowTraffic.PROBE.value
     return f". {UNSENDABLE}" if wanted and not draft.scene.observed.may_probe else ""
-
-
-def _is_stable(draft: Draft, digest: str) -> bool:
-    return draft.stable is not None and draft.stable.digest == digest
 
 
 def _with_action(message: str, reason: str) -> str:
