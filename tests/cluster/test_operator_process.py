@@ -97,6 +97,26 @@ def test_a_leader_that_is_frozen_is_replaced_and_ends_when_it_wakes(place: Place
             first.kill()
 
 
+@pytest.mark.timeout(600)
+def test_a_leader_that_is_killed_is_replaced_when_its_lease_has_run_out(place: Place, tmp_path: Path) -> None:
+    first = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place))
+    second = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place), wait=False)
+    try:
+        until(lambda: second.probe("/readyz") == 200)
+        starts_runs(place, "before")
+        dead = holder(place)
+        first.kill()
+        place.apply("after")
+        second.wait_in_sync()
+        assert holder(place) not in ("", dead)
+        until(lambda: place.jobs("after"))
+        assert (len(place.jobs("before")), len(place.jobs("after"))) == (1, 1), "what the dead one began is not begun again"
+    finally:
+        second.stop()
+        if first.running:
+            first.kill()
+
+
 def test_a_missing_definition_is_one_clear_sentence(t1: Testbed, tmp_path: Path) -> None:
     with ApiServer(t1) as server:
         for item in server.request("GET", DEFINITIONS)["items"]:

@@ -79,6 +79,28 @@ def test_a_prometheus_that_is_lost_in_a_bake_is_not_held_against_the_canary(poli
     assert world.rollout["step"] == 3
 
 
+def test_a_prometheus_that_fails_for_another_reason_meanwhile_is_told_with_the_latest():
+    world = baking(2)
+    world.change(analysis__provider="Prometheus")
+    lose(world, GONE)
+    world.run(10)
+    lose(world, "spec.analysis.provider: Prometheus answers 401")
+    world.run(20)
+    assert "401" in world.condition("Ready")[2]
+
+
+def test_counters_that_prometheus_never_has_are_told_though_it_gives_no_error():
+    world = serving(analysis={"provider": "Prometheus"})
+    world.routers["router-0"].unreadable = True
+    world.publish(TWO)
+    world.run(120)
+    assert world.condition("Ready")[1] != "MetricsUnavailable", "the first scrape may take a minute"
+    world.run(120)
+    assert world.rollout["stage"] == "Applying"
+    assert world.condition("Ready")[1] == "MetricsUnavailable"
+    assert "scraped" in world.condition("Ready")[2]
+
+
 def lose(world: World, unread: str) -> None:
     """Without Prometheus no router's counters are there."""
     world.unread = unread

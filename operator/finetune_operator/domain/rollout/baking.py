@@ -160,7 +160,7 @@ def _insufficient(draft: Draft, verdict: Insufficient) -> None:
     rollout = draft.rollout
     assert rollout is not None
     if draft.scene.observed.unread:
-        draft.hold(Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread)
+        draft.hold(Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread, latest=True)
         return
     if verdict.policy is LowTraffic.FAIL:
         _show(draft, verdict)

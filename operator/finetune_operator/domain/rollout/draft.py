@@ -97,13 +97,15 @@ class Draft:
         fresh: dict[str, object] = {"hold": None, "message": "", "held_since": None, "held_seconds": 0, "probing": False, "baseline": []}
         self.change(stage=stage, stage_since=self.now, **{**fresh, **changes})
 
-    def hold(self, reason: Reason, message: str) -> None:
-        """The rollout does not go on by itself; the words stay those of the moment when that began."""
+    def hold(self, reason: Reason, message: str, *, latest: bool = False) -> None:
+        """The rollout does not go on by itself; the words stay those of the moment when that began, unless the ``latest`` are wanted."""
         rollout = self.rollout
         assert rollout is not None
         if rollout.hold != reason.value:
             self.change(hold=reason.value, message=message[:_MESSAGE_LIMIT])
             self.note(reason, "Hold", f"{rollout.version}: {message}", warning=reason is not Reason.PAUSED)
+        elif latest and rollout.message != message[:_MESSAGE_LIMIT]:
+            self.change(message=message[:_MESSAGE_LIMIT])
 
     def note(self, reason: Reason, action: str, message: str, *, warning: bool = False) -> None:
         self.events.append(EventNote("Warning" if warning else "Normal", reason.value, action, message[:_EVENT_LIMIT]))

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import CounterProvider, Step
-from finetune_operator.api.adapterdeployment.status import RetainedVersion, RolloutStatus, Stage, VersionStatus
+from finetune_operator.api.adapterdeployment.status import MAX_ROUTERS, RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout import retention, undoing
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
@@ -27,6 +27,12 @@ _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
 _PAUSED = "spec.paused holds the rollout. Set it to false to go on."
 _ABORT, _RETRY = "abort", "retry"
+_NO_BOOKS = (
+    "spec.analysis.provider: Prometheus has not told what every router has counted, so the bake cannot begin. It goes on by itself; "
+    f"if not, see that each router is scraped, and that there are at most {MAX_ROUTERS}"
+)
+_SCRAPED_BY_THEN = timedelta(minutes=3)
+"""Common scrape intervals are up to a minute; before that, the wait for the first numbers of a step is nothing to tell."""
 
 
 def advance(draft: Draft) -> None:
@@ -140,6 +146,11 @@ def _no_servers(draft: Draft) -> str | None:
     return refusal if refusal and (draft.scene.spec.merged or not draft.scene.observed.pods) else None
 
 
+def _stood(draft: Draft) -> timedelta:
+    assert draft.rollout is not None
+    return draft.now - draft.rollout.stage_since
+
+
 def _next_step(draft: Draft) -> None:
     """The first version of all has nobody to be compared with: it skips the steps."""
     rollout = draft.rollout
@@ -161,7 +172,7 @@ def _apply(draft: Draft) -> None:
         return
     books = open_books(draft)
     if books is None and draft.scene.spec.analysis.provider is CounterProvider.PROMETHEUS:
-        unread = draft.scene.observed.unread
+        unread = draft.scene.observed.unread or (_NO_BOOKS if _stood(draft) > _SCRAPED_BY_THEN else "")
         draft.blocked = (Reason.METRICS_UNAVAILABLE, unread) if unread else None
         return  # Prometheus' silence is not the canary's fault, so no deadline counts
     if books is None:
