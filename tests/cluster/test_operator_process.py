@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,28 +62,33 @@ def test_it_stops_within_its_grace_period_and_gives_the_lease_back(place: Place,
     assert holder(place) == ""
 
 
-def test_a_follower_is_ready_writes_nothing_and_takes_over_at_once_after_a_release(place: Place, tmp_path: Path) -> None:
-    first = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place))
-    second = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place), wait=False)
+@contextmanager
+def leader_and_follower(here: Place, folder: Path) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+    """Two processes, the second one ready and without the lease."""
+    first = operator_process.start(here.bed.kubeconfig, folder, elected(here))
+    second = operator_process.start(here.bed.kubeconfig, folder, elected(here), wait=False)
     try:
         until(lambda: second.probe("/readyz") == 200)
+        yield first, second
+    finally:
+        second.stop()
+        if first.running:
+            first.kill()
+
+
+def test_a_follower_is_ready_writes_nothing_and_takes_over_at_once_after_a_release(place: Place, tmp_path: Path) -> None:
+    with leader_and_follower(place, tmp_path) as (first, second):
         assert (first.metric("finetune_leader"), second.metric("finetune_leader")) == (1, 0)
         starts_runs(place, "by-first")
         assert second.metric('finetune_api_requests_total{code="201",resource="jobs",verb="create"}') == 0
         first.stop()
         second.wait_in_sync()
         starts_runs(place, "by-second")
-    finally:
-        first.stop()
-        second.stop()
 
 
 @pytest.mark.timeout(600)
 def test_a_leader_that_is_frozen_is_replaced_and_ends_when_it_wakes(place: Place, tmp_path: Path) -> None:
-    first = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place))
-    second = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place), wait=False)
-    try:
-        until(lambda: second.probe("/readyz") == 200)
+    with leader_and_follower(place, tmp_path) as (first, second):
         first.signal(signal.SIGSTOP)
         second.wait_in_sync()
         place.apply("new")
@@ -91,18 +97,11 @@ def test_a_leader_that_is_frozen_is_replaced_and_ends_when_it_wakes(place: Place
         until(lambda: place.jobs("new"))
         assert len(place.jobs("new")) == 1
         assert any("does not hold lease" in message for message in first.messages("critical"))
-    finally:
-        second.stop()
-        if first.running:
-            first.kill()
 
 
 @pytest.mark.timeout(600)
 def test_a_leader_that_is_killed_is_replaced_when_its_lease_has_run_out(place: Place, tmp_path: Path) -> None:
-    first = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place))
-    second = operator_process.start(place.bed.kubeconfig, tmp_path, elected(place), wait=False)
-    try:
-        until(lambda: second.probe("/readyz") == 200)
+    with leader_and_follower(place, tmp_path) as (first, second):
         starts_runs(place, "before")
         dead = holder(place)
         first.kill()
@@ -111,10 +110,6 @@ def test_a_leader_that_is_killed_is_replaced_when_its_lease_has_run_out(place: P
         assert holder(place) not in ("", dead)
         until(lambda: place.jobs("after"))
         assert (len(place.jobs("before")), len(place.jobs("after"))) == (1, 1), "what the dead one began is not begun again"
-    finally:
-        second.stop()
-        if first.running:
-            first.kill()
 
 
 def test_a_missing_definition_is_one_clear_sentence(t1: Testbed, tmp_path: Path) -> None:
