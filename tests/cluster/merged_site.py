@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from finetune_inference.artifact.contents import folder_digest
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
 from finetune_operator.manifests.serving import merge_key
-from finetune_testbed.apiserver import MERGE, ApiServer, RequestError
+from finetune_testbed.apiserver import ApiServer, RequestError
 from finetune_trainer.contract import FailureClass, MergeSummary, Summary, TerminationMessage
+from tests.cluster.job_pods import end_job
 from tests.cluster.serving.accounts import agent_rules
 from tests.cluster.serving.pods import ENGINE_PORT, EngineProgram, Server
 from tests.cluster.serving_site import NAME, Site
@@ -110,19 +111,7 @@ class Kubelet:
             metadata, template = job["metadata"], job["spec"]["template"]
             self.merges.append(metadata["name"])
             words = self._words(template["spec"]["containers"][0]["args"])
-            owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
-            pod = f"{metadata['name']}-pod"
-            container = {"name": "trainer", "image": "registry.invalid/none:0"}
-            labels = template["metadata"]["labels"]
-            document = {"metadata": {"name": pod, "labels": labels, "ownerReferences": [owner]}, "spec": {"containers": [container]}}
-            with suppress(RequestError):
-                self._request("POST", "pods", "", "", document)
-            ended = {"name": "trainer", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
-            code = 0 if self.outcome is FailureClass.DONE else 66
-            ended["state"] = {"terminated": {"exitCode": code, "message": words}}
-            status = {"phase": "Succeeded" if not code else "Failed", "containerStatuses": [ended]}
-            self._request("PATCH", "pods", pod, "", {"status": status}, status=True)
-            self._request("PATCH", "jobs", metadata["name"], "batch/v1", {"status": _ended_job(failed=bool(code))}, status=True)
+            end_job(self._server, self.site.place, job, 0 if self.outcome is FailureClass.DONE else 66, words)
 
     def _words(self, arguments: list[str]) -> str:
         given = dict(zip(arguments[1::2], arguments[2::2], strict=True))
@@ -178,10 +167,6 @@ class Kubelet:
         found: list[dict[str, Any]] = self._server.request("GET", path)["items"]
         return found
 
-    def _request(self, method: str, plural: str, name: str, group: str, document: Any, *, status: bool = False) -> None:
-        path = self.site.place.path(plural, name, group=group) + ("/status" if status else "")
-        self._server.request(method, path, document, *([MERGE] if method == "PATCH" else []))
-
     def _delete(self, plural: str, name: str, group: str) -> None:
         with suppress(RequestError):
             self._server.request("DELETE", self.site.place.path(plural, name, group=group), {"gracePeriodSeconds": 0})
@@ -192,14 +177,6 @@ def _engine(ip: str, place: Path, version: str, model: Path) -> Process:
     engine = Process("engine", arguments, place / "engine.log", ip)
     assert engine.port == ENGINE_PORT
     return engine
-
-
-def _ended_job(*, failed: bool) -> dict[str, Any]:
-    moment = "2026-11-22T12:00:00Z"
-    kinds = ("FailureTarget", "Failed") if failed else ("SuccessCriteriaMet", "Complete")
-    conditions = [{"type": kind, "status": "True", "lastTransitionTime": moment, "reason": "Ended"} for kind in kinds]
-    times: dict[str, Any] = {"startTime": moment} if failed else {"startTime": moment, "completionTime": moment}
-    return {"conditions": conditions, "failed" if failed else "succeeded": 1, **times}
 
 
 def rollout(site: Site, adapter: Published, **changes: Any) -> None:

@@ -16,6 +16,7 @@ from finetune_testbed.audit import AuditLog, Call, tally
 from finetune_testbed.bed import Testbed
 from finetune_testbed.proxy import Moment, Proxy, Strike, kill
 from tests.cluster import gateway_api, operator_process, serving_site
+from tests.cluster.checked_site import checker
 from tests.cluster.gateway_api import Gateway
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.serving_site import FAST, NAME, Site
@@ -65,7 +66,7 @@ def writes_at_rest(site: Site, operator: OperatorProcess, looks: int) -> list[Ca
 
 def test_a_route_is_made_told_repaired_and_removed_with_or_without_the_gateway_api(site: Site, tmp_path: Path) -> None:
     gateway, adapter = Gateway(site.place, NAME), site.publish(1)
-    with running(site, tmp_path) as operator:
+    with checker(site), running(site, tmp_path) as operator:
         site.apply(adapter, server=SERVERS, traffic=TRAFFIC)
         site.wait_phase("Healthy")
         assert "Install the Gateway API" in wait_exposed(site, "GatewayApiMissing")
@@ -124,7 +125,7 @@ def is_a(verb: str) -> Any:
 def test_the_operator_may_die_after_either_write_and_leaves_what_is_somebody_elses(t1: Testbed, site: Site, tmp_path: Path) -> None:
     gateway, adapter = Gateway(site.place, NAME), site.publish(1)
     theirs = {"apiVersion": HTTP_ROUTES.api_version, "kind": HTTP_ROUTES.kind, "metadata": {"name": f"finetune-{NAME}"}, "spec": {}}
-    with Proxy(t1) as proxy, gateway_api.installed(site.place.server, site.place):
+    with Proxy(t1) as proxy, checker(site), gateway_api.installed(site.place.server, site.place):
         kubeconfig = proxy.write_kubeconfig(tmp_path / "proxied.kubeconfig")
         arguments = ("--namespace", site.place.namespace, *ARGUMENTS)
         operator = operator_process.start(kubeconfig, tmp_path, arguments)

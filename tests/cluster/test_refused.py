@@ -1,7 +1,7 @@
 """What cannot be served is refused before any server is asked for it, with field, reason and way out: one table, with the real operator.
 
-What the operator can tell it refuses itself: no object is made and no engine is asked for anything. What only the files tell is refused by
-the agent in the pod, which is a real one here: its engine is never asked either.
+What the operator can tell it refuses itself: no object is made and no engine is asked for anything. What only the files tell a Job has read
+before, whose command is the real one here; beside it and its network policy no object is made either.
 """
 
 import json
@@ -18,6 +18,7 @@ from finetune_testbed.apiserver import MERGE
 from finetune_testbed.bed import Testbed
 from finetune_trainer.contract import digest_of
 from tests.cluster import operator_process, serving_site
+from tests.cluster.checked_site import checker
 from tests.cluster.finetunejobs import Object
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.own_engines import OwnEngine, OwnSite
@@ -64,14 +65,14 @@ Arrange = Callable[[Scene], str]
 class Refusal:
     """``arrange`` deploys and gives the object's name; ``words`` are field, reason and way out, in the message of ``Ready``.
 
-    ``accepted``: the refusal says nothing about the spec itself, and passes when the world changes.
+    ``accepted``: the refusal says nothing about the spec itself, and passes when the world changes. ``read``: the files were looked at.
     """
 
     arrange: Arrange
     reason: str
     words: tuple[str, ...]
     accepted: bool = False
-    by_agent: bool = False
+    read: bool = False
 
 
 def files(**changes: Any) -> Arrange:
@@ -129,7 +130,7 @@ def source(adapter: Published) -> Object:
 
 
 REFUSED: dict[str, Refusal] = {
-    "wrong digest": Refusal(another_digest, "LoadFailed", ("DigestMismatch", "digest:", "Correct the digest"), by_agent=True),
+    "wrong digest": Refusal(another_digest, "ArtifactRefused", ("DigestMismatch", "digest:", "Correct the digest"), read=True),
     "wrong base": Refusal(
         recorded("other-base", base={"digest": BASE_DIGEST}),
         "Incompatible",
@@ -143,16 +144,16 @@ REFUSED: dict[str, Refusal] = {
     ),
     "prompt tuning on vLLM": Refusal(
         files(config={"peft_type": "PROMPT_TUNING"}),
-        "LoadFailed",
+        "ArtifactRefused",
         ("PeftTypeUnsupported", "adapter_config.json:peft_type", "serve it with engine Transformers"),
-        by_agent=True,
+        read=True,
     ),
     "extra saved modules": Refusal(recorded("saves", server=MANAGED), "Incompatible", ("spec.server", "modulesToSave", "train it again")),
     "template hash mismatch": Refusal(
         another_template,
-        "LoadFailed",
+        "ArtifactRefused",
         ("TemplateMismatch", "finetune.json:template.chatTemplateDigest", "Serve the base model with the template"),
-        by_agent=True,
+        read=True,
     ),
     "slots exceeded": Refusal(
         full, "WaitingForCapacity", ("spec.server.capacity.maxCpuLoras is 2", "2 that nobody here has loaded", "Raise it"), accepted=True
@@ -164,7 +165,7 @@ REFUSED: dict[str, Refusal] = {
         ("spec.preflight.requireEvaluation", "has no gate", "Add spec.evaluation.gates there"),
     ),
     "pickle weights": Refusal(
-        files(extra={"adapter_model.bin": b"x"}), "LoadFailed", ("PickleRefused", "adapter_model.bin", "safe_serialization"), by_agent=True
+        files(extra={"adapter_model.bin": b"x"}), "ArtifactRefused", ("PickleRefused", "adapter_model.bin", "safe_serialization"), read=True
     ),
     "a selector that matches nothing": Refusal(
         lambda scene: scene.deploy("nowhere", source(typed(scene)), app="no-such-pod", preflight={"requireEvaluation": False}),
@@ -223,7 +224,7 @@ def scene(t1: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sce
             end_job(site, name)
         arguments = ("--namespace", site.place.namespace, *FAST, "--inference-image", "registry.invalid/finetune-inference:0")
         arguments += ("--rollout-rest-seconds", "1", "--rollout-audit-seconds", "1")
-        with operator_process.running(t1.kubeconfig, folder, arguments) as operator:
+        with checker(site), operator_process.running(t1.kubeconfig, folder, arguments) as operator:
             yield Scene(site, own, engine, operator)
 
 
@@ -243,12 +244,9 @@ def test_it_is_refused_before_any_engine_is_asked(scene: Scene, case: str) -> No
     assert asked_of(scene) == asked, "an engine was asked for something"
     status, accepted = scene.site.status(name), scene.site.condition("Accepted", name)
     assert not status.get("route")
-    if refusal.by_agent:
-        assert status["failedVersions"][0]["reason"] == "LoadFailed"
-        return
     assert "desired" not in status
     assert (accepted["status"], accepted["reason"]) == (("True", "Accepted") if refusal.accepted else ("False", refusal.reason))
-    assert children_of(scene, name) == []
+    assert children_of(scene, name) == [f"check-{name}"] * refusal.read, "what closes the pod of the check, and nothing that serves"
 
 
 def holds(scene: Scene, name: str, refusal: Refusal) -> bool:

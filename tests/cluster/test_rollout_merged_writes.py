@@ -7,7 +7,7 @@ import pytest
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.cluster.errors import Forbidden
 from finetune_operator.cluster.kube import KubeApi
-from finetune_operator.control.rollout.merges import Merges
+from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.manifests.serving import MergeOrder
@@ -37,7 +37,7 @@ async def rig(t1: Testbed) -> AsyncIterator[Rig]:
     connection, objects = await KubeApi.connect(t1.kubeconfig), InstalledObjects(MERGE_SETTINGS)
     with finetunejobs.place(t1, claims=()) as here:
         install(here.server, ADAPTERDEPLOYMENT)
-        made = Rig(connection, here, objects, Merges(connection, objects))
+        made = Rig(connection, here, objects, Jobs(connection, objects))
         made.add(more=MERGED)
         yield made
     await connection.close()

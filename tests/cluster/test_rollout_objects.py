@@ -8,6 +8,7 @@ from finetune_testbed.apiserver import MERGE
 from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
+from tests.cluster.checked_site import checker
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.serving_site import FAST, NAME, Site
 
@@ -38,7 +39,7 @@ def objects(site: Site) -> set[tuple[str, str]]:
 
 def test_objects_come_with_a_deployment_and_go_with_the_last_one(t1: Testbed, tmp_path: Path) -> None:
     arguments = (*FAST, "--inference-image", "registry.invalid/finetune-inference:test", "--rollout-rest-seconds", "1")
-    with serving_site.site(t1, tmp_path) as site, running(site, tmp_path, *arguments) as operator:
+    with serving_site.site(t1, tmp_path) as site, checker(site), running(site, tmp_path, *arguments) as operator:
         adapter = site.publish(1)
         site.apply(adapter, server={"managed": SERVERS})
         site.wait_phase("Healthy")
@@ -69,7 +70,7 @@ def test_objects_come_with_a_deployment_and_go_with_the_last_one(t1: Testbed, tm
 
 def test_a_mistake_about_the_servers_is_told_with_its_remedy(t1: Testbed, tmp_path: Path) -> None:
     arguments = (*FAST, "--inference-image", "registry.invalid/finetune-inference:test")
-    with serving_site.site(t1, tmp_path, servers=0) as site, running(site, tmp_path, *arguments):
+    with serving_site.site(t1, tmp_path, servers=0) as site, checker(site), running(site, tmp_path, *arguments):
         site.apply(site.publish(1), server={"managed": {"engine": "vLLM"}})
         until(lambda: site.condition("Ready").get("reason") == "ServersRefused")
         assert "spec.server.managed.image is not set" in site.condition("Ready")["message"]

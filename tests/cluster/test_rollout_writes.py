@@ -22,7 +22,7 @@ from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children, ServingObjects
-from finetune_operator.control.rollout.merges import Merges
+from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import FINALIZER, RolloutReconciler
@@ -95,6 +95,9 @@ class Objects:
     def merged_server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, models: Sequence[MergedModel]) -> list[Object]:
         raise AssertionError("no object here is in mode Merged")
 
+    def check_objects(self, owner: Owner) -> list[Object]:
+        return []
+
     def namespace_objects(self, namespace: str) -> list[Object]:
         metadata = {"name": "finetune-router", "namespace": namespace, "labels": {LABEL_MANAGED_BY: FIELD_MANAGER}}
         spec = {"selector": {LABEL_SERVING_ROLE: "router"}, "ports": [{"port": self.port}]}
@@ -104,7 +107,9 @@ class Objects:
 class Rig:
     """A reconciler in this process whose decisions are scripted."""
 
-    def __init__(self, kube: KubeApi, place: Place, objects: ServingObjects | None = None, merges: Merges | None = None) -> None:
+    def __init__(
+        self, kube: KubeApi, place: Place, objects: ServingObjects | None = None, jobs: Jobs | None = None, *, checks: bool = False
+    ) -> None:
         self.kube, self.place = kube, place
         self.pods, self.clock = NoPods(), 1000.0
         self.cache = ServingCache(lambda _key: None)
@@ -119,11 +124,11 @@ class Rig:
             readings=Readings(self.pods, clock=lambda: self.clock),
             schemas=Schemas(kube),
             children=self.children,
-            merges=merges,
+            jobs=jobs,
             prober=Prober(self.pods, lambda: ""),
             recorder=Recorder(kube, instance="test", kind=ADAPTER_DEPLOYMENTS),
             measures=RolloutMetrics(Metrics()),
-            settings=RolloutSettings(),
+            settings=RolloutSettings(checks_files=checks),
         )
 
     def _decide(self, observed: RolloutObserved, now: datetime) -> RolloutPlan:

@@ -17,7 +17,6 @@ from tests.cluster.crd import install
 from tests.cluster.finetunejobs import Object, Place
 from tests.cluster.operator_process import until
 from tests.cluster.serving_site import FAST
-from tests.unit.manifests.serving.samples import DIGEST
 
 NAME = "bot"
 IMAGE = "registry.invalid/finetune-inference:test"
@@ -27,10 +26,9 @@ MANIFEST: Object = {
     "metadata": {"name": NAME},
     "spec": {
         "modelName": NAME,
-        "adapter": {"uri": f"pvc://adapters/{DIGEST[7:]}", "digest": DIGEST},
+        "adapter": {"fineTuneJobRef": {"name": "nobody"}},
         "baseModel": {"uri": "pvc://models/base"},
         "server": {"managed": {"engine": "Transformers"}},
-        "preflight": {"requireEvaluation": False},
     },
 }
 """As it lies in Git: without replicas, which an autoscaler sets."""

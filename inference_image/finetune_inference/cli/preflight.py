@@ -1,6 +1,7 @@
 """``finetune-inference preflight``: can this artifact be served by that engine on that base model? Asked before any server pod is touched.
 
-Exit code 0: it can. 3: it cannot, and the result says why, with the way out of each finding. 1: a volume could not be read.
+Exit code 0: it can. 3: it cannot, and the result says why, with the way out of each finding. 1: a volume could not
+be read, or nothing lies there yet; the last line of the log says why.
 """
 
 import argparse
@@ -31,6 +32,10 @@ def main(arguments: Sequence[str]) -> int:
         result = PreflightResult.of(options.digest, found, TERMINATION_MESSAGE_LIMIT)
         if options.result:
             options.result.write_text(result.to_json(), encoding="utf-8")  # in place: the termination message is a mount
+    except IntakeError as error:
+        finding = error.finding
+        logging.getLogger(__name__).error("%s: %s: %s. %s", finding.reason, finding.field, finding.message, finding.way_out)  # noqa: TRY400  for people
+        return 1
     except OSError as error:
         logging.getLogger(__name__).error("cannot look: %s: %s", error.filename or "a volume", error.strerror)  # noqa: TRY400  for people
         return 1
@@ -45,6 +50,8 @@ def _look(options: argparse.Namespace, scratch: Path) -> tuple[Finding, ...]:
         adapter = adapter_facts(store.fetch(options.uri, options.digest))
         return findings(adapter, base_facts(options.base_model, options.base_digest), engine)
     except IntakeError as error:
+        if error.passing:
+            raise
         return (error.finding,)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from finetune_operator.api.base import GROUP
 from finetune_operator.cluster.kube import Manifest
 
-OUR_CHILD: Final = re.compile(r"-[0-9a-f]{10}-(prepare|train|publish|clean|merge)-\d+")
+OUR_CHILD: Final = re.compile(r"-[0-9a-f]{10}-(prepare|train|publish|clean|check|merge)-\d+")
 """How Jobs and pods of a run are called; the only thing an Event tells about whether it concerns us."""
 
 CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")

@@ -100,8 +100,9 @@ def read_job(document: JsonObject) -> Job:
     )
 
 
-def read_pod(document: JsonObject) -> Pod:
-    container = next((c for c in reading.objects(document, "status", "containerStatuses") if c.get("name") == TRAINER_CONTAINER), {})
+def read_pod(document: JsonObject, of: str = TRAINER_CONTAINER) -> Pod:
+    """``of`` is the container whose end counts."""
+    container = next((c for c in reading.objects(document, "status", "containerStatuses") if c.get("name") == of), {})
     ended = reading.at(container, "state", "terminated") or {}
     waiting = reading.at(container, "state", "waiting") or {}
     running = reading.at(container, "state", "running") or {}

@@ -26,7 +26,7 @@ from finetune_operator.control.resync import Sweep
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.exposures import Exposures
-from finetune_operator.control.rollout.merges import Merges
+from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.objects import InstalledObjects
 from finetune_operator.control.rollout.observe import Warnings
 from finetune_operator.control.rollout.probing import Prober
@@ -41,6 +41,7 @@ from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import RolloutSettings
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
+    CHECK,
     ENGINE_KEY_ENTRY,
     ENGINE_KEY_SECRET,
     MERGE,
@@ -56,8 +57,8 @@ from finetune_operator.runtime.settings import Settings, peers_of
 
 log = logging.getLogger(__name__)
 
-PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER},{MERGE})"
-MERGES: Final = f"{LABEL_SERVING_ROLE}={MERGE}"
+PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER},{CHECK},{MERGE})"
+JOBS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({CHECK},{MERGE})"
 COALESCE: Final = 0.05
 """Seconds that a change of a pod waits for the next one."""
 
@@ -104,7 +105,7 @@ class Serving:
             readings=self._readings,
             schemas=Schemas(kube),
             children=Children(kube, objects) if objects is not None else None,
-            merges=Merges(kube, objects) if objects is not None else None,
+            jobs=Jobs(kube, objects) if objects is not None else None,
             exposures=Exposures(kube, objects),
             prober=self._prober,
             pushes=self._pushes,
@@ -159,7 +160,7 @@ class Serving:
 
     def _make_reflectors(self, kube: KubeApi, namespaces: tuple[str, ...]) -> list[Reflector]:
         intake = Intake(self.cache.deployments, self.queue)
-        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING), (JOBS, self.cache.merges, MERGES))
+        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING), (JOBS, self.cache.jobs, JOBS_OF_SERVING))
         return [
             Reflector(
                 kube,
@@ -186,6 +187,7 @@ def rollout_settings(settings: Settings) -> RolloutSettings:
         unload_seconds=settings.rollout_unload_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_cap_seconds=settings.retry_cap_seconds,
+        checks_files=bool(settings.inference_image),
     )
 
 

@@ -58,6 +58,17 @@ def test_a_volume_that_cannot_be_read_is_no_verdict(tmp_path: Path, base: Path, 
     assert (code, capsys.readouterr().out) == (1, "")
 
 
+def test_an_artifact_that_is_not_there_yet_is_no_verdict_and_the_log_says_so(
+    tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = publish(AdapterFiles(), tmp_path / "volume")
+    artifact.folder.rename(tmp_path / "elsewhere")
+    given = ["--uri", artifact.uri, "--digest", artifact.digest, "--claim", f"adapters={tmp_path / 'volume'}"]
+    assert main(["preflight", *given, "--result", str(tmp_path / "result.json")]) == 1
+    assert caplog.messages[-1].startswith("ArtifactMissing: uri: no ")
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_a_result_fits_a_termination_message_and_counts_what_did_not() -> None:
     findings = tuple(Finding(field="f" * 160, reason="R", message="m" * 512, way_out="w" * 512) for _ in range(16))
     result = PreflightResult.of("sha256:" + "0" * 64, findings, 4096)

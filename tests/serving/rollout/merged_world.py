@@ -6,7 +6,7 @@ from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.domain.children import Job, JobState, Place, Pod
 from finetune_operator.domain.plan import ObjectReference
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, MergeAttempt, RolloutObserved, ServerPod
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobAttempt, RolloutObserved, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import MergeOrder, build_merge_job, merge_key
@@ -41,7 +41,7 @@ class MergedWorld(World):
     def __init__(self, document: dict[str, Any] | None = None) -> None:
         super().__init__(document or merged_spec(), pods=0)
         self.rate = 200.0
-        self.jobs: dict[str, tuple[MergeOrder, MergeAttempt]] = {}
+        self.jobs: dict[str, tuple[MergeOrder, JobAttempt]] = {}
         self.outcomes: list[FailureClass] = []
         self.lost = self.stuck = False
         self.created: list[str] = []
@@ -110,15 +110,15 @@ class MergedWorld(World):
         place = Place(labels["finetune.dev/run"], labels["finetune.dev/step"], int(labels["finetune.dev/attempt"]))
         reference = ObjectReference("batch/v1", "Job", "support", name, f"uid-{len(self.created)}")
         job = Job(reference, place, JobState.ACTIVE, False, False, "", "", self.now, None)
-        self.jobs[name] = (order, MergeAttempt(job))
+        self.jobs[name] = (order, JobAttempt(job))
 
-    def _ended(self, attempt: MergeAttempt, order: MergeOrder, outcome: FailureClass) -> MergeAttempt:
+    def _ended(self, attempt: JobAttempt, order: MergeOrder, outcome: FailureClass) -> JobAttempt:
         done = outcome is FailureClass.DONE
         job = attempt.job
         ended = Job(
             job.reference, job.place, JobState.COMPLETE if done else JobState.FAILED, False, False, "", "", job.started_at, self.now
         )
-        return MergeAttempt(ended, None if self.lost else _pod(ended, _words(order, outcome)))
+        return JobAttempt(ended, None if self.lost else _pod(ended, _words(order, outcome)))
 
 
 def _words(order: MergeOrder, outcome: FailureClass) -> str:

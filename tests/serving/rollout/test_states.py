@@ -9,6 +9,7 @@ import pytest
 from finetune_operator.api.adapterdeployment.status import Phase
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, RolloutObserved, Sibling
+from tests.serving.rollout.checked_world import PICKLE, CheckedWorld, typed_spec
 from tests.serving.rollout.merged_world import MergedWorld, merged_spec
 from tests.serving.rollout.world import ALIAS, NOON, ONE, TWO, World, baking, serving, spec, version, with_truth
 from tests.unit.domain.test_states import shown
@@ -162,6 +163,28 @@ def taken() -> World:
     return after(world, 30)
 
 
+def checking() -> World:
+    world = CheckedWorld(typed_spec())
+    world.run_until("Healthy")
+    world.stuck = True
+    world.type(TWO)
+    return after(world, 30)
+
+
+def unfit() -> World:
+    world = CheckedWorld(typed_spec())
+    world.run_until("Healthy")
+    world.verdicts = [(PICKLE,)]
+    world.type(TWO)
+    return after(until(world, "Degraded"), 20)
+
+
+def first_unfit() -> World:
+    world = CheckedWorld(typed_spec())
+    world.verdicts = [(PICKLE,)]
+    return after(until(world, "Degraded"), 20)
+
+
 def merging() -> World:
     world = MergedWorld(merged_spec())
     world.run_until("Healthy")
@@ -222,6 +245,7 @@ BUILT: dict[str, Callable[[], World]] = {
     "serving, every pod lost": lambda: without(serving(), pods=True),
     "serving, every pod lost, none can be made": lambda: without(refusing(serving()), pods=True),
     "serving, every router lost": lambda: without(serving(), routers=True),
+    "the files of a new version are read": checking,
     "a new version is merged": merging,
     "a new version loads": lambda: loading(serving()),
     "a new version answers otherwise on one pod": lambda: odd_one(serving()),
@@ -249,6 +273,8 @@ BUILT: dict[str, Callable[[], World]] = {
     "too late": lambda: late(serving(progressDeadlineSeconds=60)),
     "the adapter is refused": lambda: rejected(serving()),
     "the first adapter is refused": lambda: rejected(World()),
+    "the files are refused": unfit,
+    "the first files are refused": first_unfit,
     "not evaluated": lambda: after(World(spec(adapter={"uri": "pvc://adapters/hot", "digest": TWO})), 30),
     "alias taken": taken,
     "invalid": lambda: after(serving(), 20, analysis__minRequests="many"),

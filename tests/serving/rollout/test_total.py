@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from finetune_inference.contract import Route
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus
 from finetune_operator.domain.analysis.counters import Sample
+from finetune_operator.domain.children import JobState
 from finetune_operator.domain.rollout.decide import decide
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, RolloutObserved, Router, ServerPod
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, JobAttempt, RolloutObserved, Router, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
+from tests.serving.rollout.checked_world import PICKLE, CheckedWorld
 from tests.serving.rollout.world import ALIAS, ONE, THREE, TWO, World, baking, serving, version, with_truth
 
 ODD = st.recursive(
@@ -39,7 +42,11 @@ def worlds() -> list[World]:
     deleted = baking(3)
     deleted.deleted = True
     deleted.tick()
-    return [World(), serving(), baking(1), baking(3), held, failed, deleted]
+    checking, refused = CheckedWorld(), CheckedWorld()
+    checking.stuck, refused.verdicts = True, [(PICKLE,)]
+    checking.settle()
+    refused.run_until("Degraded")
+    return [World(), serving(), baking(1), baking(3), held, failed, deleted, checking, refused]
 
 
 WORLDS = worlds()
@@ -94,6 +101,12 @@ def test_nonsense_gives_an_empty_plan(resource: Any):
     assert decide(RolloutObserved(resource=resource), WORLDS[0].now).empty
 
 
+def _verdict(findings: Any, left_out: Any) -> str:
+    """Nearly one of the files that are being read."""
+    known = {"apiVersion": "finetune.dev/v1alpha1", "kind": "PreflightResult", "digest": ONE, "compatible": False}
+    return json.dumps({**known, "findings": findings, "leftOut": left_out})
+
+
 HELD = st.builds(
     HeldVersion,
     st.sampled_from([version(ONE), version(TWO), version(THREE), "other"]),
@@ -139,6 +152,20 @@ def test_whatever_routers_pods_and_jobs_say_there_is_a_plan(
         ),
     )
     sensible(decide(observed, world.now))
+
+
+@given(
+    st.text(max_size=40) | ODD.map(json.dumps) | st.builds(_verdict, ODD, ODD), st.none() | st.integers(-1, 300), st.sampled_from(JobState)
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_the_pod_of_a_check_says_last_there_is_a_plan(said: str, code: int | None, state: JobState):
+    world = CheckedWorld()
+    world.stuck = True
+    world.settle()
+    ((name, (order, attempt)),) = world.jobs.items()
+    job = replace(attempt.job, state=state)
+    world.jobs[name] = (order, JobAttempt(job, world.pod(job, said, code)))
+    sensible(world.decide())
 
 
 def test_an_artifact_whose_digest_is_no_digest_is_waited_for():

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     # On the way
     VALIDATING = "Validating"
+    CHECKING = "Checking"
     MERGING = "Merging"
     LOADING = "Loading"
     APPLYING = "Applying"
@@ -41,6 +42,8 @@ class Reason(StrEnum):
     ROLLED_BACK = "RolledBack"
     ABORTED = "Aborted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    ARTIFACT_REFUSED = "ArtifactRefused"
+    CHECK_FAILED = "CheckFailed"
     LOAD_FAILED = "LoadFailed"
     NO_EFFECT = "NoEffect"
     FINGERPRINT_CHANGED = "FingerprintChanged"
@@ -114,6 +117,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Raise server.capacity (and the engine's own limits), or wait for a neighbour or a retained version to go.",
     ),
     Reason.VALIDATING: Explanation("The version is being checked before any pod is touched."),
+    Reason.CHECKING: Explanation(
+        "A Job reads the files at adapter.uri before any server pod is made for them, or told of them; the message says what it waits for, "
+        "if anything."
+    ),
     Reason.MERGING: Explanation(
         "A Job makes one model of base and adapter (mode Merged); the message says what it waits for, if anything."
     ),
@@ -160,6 +167,17 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.DEADLINE_EXCEEDED: Explanation(
         "Loading, or the routers' acknowledgement, took longer than progressDeadlineSeconds.",
         "Look at the pods and routers the message names, then set spec.retry.",
+        True,
+    ),
+    Reason.ARTIFACT_REFUSED: Explanation(
+        "The files at adapter.uri were read before any server was told of them, and it cannot serve them; the message has field, reason "
+        "and way out.",
+        "Do what the message says. Another uri, digest, base model or limit is looked at by itself, the same ones with a new spec.retry.",
+        True,
+    ),
+    Reason.CHECK_FAILED: Explanation(
+        "The Job that reads the adapter's files could not tell; the message has its last words.",
+        "Correct what it names, then set spec.retry.",
         True,
     ),
     Reason.LOAD_FAILED: Explanation(

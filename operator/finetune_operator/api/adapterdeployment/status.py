@@ -23,6 +23,7 @@ Message = Annotated[str, Field(max_length=2048)]
 Figure = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=32)]
 """A measured number as text."""
 Version = Annotated[VersionName, Field(max_length=96)]
+Basis = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$", max_length=16)]
 MAX_ROUTERS = 32
 """Router processes whose counters fit into status."""
 
@@ -32,6 +33,7 @@ class Phase(StrEnum):
 
     PENDING = "Pending"
     VALIDATING = "Validating"
+    CHECKING = "Checking"
     MERGING = "Merging"
     LOADING = "Loading"
     PROGRESSING = "Progressing"
@@ -48,6 +50,7 @@ class Stage(StrEnum):
     """Where the rollout under way is."""
 
     VALIDATING = "Validating"
+    CHECKING = "Checking"
     MERGING = "Merging"
     LOADING = "Loading"
     APPLYING = "Applying"
@@ -56,6 +59,8 @@ class Stage(StrEnum):
     ROLLING_BACK = "RollingBack"
 
 
+BEFORE_SERVERS = (Stage.VALIDATING, Stage.CHECKING, Stage.MERGING)
+"""Stages of which no server pod hears."""
 Merged = Annotated[MergedWeights, Embedded()]
 _MERGED = "The model that base and adapter are as one, in mode Merged."
 
@@ -111,8 +116,8 @@ class WindowStatus(ApiModel):
     stable_failed: Count = Field(description="Those that failed.")
 
 
-class MergeProgress(ApiModel):
-    """The merge under way; each attempt is a Job of its own."""
+class JobProgress(ApiModel):
+    """What a rollout waits for; each attempt is a Job of its own."""
 
     attempt: Annotated[int, Field(ge=1)] = Field(description="Number of the attempt, as in the name of its Job.")
     failures: Count = Field(default=0, description="Attempts that failed, without those that were evicted or whose result was lost.")
@@ -131,7 +136,8 @@ class RolloutStatus(ApiModel):
     step: Count = Field(default=0, description="The step of the strategy, counted from 1; 0 before the first.")
     started_at: Timestamp = Field(description="When the rollout began.")
     stage_since: Timestamp = Field(description="When the present stage began; the progress deadline counts from here.")
-    merge: MergeProgress | None = Field(default=None, description="While base and adapter are being merged.")
+    check: JobProgress | None = Field(default=None, description="While a Job reads the adapter's files.")
+    merge: JobProgress | None = Field(default=None, description="While base and adapter are being merged.")
     merged: Merged | None = Field(default=None, description=_MERGED)
     held_since: Timestamp | None = Field(default=None, description="Since when the bake clock stands still.")
     held_seconds: Count = Field(default=0, description="How long it has stood still in this step before.")
@@ -173,6 +179,12 @@ class FailedVersion(ApiModel):
     reason: ShortText = Field(description="One of the documented reasons.")
     message: Annotated[str, Field(max_length=512)] = Field(default="", description="Why it was taken back, with the numbers.")
     at: Timestamp = Field(description="When.")
+    basis: Basis | None = Field(default=None, description="What a check of its files depended on: with other values it counts for nothing.")
+
+
+class CheckedVersion(ApiModel):
+    digest: ContentDigest = Field(description="Digest of the files that a Job has read and found fit.")
+    basis: Basis = Field(description="What that depended on, hashed: place, digest, base model, engine and its highest rank.")
 
 
 class HistoryEntry(ApiModel):
@@ -221,6 +233,9 @@ class AdapterDeploymentStatus(ApiModel):
     )
     failed_versions: Annotated[list[FailedVersion], Field(max_length=20), ListMap(("digest",))] = Field(
         default=[], description="Versions that were taken back and are not tried again by themselves, newest first."
+    )
+    checked: Annotated[list[CheckedVersion], Field(max_length=20), ListMap(("basis",))] = Field(
+        default=[], description="Versions whose files need not be read again, newest first."
     )
     history: Annotated[list[HistoryEntry], Field(max_length=20), ListAtomic()] = Field(
         default=[], description="Ended rollouts, newest first."

@@ -1,4 +1,4 @@
-"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, merges, and the jobs' artifacts.
+"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, its Jobs, and the jobs' artifacts.
 
 ``wake`` hears whose decision a change may concern, ``seen`` of every version of a deployment, ``pod_gone`` of the namespace and uid of pods
 that are no more.
@@ -16,7 +16,7 @@ from finetune_operator.control.rollout.artifacts import Artifacts
 from finetune_operator.control.rollout.siblings import Siblings, summary_of
 from finetune_operator.domain.rollout.observed import Sibling
 from finetune_operator.manifests.names import label_value
-from finetune_operator.manifests.serving import MERGE, ROUTER, SERVER
+from finetune_operator.manifests.serving import CHECK, MERGE, ROUTER, SERVER
 
 _OVER: Final = ("Succeeded", "Failed")
 _UNLISTED: Final = "spec.server.external.matchLabels: the API server does not list pods by them"
@@ -43,7 +43,7 @@ class ServingCache:
         self._pod_gone = pod_gone
         self.selected = selected
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
-        self.merges = Store(project_job, self._merge_changed, index=_group_of, by_namespace=by_namespace)
+        self.jobs = Store(project_job, self._job_changed, index=_group_of, by_namespace=by_namespace)
 
     # What the watches bring.
 
@@ -76,13 +76,13 @@ class ServingCache:
         refusal = self.selected.refusal(key) if self.selected is not None else ""
         return f"{_UNLISTED}: {refusal.rstrip('. ')}. {_LISTED}" if refusal else ""
 
-    def merge_pods(self, key: Key) -> list[Manifest]:
-        """Pods of the Jobs that merge for it, however they ended."""
-        return self.pods.of(f"{key.namespace}/{MERGE}/{label_value(key.name)}")
+    def job_pods(self, key: Key, role: str) -> list[Manifest]:
+        """Pods of the Jobs that check, or merge, for it, however they ended."""
+        return self.pods.of(f"{key.namespace}/{role}/{label_value(key.name)}")
 
-    def merge_jobs(self, key: Key, uid: str) -> list[Manifest]:
+    def jobs_of(self, key: Key, role: str, uid: str) -> list[Manifest]:
         """Those Jobs, if they are this object's and not a namesake's."""
-        jobs = self.merges.of(f"{key.namespace}/{MERGE}/{label_value(key.name)}")
+        jobs = self.jobs.of(f"{key.namespace}/{role}/{label_value(key.name)}")
         return [job for job in jobs if (controller_of(job) or {}).get("uid") == uid]
 
     def routers(self, namespace: str) -> list[Manifest]:
@@ -110,7 +110,7 @@ class ServingCache:
         else:
             self._wake_all(self.siblings.labelled(namespace, labels.get(LABEL_DEPLOYMENT) or ""))
 
-    def _merge_changed(self, job: Manifest) -> None:
+    def _job_changed(self, job: Manifest) -> None:
         metadata = job["metadata"]
         self._wake_all(self.siblings.labelled(metadata["namespace"], metadata["labels"].get(LABEL_DEPLOYMENT) or ""))
 
@@ -124,7 +124,7 @@ def _group_of(pod: Manifest) -> str | None:
     role, name = metadata["labels"].get(LABEL_SERVING_ROLE), metadata["labels"].get(LABEL_DEPLOYMENT)
     if role == ROUTER:
         return f"{metadata['namespace']}/{ROUTER}"
-    return f"{metadata['namespace']}/{role}/{name}" if role in (SERVER, MERGE) and name else None
+    return f"{metadata['namespace']}/{role}/{name}" if role in (SERVER, CHECK, MERGE) and name else None
 
 
 def address_of(pod: Manifest) -> str:

@@ -21,7 +21,7 @@ from finetune_operator.cluster.kube import Manifest, Page, Selection
 from finetune_operator.cluster.resources import DEPLOYMENTS, SERVING_RESOURCES, Resource
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import MergedModel, managed_selector
+from finetune_operator.manifests.serving import CHECK, MergedModel, managed_selector
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ class ServingObjects(Protocol):
 
     def namespace_objects(self, namespace: str) -> Iterable[JsonObject]:
         """What a namespace has once."""
+
+    def check_objects(self, owner: Owner) -> Iterable[JsonObject]:
+        """What has to be there before the Job that reads an adapter's files."""
 
     def mistake(self, spec: AdapterDeploymentSpec) -> str:
         """Why no server can be made of this spec, with field and remedy; empty where one can."""
@@ -98,6 +101,14 @@ class Children:
             return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
         return await self._see_to(key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None)
 
+    def mistake(self, spec: AdapterDeploymentSpec) -> str:
+        """Why no server can be made of this spec; empty where one can, or where the user runs his own."""
+        return self._objects.mistake(spec) if spec.server.managed is not None else ""
+
+    async def ensure_check(self, key: Key, uid: str) -> str:
+        """What belongs to the Jobs that read an adapter's files; what stands against it. Raises `ApiError` for what passes by itself."""
+        return await self._see_to(_check_of(key), self._objects.check_objects(Owner(key.namespace, key.name, uid)), uid)
+
     def known_refusal(self, key: Key) -> str:
         """What was refused the last time."""
         kept = [self._verified.get(whose) for whose in (key.namespace, key)]
@@ -129,6 +140,7 @@ class Children:
 
     def forget(self, key: Key) -> None:
         self._verified.pop(key, None)
+        self._verified.pop(_check_of(key), None)
 
     async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str, *, prune: bool = False) -> str:
         """``prune``: Deployments of this owner that are not among the manifests go, first: what takes their place may need their room."""
@@ -175,6 +187,11 @@ class Children:
         except Invalid as error:
             return refused(manifest, error.explain())
         return ""
+
+
+def _check_of(key: Key) -> str:
+    """No namespace is called like this."""
+    return f"{key} {CHECK}"
 
 
 def refused(manifest: JsonObject, why: str) -> str:

@@ -6,11 +6,14 @@ from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, 
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import (
+    CheckOrder,
     MergedModel,
     MergeOrder,
     ServingSettings,
+    build_check_job,
     build_http_route,
     build_merge_job,
+    check_objects,
     merged_server_objects,
     namespace_objects,
     server_mistake,
@@ -29,6 +32,12 @@ class InstalledObjects:
 
     def merged_server_objects(self, owner: Owner, spec: AdapterDeploymentSpec, models: Sequence[MergedModel]) -> Sequence[JsonObject]:
         return merged_server_objects(owner, spec, self._settings, models)
+
+    def check_objects(self, owner: Owner) -> Sequence[JsonObject]:
+        return check_objects(owner, self._settings)
+
+    def check_job(self, owner: Owner, spec: AdapterDeploymentSpec, order: CheckOrder) -> JsonObject:
+        return build_check_job(owner, spec, order, self._settings)
 
     def merge_job(self, owner: Owner, spec: AdapterDeploymentSpec, order: MergeOrder) -> JsonObject:
         return build_merge_job(owner, spec, order, self._settings)

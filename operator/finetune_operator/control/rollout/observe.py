@@ -22,14 +22,15 @@ from finetune_operator.domain.children import read_job, read_pod
 from finetune_operator.domain.rollout.observed import (
     Exposure,
     JobArtifact,
-    MergeAttempt,
+    JobAttempt,
     RolloutObserved,
     RolloutSettings,
     Router,
     ServerPod,
 )
+from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.names import label_value
-from finetune_operator.manifests.serving import SERVER, MergedModel, merged_model
+from finetune_operator.manifests.serving import CHECK, MERGE, SERVER, MergedModel, merged_model
 
 Warnings = Callable[[str], Iterable[Manifest]]
 """The Warning events about the object of a uid."""
@@ -74,7 +75,8 @@ def observe(
         output_schema=schema.text,
         schema_problem=schema.problem,
         selector=_selector(key, resource),
-        merges=tuple(_merges(cache, key, resource["metadata"]["uid"], warnings)),
+        checks=tuple(_attempts(cache, key, CHECK, resource["metadata"]["uid"], warnings)),
+        merges=tuple(_attempts(cache, key, MERGE, resource["metadata"]["uid"], warnings)),
         exposure=exposure if exposure is not None and exposure.generation == resource["metadata"].get("generation") else None,
         refusal=refusal[:_REFUSAL],
         may_probe=may_probe,
@@ -92,14 +94,14 @@ def _selector(key: Key, resource: Manifest) -> str:
     return selector(dict(labels)) if labels else f"{LABEL_SERVING_ROLE}={SERVER},{LABEL_DEPLOYMENT}={label_value(key.name)}"
 
 
-def _merges(cache: ServingCache, key: Key, uid: str, warnings: Warnings) -> Iterator[MergeAttempt]:
-    pods = cache.merge_pods(key)
-    for job in cache.merge_jobs(key, uid):
+def _attempts(cache: ServingCache, key: Key, role: str, uid: str, warnings: Warnings) -> Iterator[JobAttempt]:
+    pods, container = cache.job_pods(key, role), CHECK if role == CHECK else TRAINER_CONTAINER
+    for job in cache.jobs_of(key, role, uid):
         job_uid = job["metadata"]["uid"]
         pod = next((each for each in pods if (controller_of(each) or {}).get("uid") == job_uid), None)
         concerned = [job_uid, *([pod["metadata"]["uid"]] if pod is not None else [])]
         complaints = newest(event for each in concerned for event in warnings(each))
-        yield MergeAttempt(read_job(job), read_pod(pod) if pod is not None else None, complaints)
+        yield JobAttempt(read_job(job), read_pod(pod, container) if pod is not None else None, complaints)
 
 
 def observed_job(cache: ServingCache, key: Key, resource: Manifest) -> JobArtifact | None:

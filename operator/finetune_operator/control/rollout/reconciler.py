@@ -26,8 +26,8 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache, address_of
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.exposures import Exposures, condition_of
+from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
-from finetune_operator.control.rollout.merges import Merges
 from finetune_operator.control.rollout.observe import Warnings, claims_of, from_prometheus, merged_models, observe
 from finetune_operator.control.rollout.own_engines import OwnEngines, own_engines
 from finetune_operator.control.rollout.pace import Pace, pace_of
@@ -37,6 +37,7 @@ from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import NO_SCHEMA, ReadSchema, Schemas
 from finetune_operator.control.transitions import condition_changes
 from finetune_operator.domain import reading
+from finetune_operator.domain.rollout.checking import awaits_check
 from finetune_operator.domain.rollout.observed import Exposure, RolloutObserved, RolloutSettings
 from finetune_operator.domain.rollout.plan import RolloutPlan
 from finetune_operator.domain.rollout.target import is_refused
@@ -79,7 +80,7 @@ class RolloutReconciler:
         recorder: Recorder,
         measures: RolloutMeasures,
         settings: RolloutSettings,
-        merges: Merges | None = None,
+        jobs: Jobs | None = None,
         exposures: Exposures | None = None,
         warnings: Warnings = lambda _uid: (),
         rest_seconds: float = REST_SECONDS,
@@ -94,7 +95,7 @@ class RolloutReconciler:
         self._readings = readings
         self._schemas = schemas
         self._children = children
-        self._merges = merges
+        self._jobs = jobs
         self._exposures = exposures
         self._prober = prober
         self._pushes = pushes
@@ -197,7 +198,7 @@ class RolloutReconciler:
     async def _see_to_children(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, str]:
         """What stands against the objects that serving runs as; those of an object being deleted are left as they are.
 
-        What is refused and serves nothing gets none.
+        What is refused, or is to be checked first, and serves nothing gets none.
 
         Trouble that passes by itself is for the next look: it must not keep a canary that does harm in traffic.
         """
@@ -206,17 +207,22 @@ class RolloutReconciler:
         spec = _spec_of(resource)
         if self._children is None or spec is None:
             return pace, _NO_OBJECTS if spec is not None and spec.merge is not None else ""
-        if not _serves(resource.get("status") or {}) and is_refused(self._observe(key, resource)):
-            return pace, ""
+        refusal = self._jobs.refusal(key) if self._jobs is not None else ""
+        if not _serves(resource.get("status") or {}) and self._gets_no_servers(key, resource):
+            return pace, self._children.mistake(spec) or refusal
         claims, models = claims_of(self._cache, key, resource), merged_models(resource)
         try:
             if not _is_held(resource) and await self._hold(key, resource) is None:
                 return pace, ""
-            refusal = await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models)
-            return pace, refusal or (self._merges.refusal(key) if self._merges is not None else "")
+            return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models) or refusal
         except ApiError as error:
             log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
+
+    def _gets_no_servers(self, key: Key, resource: Manifest) -> bool:
+        """Whether what is asked for may not be served, or nobody knows yet whether it may."""
+        observed = self._observe(key, resource)
+        return is_refused(observed) or awaits_check(observed)
 
     async def _see_to_exposure(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, Exposure | None]:
         """The HTTPRoute, which nothing else waits for; of an object being deleted it goes with the object."""
@@ -239,8 +245,8 @@ class RolloutReconciler:
         self._schemas.forget(key)
         if self._children is not None:
             self._children.forget(key)
-        if self._merges is not None:
-            self._merges.forget(key)
+        if self._jobs is not None:
+            self._jobs.forget(key)
         if self._pushes is not None:
             self._pushes.forget(key)
         if self._exposures is not None:
@@ -260,7 +266,7 @@ class RolloutReconciler:
                 return self._forget(key)
         for note in plan.events:
             self._measures.event_recorded(await self._recorder.record(resource, note))
-        await self._see_to_merges(key, resource, plan)
+        await self._see_to_jobs(key, resource, plan)
         if plan.probes is not None:
             self._prober.send(key, reading.text(resource.get("spec"), "modelName"), plan.probes, self._answering(key))
         pushing = self._push(key) if not wrote else None
@@ -268,19 +274,23 @@ class RolloutReconciler:
         requeue = min(wait for wait in (look_in, plan.requeue_after, pushing) if wait is not None)
         return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
 
-    async def _see_to_merges(self, key: Key, resource: Manifest, plan: RolloutPlan) -> None:
+    async def _see_to_jobs(self, key: Key, resource: Manifest, plan: RolloutPlan) -> None:
         """After the status, which says which attempt it is: a process that dies in between finds the order again."""
         spec = _spec_of(resource)
-        if self._merges is None or spec is None:
+        if self._jobs is None or spec is None:
             return
-        if plan.merge is None:
-            self._merges.forget(key)
+        order, uid = plan.check or plan.merge, resource["metadata"]["uid"]
+        refusal = await self._children.ensure_check(key, uid) if plan.check is not None and self._children is not None else ""
+        if refusal:
+            self._jobs.refuse(key, refusal)
+        elif order is None:
+            self._jobs.forget(key)
         else:
-            made = await self._merges.begin(key, resource["metadata"]["uid"], spec, plan.merge)
+            made = await self._jobs.begin(key, uid, spec, order)
             if made is not None:
-                self._cache.merges.put_own(made)
+                self._cache.jobs.put_own(made)
         for reference in plan.ends:
-            await self._merges.end(reference)
+            await self._jobs.end(reference)
 
     def _answering(self, key: Key) -> list[str]:
         """Addresses of the routers that answered the last time."""

@@ -1,7 +1,7 @@
 """Can this server serve that adapter, as far as the record of its run tells? Asked before any pod is touched.
 
 The record is what the FineTuneJob's status remembers: the digest of the base model, and the tuner while the job's spec is the run's. What
-it does not tell is not judged here. Agents judge the files themselves; an engine of the user's own has nobody who does.
+it does not tell is not judged here. Agents judge the files themselves; those of a typed uri a Job reads before (`checking`).
 """
 
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Engine

@@ -5,14 +5,15 @@ from datetime import datetime
 
 from finetune_operator.api.adapterdeployment.conditions import ConditionType, DeploymentCondition
 from finetune_operator.api.adapterdeployment.reasons import Reason
-from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus, Stage
+from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, AdapterDeploymentStatus, Stage
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.agreement import disagreement
+from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
-from finetune_operator.domain.rollout.target import REFUSED, NoTarget
+from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, route_for
 from finetune_operator.domain.rollout.undoing import outcome_of
 
@@ -81,6 +82,9 @@ def _accepted(draft: Draft) -> Judgement:
     target = draft.scene.target
     if isinstance(target, NoTarget) and target.reason in REFUSED:
         return Judgement(FALSE, target.reason, target.message)
+    refused = failure_of(draft, target) if isinstance(target, Target) and draft.rollout is None else None
+    if refused is not None and refused.reason == Reason.ARTIFACT_REFUSED.value and not draft.is_stable(refused.digest):
+        return Judgement(FALSE, Reason.ARTIFACT_REFUSED, refused.message)
     return Judgement(TRUE, Reason.ACCEPTED)
 
 
@@ -102,7 +106,7 @@ def _loaded(draft: Draft) -> Judgement:
 def wanted_versions(draft: Draft) -> list[str]:
     """Versions that have traffic, or are about to get it."""
     rollout = draft.rollout
-    coming = rollout is not None and rollout.stage not in (Stage.VALIDATING, Stage.MERGING, Stage.ROLLING_BACK)
+    coming = rollout is not None and rollout.stage not in (*BEFORE_SERVERS, Stage.ROLLING_BACK)
     return [*([draft.stable.version] if draft.stable is not None else []), *([rollout.version] if rollout is not None and coming else [])]
 
 

@@ -16,6 +16,7 @@ from finetune_operator.api.base import LABEL_VERSION
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout import retention, stages
+from finetune_operator.domain.rollout.checking import surplus_checks
 from finetune_operator.domain.rollout.conditions import FALSE, UNKNOWN, Judgement, assembled, build_conditions, of_summary, wanted_versions
 from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
 from finetune_operator.domain.rollout.draining import drain
@@ -102,8 +103,9 @@ def _conclude(draft: Draft) -> RolloutPlan:
         status=written,
         events=tuple(draft.events),
         probes=draft.probes,
+        check=draft.check,
         merge=draft.merge,
-        ends=surplus_merges(draft),
+        ends=(*surplus_checks(draft), *surplus_merges(draft)),
         requeue_after=min(draft.wakes, default=None),
     )
 
@@ -125,6 +127,7 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
         step=_step_of(draft),
         analysis=draft.analysis,
         failed_versions=draft.failed,
+        checked=draft.checked,
         history=draft.history[: scene.spec.revision_history_limit],
         route=None if taken else route_for(draft),
         desired=retention.desired_set(draft),

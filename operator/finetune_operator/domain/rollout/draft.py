@@ -9,6 +9,7 @@ from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Step
 from finetune_operator.api.adapterdeployment.status import (
     AdapterDeploymentStatus,
+    CheckedVersion,
     CheckStatus,
     FailedVersion,
     HistoryEntry,
@@ -22,7 +23,7 @@ from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSe
 from finetune_operator.domain.rollout.plan import Probes
 from finetune_operator.domain.rollout.subject import Subject
 from finetune_operator.domain.rollout.target import NoTarget, Target
-from finetune_operator.manifests.serving import MergeOrder
+from finetune_operator.manifests.serving import CheckOrder, MergeOrder
 
 _EVENT_LIMIT = 1000
 _MESSAGE_LIMIT = 2048
@@ -57,6 +58,7 @@ class Draft:
     rollout: RolloutStatus | None
     retained: list[RetainedVersion]
     failed: list[FailedVersion]
+    checked: list[CheckedVersion]
     history: list[HistoryEntry]
     analysis: list[CheckStatus]
     route: Route | None
@@ -67,6 +69,7 @@ class Draft:
     blocked: tuple[Reason, str] | None = None
     """Why the rollout cannot go on just now, where status needs no memory of that."""
     probes: Probes | None = None
+    check: CheckOrder | None = None
     merge: MergeOrder | None = None
     events: list[EventNote] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -125,6 +128,7 @@ def begin_draft(scene: Scene) -> Draft:
         rollout=status.rollout,
         retained=list(status.retained),
         failed=list(status.failed_versions),
+        checked=list(status.checked),
         history=list(status.history),
         analysis=list(status.analysis),
         route=status.route,

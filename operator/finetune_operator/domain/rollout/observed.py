@@ -24,8 +24,10 @@ class RolloutSettings:
     unload_seconds: int = 30
     """How long, after the drain, an object being deleted waits for pods to unload."""
     retry_base_seconds: float = 10.0
-    """First wait before another attempt of a merge; doubles with each failure, up to ``retry_cap_seconds``."""
+    """First wait before another attempt of a check or merge; doubles with each failure, up to ``retry_cap_seconds``."""
     retry_cap_seconds: float = 360.0
+    checks_files: bool = False
+    """Whether Jobs of the operator's own can read an adapter's files; else only agents do."""
 
 
 class HeldState(StrEnum):
@@ -125,8 +127,8 @@ class Sibling:
 
 
 @dataclass(frozen=True)
-class MergeAttempt:
-    """The Job of one attempt to merge, its pod, and what the cluster complains about of both."""
+class JobAttempt:
+    """The Job of one attempt to check or to merge, its pod, and what the cluster complains about of both."""
 
     job: Job
     pod: Pod | None = None
@@ -159,7 +161,7 @@ class RolloutObserved:
     ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
-    ``merges`` are the attempts of this object's merges, also of earlier versions.
+    ``checks`` and ``merges`` are the attempts of this object's Jobs, also of earlier versions.
     ``exposure`` is None where nobody looked, or nobody could.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
     ``unread``: why counters that should be there are not, for people; empty where nothing is known to be wrong.
@@ -177,7 +179,8 @@ class RolloutObserved:
     output_schema: str | None = None
     schema_problem: str = ""
     selector: str = ""
-    merges: tuple[MergeAttempt, ...] = ()
+    checks: tuple[JobAttempt, ...] = ()
+    merges: tuple[JobAttempt, ...] = ()
     exposure: Exposure | None = None
     refusal: str = ""
     may_probe: bool = True

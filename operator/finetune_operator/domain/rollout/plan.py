@@ -7,7 +7,7 @@ leads to the same final state.
 from dataclasses import dataclass
 
 from finetune_operator.domain.plan import EventNote, JsonObject, ObjectReference
-from finetune_operator.manifests.serving import MergeOrder
+from finetune_operator.manifests.serving import CheckOrder, MergeOrder
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class RolloutPlan:
     """Everything to be done now.
 
     ``status`` is the complete desired ``.status`` (camelCase JSON) or None where it is as it should be; it is written with the observed
-    resourceVersion. Then come the events, only if that write succeeded; then the Job of ``merge`` is created, and the Jobs in ``ends`` are
-    deleted. ``release``: the finalizer may go. ``requeue_after`` is in seconds.
+    resourceVersion. Then come the events, only if that write succeeded; then the Job of ``check`` or ``merge`` is created,
+    and the Jobs in ``ends`` are deleted. ``release``: the finalizer may go. ``requeue_after`` is in seconds.
     """
 
     status: JsonObject | None = None
     events: tuple[EventNote, ...] = ()
     probes: Probes | None = None
+    check: CheckOrder | None = None
     merge: MergeOrder | None = None
     ends: tuple[ObjectReference, ...] = ()
     release: bool = False
@@ -37,4 +38,5 @@ class RolloutPlan:
     @property
     def empty(self) -> bool:
         """Whether carrying it out would write nothing."""
-        return self.status is None and not self.events and self.merge is None and not self.ends and not self.release
+        ordered = self.check is not None or self.merge is not None
+        return self.status is None and not self.events and not ordered and not self.ends and not self.release

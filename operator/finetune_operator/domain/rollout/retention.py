@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from finetune_operator.api.adapterdeployment.status import DesiredStatus, DesiredVersion, Stage
+from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, DesiredStatus, DesiredVersion, Stage
 from finetune_operator.domain.rollout.draft import Draft
 
 
@@ -25,7 +25,7 @@ def desired_set(draft: Draft) -> DesiredStatus | None:
     stable, rollout = draft.stable, draft.rollout
     if stable is not None:
         versions.append(DesiredVersion(name=stable.version, uri=stable.uri, digest=stable.digest, merged=stable.merged))
-    if rollout is not None and rollout.stage not in (Stage.VALIDATING, Stage.MERGING):
+    if rollout is not None and rollout.stage not in BEFORE_SERVERS:
         required = stable is None or rollout.stage is Stage.PROMOTING
         versions.append(
             DesiredVersion(name=rollout.version, uri=rollout.uri, digest=rollout.digest, required=required, merged=rollout.merged)

@@ -1,7 +1,7 @@
 r"""The stages of a rollout, one function each, and what interrupts them.
 
-    Validating [-> Merging] -> Loading -> (Applying -> Baking) for every step -> Promoting
-         \___________\___________\__________\_______\___> RollingBack
+    Validating [<-> Checking] [-> Merging] -> Loading -> (Applying -> Baking) for every step -> Promoting
+         \______________\______________\___________\__________\_______\___> RollingBack
 
 A function moves the draft on as far as what is observed allows; the same observation leads to the same place, however often it is asked.
 Traffic grows only where every router has acknowledged the route before.
@@ -16,6 +16,7 @@ from finetune_operator.api.adapterdeployment.status import MAX_ROUTERS, Retained
 from finetune_operator.domain.rollout import retention, undoing
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
+from finetune_operator.domain.rollout.checking import check, failure_of, is_due
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
@@ -54,7 +55,7 @@ def advance(draft: Draft) -> None:
 def _begin(draft: Draft) -> None:
     """The rollout of the version the spec asks for, unless it serves already, or failed before."""
     target = draft.scene.target
-    if not isinstance(target, Target) or draft.is_stable(target.digest) or failed_before(draft, target.digest):
+    if not isinstance(target, Target) or draft.is_stable(target.digest) or failure_of(draft, target) is not None:
         return
     draft.rollout = RolloutStatus(
         version=target.version,
@@ -90,8 +91,9 @@ def _validate(draft: Draft) -> None:
         else:
             draft.enter(Stage.MERGING)
         return
-    if not draft.scene.observed.pods:
-        refusal = draft.scene.observed.refusal
+    unread, refusal = is_due(draft, rollout), draft.scene.observed.refusal
+    made_later = unread and draft.scene.spec.server.managed is not None and not refusal
+    if not draft.scene.observed.pods and not made_later:
         draft.blocked = (Reason.SERVERS_REFUSED, refusal) if refusal else (Reason.NO_PODS, _no_pods(draft))
         draft.wake_in(draft.scene.settings.look_seconds)
         return
@@ -99,6 +101,9 @@ def _validate(draft: Draft) -> None:
     if shortage is not None:
         draft.blocked = Reason.WAITING_FOR_CAPACITY, shortage
         draft.wake_in(draft.scene.settings.look_seconds)
+        return
+    if unread:
+        draft.enter(Stage.CHECKING)
         return
     draft.retained = [version for version in draft.retained if version.version != rollout.version]
     draft.enter(Stage.LOADING)
@@ -110,6 +115,13 @@ def _no_pods(draft: Draft) -> str:
         return "there is no server pod: raise spec.server.managed.replicas, or look at the Deployment's events"
     labels = ", ".join(f"{name}={value}" for name, value in sorted(external.match_labels.items()))[:512]
     return f"spec.server.external.matchLabels ({labels}) matches no running pod of this namespace: correct it, or start your server"
+
+
+def _check(draft: Draft) -> None:
+    """A Job reads the files of a typed uri; what it says in favour of them is remembered, so that they are validated on."""
+    waits_for = check(draft)
+    if waits_for is not None and draft.rollout is not None:
+        _out_of_time(draft, waits_for)
 
 
 def _merge(draft: Draft) -> None:
@@ -225,6 +237,7 @@ def _roll_back(draft: Draft) -> None:
 
 _STAGES: dict[Stage, Callable[[Draft], None]] = {
     Stage.VALIDATING: _validate,
+    Stage.CHECKING: _check,
     Stage.MERGING: _merge,
     Stage.LOADING: _load,
     Stage.APPLYING: _apply,
@@ -290,10 +303,6 @@ def _heed_retry(draft: Draft) -> None:
         draft.order, renewed = "", True
     if renewed and isinstance(target, Target):
         draft.failed = [failed for failed in draft.failed if failed.digest != target.digest]
-
-
-def failed_before(draft: Draft, digest: str) -> bool:
-    return any(failed.digest == digest for failed in draft.failed)
 
 
 def _out_of_time(draft: Draft, why: str) -> bool:

@@ -10,6 +10,7 @@ from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus,
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.analysis.criteria import LowTraffic
 from finetune_operator.domain.rollout.baking import UNSENDABLE
+from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds
@@ -33,7 +34,7 @@ def state_of(draft: Draft) -> State:
     target = draft.scene.target
     if isinstance(target, NoTarget):
         return _resting(target.reason, target.message, draft)
-    failed = next((version for version in draft.failed if version.digest == target.digest), None)
+    failed = failure_of(draft, target)
     if failed is not None and not draft.is_stable(target.digest):
         return State(Phase.DEGRADED, reason_named(failed.reason), _with_action(failed.message, failed.reason), stalled=True)
     if not draft.is_stable(target.digest):
@@ -109,10 +110,8 @@ def _under_way(draft: Draft, rollout: RolloutStatus) -> State:
 def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]:
     version, of = rollout.version, f"step {rollout.step} of {len(draft.scene.steps)}"
     match rollout.stage:
-        case Stage.VALIDATING:
-            return Phase.VALIDATING, Reason.VALIDATING, f"{version} is being checked"
-        case Stage.MERGING:
-            return Phase.MERGING, Reason.MERGING, f"a Job makes one model of the base model and {version}"
+        case Stage.VALIDATING | Stage.CHECKING | Stage.MERGING:
+            return _before_servers(rollout.stage, version)
         case Stage.LOADING:
             return Phase.LOADING, Reason.LOADING, f"server pods fetch, verify and load {version}"
         case Stage.APPLYING:
@@ -122,6 +121,16 @@ def _of_stage(draft: Draft, rollout: RolloutStatus) -> tuple[Phase, Reason, str]
         case _:
             reason = Reason.PROBING if rollout.probing else Reason.BAKING
             return Phase.PROGRESSING, reason, f"{of}: {version} answers its share, and the checks look at it{_no_probes(draft)}"
+
+
+def _before_servers(stage: Stage, version: str) -> tuple[Phase, Reason, str]:
+    match stage:
+        case Stage.CHECKING:
+            return Phase.CHECKING, Reason.CHECKING, f"a Job reads the files of {version}; no server hears of it before"
+        case Stage.MERGING:
+            return Phase.MERGING, Reason.MERGING, f"a Job makes one model of the base model and {version}"
+        case _:
+            return Phase.VALIDATING, Reason.VALIDATING, f"{version} is being checked"
 
 
 def _no_probes(draft: Draft) -> str:

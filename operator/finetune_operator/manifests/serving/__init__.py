@@ -4,9 +4,11 @@ All are complete and deterministic, for server-side apply by one field manager; 
 """
 
 from finetune_operator.api.base import LABEL_SERVING_ROLE
+from finetune_operator.manifests.serving.check import CheckOrder, build_check_job, check_basis, check_objects, check_run
 from finetune_operator.manifests.serving.exposure import build_http_route
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
+    CHECK,
     LABEL_ADAPTER_DEPLOYMENT,
     MERGE,
     ROUTER,
@@ -38,6 +40,7 @@ __all__ = [
     "AGENT_NAME",
     "AGENT_PORT",
     "AGENT_RULES",
+    "CHECK",
     "ENGINE_ADMIN_PORT",
     "ENGINE_KEY_ENTRY",
     "ENGINE_KEY_SECRET",
@@ -52,13 +55,18 @@ __all__ = [
     "ROUTER_PORT",
     "ROUTER_RULES",
     "SERVER",
+    "CheckOrder",
     "JsonObject",
     "MergeOrder",
     "MergedModel",
     "ServerMistake",
     "ServingSettings",
+    "build_check_job",
     "build_http_route",
     "build_merge_job",
+    "check_basis",
+    "check_objects",
+    "check_run",
     "http_route_name",
     "managed_selector",
     "merge_key",

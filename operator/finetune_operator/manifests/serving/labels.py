@@ -19,6 +19,8 @@ LABEL_ADAPTER_DEPLOYMENT = LABEL_DEPLOYMENT
 SERVER = "server"
 ROUTER = "router"
 AGENT = "agent"
+CHECK = "check"
+"""Role of the Job and pod that read an adapter's files, name of that step and of its container."""
 MERGE = "merge"
 """Role of a merge's Job and pod, and name of the step in what they say."""
 ROUTER_NAME = "finetune-router"
@@ -67,11 +69,11 @@ def server_metadata(owner: Owner) -> JsonObject:
     }
 
 
-def merge_metadata(owner: Owner) -> JsonObject:
-    """Metadata of what belongs to the merges of one AdapterDeployment, beside their Jobs."""
+def job_metadata(owner: Owner, role: str) -> JsonObject:
+    """Metadata of what belongs to the Jobs of one AdapterDeployment that check, or merge."""
     metadata = server_metadata(owner)
-    labels = {**common_labels(MERGE), LABEL_ADAPTER_DEPLOYMENT: owner.name}
-    return {**metadata, "name": f"{MERGE}-{owner.name}", "labels": labels}
+    labels = {**common_labels(role), LABEL_ADAPTER_DEPLOYMENT: owner.name}
+    return {**metadata, "name": f"{role}-{owner.name}", "labels": labels}
 
 
 def http_route_name(owner: Owner) -> str:

@@ -13,7 +13,8 @@ What cannot be said in one:
 from typing import Any
 
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
-from finetune_operator.manifests.serving.labels import MERGE, ROUTER, ROUTER_NAME, namespace_metadata, router_selector
+from finetune_operator.manifests.names import Owner, label_value
+from finetune_operator.manifests.serving.labels import ROUTER, ROUTER_NAME, job_metadata, namespace_metadata, router_selector
 from finetune_operator.manifests.serving.settings import (
     AGENT_PORT,
     ENGINE_PORT,
@@ -46,9 +47,9 @@ def router_policy(namespace: str, settings: ServingSettings) -> JsonObject:
     return _policy(namespace_metadata(namespace, ROUTER_NAME, ROUTER), router_selector(), ingress, egress)
 
 
-def merge_policy(metadata: JsonObject, deployment: str) -> JsonObject:
-    """Nobody in and nobody out: what a merge reads and writes lies on its volumes."""
-    return _policy(metadata, {LABEL_SERVING_ROLE: MERGE, LABEL_DEPLOYMENT: deployment}, [], [])
+def job_policy(owner: Owner, role: str) -> JsonObject:
+    """Nobody in and nobody out: what checks and merges read and write lies on their volumes."""
+    return _policy(job_metadata(owner, role), {LABEL_SERVING_ROLE: role, LABEL_DEPLOYMENT: label_value(owner.name)}, [], [])
 
 
 def _policy(metadata: JsonObject, selector: dict[str, str], ingress: list[JsonObject], egress: list[JsonObject]) -> JsonObject:

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, ManagedServer
-from finetune_operator.manifests.names import Owner, label_value
+from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.security import pod_security
 from finetune_operator.manifests.serving.agent import build_agent
 from finetune_operator.manifests.serving.availability import build_budget, rolling_update, spread
 from finetune_operator.manifests.serving.engine import build_engine, shares_memory
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
+    MERGE,
     managed_selector,
-    merge_metadata,
     server_metadata,
     version_metadata,
     version_selector,
 )
 from finetune_operator.manifests.serving.mistakes import server_mistake
-from finetune_operator.manifests.serving.policies import merge_policy, server_policy
+from finetune_operator.manifests.serving.policies import job_policy, server_policy
 from finetune_operator.manifests.serving.settings import AGENT_PORT, ENGINE_PORT, GRACE_SECONDS, JsonObject, ServingSettings
 from finetune_operator.manifests.serving.volumes import MergedModel, ServerClaims, server_claims, server_volumes
 
@@ -60,8 +60,7 @@ def merged_server_objects(
     if managed is None or server_mistake(spec, settings) is not None:
         return ()
     metadata, selector = server_metadata(owner), managed_selector(owner)
-    merges = merge_policy(merge_metadata(owner), label_value(owner.name))
-    policies = (server_policy(metadata, selector, settings), merges) if settings.network_policies else ()
+    policies = (server_policy(metadata, selector, settings), job_policy(owner, MERGE)) if settings.network_policies else ()
     return (
         _service(owner),
         build_budget(metadata, selector),

@@ -5,10 +5,13 @@ from typing import Any
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import (
+    CheckOrder,
     JsonObject,
     MergeOrder,
     ServingSettings,
+    build_check_job,
     build_merge_job,
+    check_objects,
     merged_model,
     merged_server_objects,
     namespace_objects,
@@ -74,6 +77,7 @@ MERGED: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat", "digest": DIGEST},
 }
 ORDER = MergeOrder(2, DIGEST, "pvc://adapters/support/a", "sha256:" + "a" * 64)
+CHECK_ORDER = CheckOrder(2, "pvc://adapters/support/a", "sha256:" + "a" * 64)
 MODELS = (merged_model("tickets--aaaaaaaaaaaa", "pvc://merged/bot/" + "c" * 64),)
 ONE_CLAIM: dict[str, Any] = {**FULL, "baseModel": {"uri": "pvc://adapters/base"}}
 SPECS = {"transformers": SMALL, "vllm": FULL, "one-claim": ONE_CLAIM}
@@ -97,6 +101,11 @@ def objects() -> dict[str, tuple[JsonObject, ...]]:
         "namespace": namespace_objects("support", SETTINGS),
         "namespace-with-everything": namespace_objects("support", FULL_SETTINGS),
     }
+
+
+def check(spec: dict[str, Any] = FULL, settings: ServingSettings = FULL_SETTINGS) -> tuple[JsonObject, ...]:
+    """What is made before any server."""
+    return (*check_objects(OWNER, settings), build_check_job(OWNER, read(spec), CHECK_ORDER, settings))
 
 
 def of_kind(found: tuple[JsonObject, ...], kind: str) -> JsonObject:

@@ -1,4 +1,4 @@
-"""The Jobs of merges: created once where a decision orders one, and deleted where it runs for nothing."""
+"""The Jobs of checks and merges: created once where a decision orders one, and deleted where it runs for nothing."""
 
 from typing import Protocol
 
@@ -10,11 +10,14 @@ from finetune_operator.cluster.resources import JOBS, Resource
 from finetune_operator.control.rollout.children import is_ours, refused
 from finetune_operator.domain.plan import JsonObject, ObjectReference
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import MergeOrder
+from finetune_operator.manifests.serving import CheckOrder, MergeOrder
 
 
-class MergeObjects(Protocol):
+class JobObjects(Protocol):
     """Builds the manifest; pure."""
+
+    def check_job(self, owner: Owner, spec: AdapterDeploymentSpec, order: CheckOrder) -> JsonObject:
+        """The Job of one attempt to read an adapter's files."""
 
     def merge_job(self, owner: Owner, spec: AdapterDeploymentSpec, order: MergeOrder) -> JsonObject:
         """The Job of one attempt to merge."""
@@ -30,17 +33,17 @@ class JobApi(Protocol):
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str, propagation: str = ...) -> None: ...
 
 
-class Merges:
+class Jobs:
     """One per process."""
 
-    def __init__(self, api: JobApi, objects: MergeObjects) -> None:
+    def __init__(self, api: JobApi, objects: JobObjects) -> None:
         self._api = api
         self._objects = objects
         self._refusals: dict[Key, str] = {}
 
-    async def begin(self, key: Key, uid: str, spec: AdapterDeploymentSpec, order: MergeOrder) -> Manifest | None:
+    async def begin(self, key: Key, uid: str, spec: AdapterDeploymentSpec, order: CheckOrder | MergeOrder) -> Manifest | None:
         """The Job of an attempt as it is there then, whoever created it; None where it is refused. Raises `ApiError` for what passes."""
-        manifest = dict(self._objects.merge_job(Owner(key.namespace, key.name, uid), spec, order))
+        manifest = dict(self._build(Owner(key.namespace, key.name, uid), spec, order))
         try:
             made = await self._api.create(JOBS, manifest)
         except Conflict as error:
@@ -56,6 +59,10 @@ class Merges:
         self._refusals.pop(key, None)
         return made
 
+    def refuse(self, key: Key, why: str) -> None:
+        """What has to be there before the Job is refused."""
+        self._refusals[key] = why
+
     async def end(self, reference: ObjectReference) -> None:
         """Delete a Job that nobody waits for. Raises `ApiError`."""
         await self._api.delete(JOBS, reference.namespace, reference.name, uid=reference.uid)
@@ -66,3 +73,8 @@ class Merges:
 
     def forget(self, key: Key) -> None:
         self._refusals.pop(key, None)
+
+    def _build(self, owner: Owner, spec: AdapterDeploymentSpec, order: CheckOrder | MergeOrder) -> JsonObject:
+        if isinstance(order, CheckOrder):
+            return self._objects.check_job(owner, spec, order)
+        return self._objects.merge_job(owner, spec, order)
