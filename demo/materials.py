@@ -20,7 +20,7 @@ class Recipe:
     too_hot: Path
     deployment: Path
     edit: dict[str, Any]
-    """What is changed in the job's spec to get a second adapter: a little less to learn from each step, and its gate lets it pass."""
+    """What is changed in the job's spec to get a second adapter: a little less training, which its gate lets pass."""
     requests_per_second: float
     first_act_seconds: float
     second_act_seconds: float
@@ -44,7 +44,7 @@ MATERIALS = {
         manifest=EXAMPLE / "finetunejob.yaml",
         too_hot=EXAMPLE / "finetunejob-too-hot.yaml",
         deployment=EXAMPLE / "adapterdeployment.yaml",
-        edit={"training": {"learningRate": "3e-3"}},
+        edit={"training": {"maxSteps": 16}},
         requests_per_second=2.5,
         first_act_seconds=1500,
         second_act_seconds=1500,
