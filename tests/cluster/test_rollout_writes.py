@@ -22,10 +22,11 @@ from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children, ServingObjects
+from finetune_operator.control.rollout.finalizer import FINALIZER
 from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
-from finetune_operator.control.rollout.reconciler import FINALIZER, RolloutReconciler
+from finetune_operator.control.rollout.reconciler import RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings

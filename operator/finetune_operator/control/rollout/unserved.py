@@ -6,22 +6,13 @@ object is gone, and the server pods, which are owned by it, end as any pod does,
 """
 
 import logging
-from typing import Protocol
 
 from finetune_operator.cluster.cache import Key, ParentStore
-from finetune_operator.cluster.errors import NotFound
-from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, Resource
 from finetune_operator.control.reconciler import Result
-from finetune_operator.control.rollout.reconciler import FINALIZER
+from finetune_operator.control.rollout.finalizer import is_held, without_ours
+from finetune_operator.control.rollout.writes import FinalizerApi, patch_finalizers
 
 log = logging.getLogger(__name__)
-
-
-class FinalizerApi(Protocol):
-    """The part of `KubeApi` that is needed."""
-
-    async def merge(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest: ...
 
 
 class LettingGo:
@@ -38,15 +29,9 @@ class LettingGo:
         found = self._known.get(key)
         if found is None:
             return Result("gone")
-        metadata = found["metadata"]
-        finalizers = metadata.get("finalizers") or []
-        if not metadata.get("deletionTimestamp") or FINALIZER not in finalizers:
+        if not found["metadata"].get("deletionTimestamp") or not is_held(found):
             return Result("idle")
-        left = [each for each in finalizers if each != FINALIZER]
-        patch = {"metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"], "finalizers": left}}
-        try:
-            await self._api.merge(ADAPTER_DEPLOYMENTS, key.namespace, key.name, patch)
-        except NotFound:
+        if await patch_finalizers(self._api, key, found, without_ours(found)) is None:
             return Result("gone")
         self.advanced.add(key)
         log.info("deleted without being drained: serving is off", extra={"key": str(key)})

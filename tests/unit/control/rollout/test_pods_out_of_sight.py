@@ -13,10 +13,11 @@ from finetune_operator.cluster.resources import Resource
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import NoAnswer
 from finetune_operator.control.rollout.cache import ServingCache
+from finetune_operator.control.rollout.finalizer import FINALIZER
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
-from finetune_operator.control.rollout.reconciler import FINALIZER, RolloutReconciler
+from finetune_operator.control.rollout.reconciler import RolloutReconciler
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import RolloutSettings
