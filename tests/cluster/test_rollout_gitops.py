@@ -12,6 +12,7 @@ from tests.cluster import operator_process, serving_site
 from tests.cluster.finetunejobs import Object
 from tests.cluster.operator_process import until
 from tests.cluster.serving_site import FAST, NAME, Site, manifest
+from tests.kstatus import kstatus
 
 WRITER = "finetune-operator"
 HELD = {"canary": {"steps": [{"weight": 50, "bakeSeconds": 1, "analysis": [], "approval": True}]}}
@@ -21,21 +22,6 @@ HELD = {"canary": {"steps": [{"weight": 50, "bakeSeconds": 1, "analysis": [], "a
 def site(t1: Testbed, tmp_path: Path) -> Iterator[Site]:
     with serving_site.site(t1, tmp_path) as here:
         yield here
-
-
-def kstatus(found: Object) -> str:
-    """The rules of sigs.k8s.io/cli-utils for custom resources, in their order; Terminating comes before all of them."""
-    if "deletionTimestamp" in found["metadata"]:
-        return "Terminating"
-    status = found.get("status") or {}
-    if status.get("observedGeneration", found["metadata"]["generation"]) != found["metadata"]["generation"]:
-        return "InProgress"
-    conditions = {each["type"]: each["status"] for each in status.get("conditions") or []}
-    if conditions.get("Reconciling") == "True":
-        return "InProgress"
-    if conditions.get("Stalled") == "True":
-        return "Failed"
-    return "InProgress" if conditions.get("Ready", "True") != "True" else "Current"
 
 
 def owners_of_spec(found: Object) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from finetune_operator.api.adapterdeployment.status import Phase
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, RolloutObserved, Sibling
+from tests.kstatus import kstatus
 from tests.serving.rollout.checked_world import PICKLE, CheckedWorld, typed_spec
 from tests.serving.rollout.merged_world import MergedWorld, merged_spec
 from tests.serving.rollout.world import ALIAS, NOON, ONE, TWO, World, baking, serving, spec, version, with_truth
@@ -30,21 +31,6 @@ class Unprobed(World):
 
     def probe(self, name: str, requests: int) -> None:
         pass
-
-
-def kstatus(world: World) -> str:
-    """The rules of sigs.k8s.io/cli-utils for custom resources, in their order; Terminating comes before all of them."""
-    status = world.status or {}
-    if world.deleted:
-        return "Terminating"
-    if status.get("observedGeneration", world.generation) != world.generation:
-        return "InProgress"
-    found = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
-    if found.get("Reconciling") == "True":
-        return "InProgress"
-    if found.get("Stalled") == "True":
-        return "Failed"
-    return "Current" if found.get("Ready", "True") == "True" else "InProgress"
 
 
 def after(world: World, seconds: float, **changes: object) -> World:
@@ -309,7 +295,7 @@ def seen(world: World) -> Seen:
     document = {"metadata": {}, "spec": world.spec, "status": world.status}
     columns = [shown(document, column.json_path) for column in ADAPTERDEPLOYMENT.columns if not column.wide and column.type != "date"]
     return Seen(
-        kstatus(world),
+        kstatus(world.resource | {"status": world.status}),
         world.phase,
         " ".join(SIGNS[found[kind][0]] for kind in SUMMARY) + f" {found['Ready'][1]}",
         " ".join(SIGNS[found[kind][0]] + found[kind][1] for kind in OTHERS),

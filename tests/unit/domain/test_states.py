@@ -12,23 +12,14 @@ from finetune_operator.api.crd import FINETUNEJOB
 from finetune_operator.api.reasons import Reason
 from finetune_operator.domain.observed import Rejection
 from finetune_trainer.contract import Verdict
+from tests.kstatus import kstatus
 from tests.unit.domain.samples import spec
 from tests.unit.domain.world import World, begun, finished, training, warn
 
 
-def kstatus(world: World) -> str:
-    """The rules of sigs.k8s.io/cli-utils for custom resources, in their order."""
-    status = world.status
-    if not status:
-        return "Current"
-    if status["observedGeneration"] != world.generation:
-        return "InProgress"
-    found = {condition["type"]: condition["status"] for condition in status["conditions"]}
-    if found["Reconciling"] == "True":
-        return "InProgress"
-    if found["Stalled"] == "True":
-        return "Failed"
-    return "Current" if found["Ready"] == "True" else "InProgress"
+def read(world: World) -> str:
+    """What kstatus makes of it."""
+    return kstatus({"metadata": {"generation": world.generation}, "status": world.status})
 
 
 def prepared() -> World:
@@ -378,7 +369,7 @@ def test_a_state_looks_the_same_to_everybody(name: str):
     assert world.status is not None
     assert {condition["type"]: (condition["status"], condition["reason"]) for condition in world.status["conditions"]} == wanted.conditions
     assert world.status["phase"] == wanted.phase
-    assert kstatus(world) == wanted.kstatus
+    assert read(world) == wanted.kstatus
     document = {"metadata": {}, "spec": world.spec, "status": world.status}
     printed = {
         column.name: shown(document, column.json_path) for column in FINETUNEJOB.columns if not column.wide and column.type == "string"
@@ -398,7 +389,7 @@ def test_every_reason_is_seen_in_some_state():
 def test_after_an_edit_the_old_ready_no_longer_satisfies_a_wait():
     world = finished()
     world.change(rerun="next")
-    assert kstatus(world) == "InProgress"
+    assert read(world) == "InProgress"
     world.settle()
     ready = world.condition("Ready")
     assert (ready["status"], ready["observedGeneration"]) == ("False", 2)
