@@ -51,6 +51,7 @@ class ApiServer:
         content_type: str = "application/json",
         *,
         user_agent: str = USER_AGENT,
+        accept: str = "application/json",
     ) -> Any:
         """One call; the decoded JSON answer.
 
@@ -61,7 +62,7 @@ class ApiServer:
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._connection.close()
         self._used = time.monotonic()
-        headers = {"User-Agent": user_agent, "Accept": "application/json", "Content-Type": content_type}
+        headers = {"User-Agent": user_agent, "Accept": accept, "Content-Type": content_type}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = self._connection.getresponse()
         content = response.read()

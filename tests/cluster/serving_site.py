@@ -82,7 +82,7 @@ class Site:
     def path(self, name: str = "") -> str:
         return self.place.path("adapterdeployments", name, f"{GROUP}/{VERSION}")
 
-    def apply(self, adapter: Published, name: str = NAME, **changes: Any) -> Object:
+    def apply(self, adapter: Published, /, name: str = NAME, **changes: Any) -> Object:
         self.deployments.add(name)
         answer: Object = self.place.server.apply(self.path(name), manifest(self.place.namespace, name, adapter, changes))
         return answer

@@ -1,6 +1,5 @@
 """What the API server stores is what the user meant: defaults once, no difference on the second apply, and any later edit possible."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -148,8 +147,7 @@ def test_the_columns_show_what_people_ask_for(server: ApiServer, name: str) -> N
 
 def table_of(server: ApiServer, name: str) -> dict[str, Any]:
     """The answer that ``kubectl get`` prints."""
-    server._connection.request("GET", f"{PATH}/{name}", headers={"Accept": TABLE})
-    table: dict[str, Any] = json.loads(server._connection.getresponse().read())
+    table: dict[str, Any] = server.request("GET", f"{PATH}/{name}", accept=TABLE)
     return table
 
 

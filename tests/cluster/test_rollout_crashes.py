@@ -76,7 +76,7 @@ class Rollouts:
     def to(self, adapter: Published, *, die_after: int = 0, moment: Moment = Moment.COMMITTED) -> bool:
         """Roll this one out; whether the operator died on the way, at its ``die_after``-th write."""
         self.proxy.set_strike(Strike(die_after, kill(self.operator.pid), moment) if die_after else None)
-        self._since = len(self.site.watch.catch_up())
+        self._since = len(self.site.watch.caught_up())
         self.site.apply(adapter, **SPEC)
         until(lambda: self.proxy.has_struck or self._at_rest(adapter), 60)
         struck = self.proxy.has_struck

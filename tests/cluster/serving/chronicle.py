@@ -51,7 +51,7 @@ class Chronicle:
 
     def __init__(self, site: Site, name: str = NAME) -> None:
         self._name = name
-        self._routes = {seen.route.generation: seen.route for seen in site.watch.catch_up() if seen.route.deployment == name}
+        self._routes = {seen.route.generation: seen.route for seen in site.watch.caught_up() if seen.route.deployment == name}
         self._reigns = [list(_reigns(router.logs, self._routes, name)) for router in site.routers]
 
     def possible(self, record: Record) -> set[str]:

@@ -1,17 +1,15 @@
 """Every state of a rollout's life as people and deploy tools see it: the conditions, the phase, the printed columns, and kstatus."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from finetune_operator.api.adapterdeployment.status import Phase
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, RolloutObserved, Sibling
-from tests.kstatus import kstatus
 from tests.serving.rollout.checked_world import PICKLE, CheckedWorld, typed_spec
 from tests.serving.rollout.merged_world import MergedWorld, merged_spec
+from tests.serving.rollout.states import EXPECTED, SUMMARY, Seen, seen
 from tests.serving.rollout.world import ALIAS, NOON, ONE, TWO, World, baking, serving, spec, version, with_truth
 from tests.unit.domain.test_states import shown
 
@@ -271,50 +269,16 @@ BUILT: dict[str, Callable[[], World]] = {
 }
 
 
-STATES = Path(__file__).with_name("states.txt")
-"""By state: what kstatus reads, the phase, Ready, Reconciling and Stalled, the reason of Ready, the other conditions, the columns.
-In the conditions + is True, - False and ? Unknown."""
-SIGNS = {"True": "+", "False": "-", "Unknown": "?"}
-SUMMARY = ("Ready", "Reconciling", "Stalled")
-OTHERS = ("Accepted", "Loaded", "TrafficApplied", "AnalysisPassing", "Available")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A row of the table."""
-
-    kstatus: str
-    phase: str
-    summary: str
-    others: str
-    columns: str
-
-
-def seen(world: World) -> Seen:
-    found = {kind: world.condition(kind) for kind in (*SUMMARY, *OTHERS)}
-    document = {"metadata": {}, "spec": world.spec, "status": world.status}
-    columns = [shown(document, column.json_path) for column in ADAPTERDEPLOYMENT.columns if not column.wide and column.type != "date"]
-    return Seen(
-        kstatus(world.resource | {"status": world.status}),
-        world.phase,
-        " ".join(SIGNS[found[kind][0]] for kind in SUMMARY) + f" {found['Ready'][1]}",
-        " ".join(SIGNS[found[kind][0]] + found[kind][1] for kind in OTHERS),
-        " ".join(text or "." for text in columns),
-    )
-
-
-def expected(row: str) -> tuple[str, Seen]:
-    name, *cells = (cell.strip() for cell in row.split("|"))
-    return name, Seen(*cells)
-
-
-EXPECTED = dict(expected(row) for row in STATES.read_text().splitlines()[1:])
+def looked_at(world: World) -> Seen:
+    found = world.resource
+    columns = [column for column in ADAPTERDEPLOYMENT.columns if not column.wide and column.type != "date"]
+    return seen(found, [shown(found, column.json_path) for column in columns])
 
 
 @pytest.mark.parametrize("name", BUILT)
 def test_a_state_looks_the_same_to_everybody(name: str):
     world = BUILT[name]()
-    assert seen(world) == EXPECTED[name]
+    assert looked_at(world) == EXPECTED[name]
     reasons = {world.condition(kind)[1] for kind in SUMMARY}
     assert len(reasons) == 1, "the summary tells one state"
 
