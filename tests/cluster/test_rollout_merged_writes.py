@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
-from finetune_operator.cluster.errors import Forbidden
+from finetune_operator.cluster.errors import Forbidden, Unavailable
 from finetune_operator.cluster.kube import KubeApi
 from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.objects import InstalledObjects
@@ -66,6 +66,20 @@ async def test_a_merge_that_could_not_begin_is_forgotten_once_nobody_wants_it(ri
     await rig.once()
     assert rig.observed[-1].refusal == ""
     rig.kube.create = create  # type: ignore[method-assign]
+
+
+async def test_a_merge_that_could_not_begin_is_said_also_while_the_servers_objects_wait(rig: Rig) -> None:
+    order = RolloutPlan(status=LOST, merge=MergeOrder(1, DIGEST, "pvc://a/x", DIGEST))
+    rig.kube.create = _refused  # type: ignore[method-assign]
+    await rig.once(order, order)
+    rig.kube.get = _away  # type: ignore[method-assign]
+    rig.clock += 3600
+    await rig.once()
+    assert "exceeded quota. Free quota in this namespace, or ask for less in spec.merge.resources." in rig.observed[-1].refusal
+
+
+async def _away(*_arguments: object) -> Object:
+    raise Unavailable("a webhook is away", status=500)
 
 
 async def _refused(*_arguments: object) -> Object:

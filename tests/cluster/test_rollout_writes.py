@@ -27,6 +27,7 @@ from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.reconciler import RolloutReconciler
+from finetune_operator.control.rollout.refusals import REFUSED_SECONDS
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.domain.plan import EventNote
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
@@ -293,6 +294,23 @@ async def test_what_is_refused_is_told_to_the_decision_and_tried_again_later(kub
     await rig.once()
     assert rig.observed[-1].refusal == objects.flaw
     assert (await kube.get(DEPLOYMENTS, key.namespace, "server-bot"))["spec"]["replicas"] == 1, "what runs goes on"
+
+
+async def test_what_is_refused_at_rest_is_tried_again_after_a_minute(kube: KubeApi, place: Place) -> None:
+    objects = Objects(replicas="many")
+    rig = Rig(kube, place, objects)
+    key = rig.add()
+    assert (await rig.once()).requeue_after == REFUSED_SECONDS
+    apply, kube.apply = kube.apply, _raising(Forbidden("exceeded quota: small", status=403))  # type: ignore[method-assign]
+    rig.clock += REFUSED_SECONDS
+    await rig.once()
+    assert "exceeded quota: small. Free quota in this namespace" in rig.observed[-1].refusal
+    kube.apply, objects.replicas = apply, 1  # type: ignore[method-assign]
+    rig.clock += REFUSED_SECONDS
+    again = (await rig.once()).requeue_after
+    assert again is not None
+    assert again > REFUSED_SECONDS
+    assert (await kube.get(DEPLOYMENTS, key.namespace, "server-bot"))["spec"]["replicas"] == 1
 
 
 async def test_trouble_with_the_objects_does_not_hold_up_a_decision(kube: KubeApi, place: Place) -> None:

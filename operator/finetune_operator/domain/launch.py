@@ -14,6 +14,7 @@ from finetune_operator.domain.activity import Activity, ActivityKind, reason_nam
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.observed import REJECTION_SECONDS
 from finetune_operator.domain.plan import Child
+from finetune_operator.domain.trouble import of_quota
 from finetune_operator.manifests.configmap import build_config_map
 from finetune_operator.manifests.job import Attempt, build_job
 from finetune_operator.manifests.names import CLEAN, job_name, run_hash
@@ -125,8 +126,9 @@ def _refused(draft: Draft, run: CurrentRun, target: str) -> Activity | None:
         text = f"{thing} exists and belongs to somebody else. Delete or rename it."
         return Activity(ActivityKind.BLOCKED, Reason.NAME_TAKEN, text)
     evidence = "; ".join(rejection.causes) or rejection.message
-    if "exceeded quota" in rejection.message:
-        return Activity(ActivityKind.BLOCKED, Reason.QUOTA_EXCEEDED, f"{thing}: {evidence}. Free quota in this namespace."[:_MESSAGE_LIMIT])
+    quota = of_quota(evidence, "")
+    if quota is not None:
+        return Activity(ActivityKind.BLOCKED, Reason.QUOTA_EXCEEDED, f"{thing}: {quota}"[:_MESSAGE_LIMIT])
     reason = Reason.FORBIDDEN if rejection.kind == "Forbidden" else Reason.CHILD_REFUSED
     return Activity(ActivityKind.BLOCKED, reason, f"the API server refuses {thing}: {evidence}"[:_MESSAGE_LIMIT])
 

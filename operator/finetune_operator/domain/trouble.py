@@ -72,11 +72,19 @@ def _of_creation(job: Job, warnings: tuple[WarningEvent, ...]) -> Trouble | None
     if newest is None:
         return None
     evidence = _cut(_POD_NAME.sub("the pod ", newest.message))
-    if "exceeded quota" in evidence or "must specify" in evidence:
-        return Trouble(Reason.QUOTA_EXCEEDED, f"{evidence}. Free quota in this namespace, or ask for less in spec.resources.")
+    quota = of_quota(evidence, "spec.resources")
+    if quota is not None:
+        return Trouble(Reason.QUOTA_EXCEEDED, quota)
     if "violates PodSecurity" in evidence:
         return Trouble(Reason.FORBIDDEN, f"{evidence}. Ask the platform team: the trainer's pods satisfy the level restricted.")
     return Trouble(Reason.FORBIDDEN, f"the cluster refuses the pod: {evidence}")
+
+
+def of_quota(evidence: str, resources: str) -> str | None:
+    """The refusal with what to do about it, where a quota is the reason; ``resources`` is the field that asks for less, empty for none."""
+    if "exceeded quota" not in evidence and "must specify" not in evidence:
+        return None
+    return f"{evidence}. Free quota in this namespace{f', or ask for less in {resources}' if resources else ''}."
 
 
 def _of_scheduling(pod: Pod, spec: FineTuneJobSpec, job: Job) -> Trouble | None:

@@ -36,7 +36,10 @@ def merged_digest(adapter: str) -> str:
 
 
 class MergedWorld(World):
-    """``outcomes`` are how the next merges end, by attempt made; a merge takes one tick. ``lost``: the pods are gone with their results."""
+    """``outcomes`` are how the next merges end, by attempt made; a merge takes one tick. ``lost``: the pods are gone with their results.
+
+    ``refusal``: why no more servers can be made; ``barred``: none come, and nobody tells why.
+    """
 
     def __init__(self, document: dict[str, Any] | None = None) -> None:
         super().__init__(document or merged_spec(), pods=0)
@@ -44,6 +47,7 @@ class MergedWorld(World):
         self.jobs: dict[str, tuple[MergeOrder, JobAttempt]] = {}
         self.outcomes: list[FailureClass] = []
         self.lost = self.stuck = False
+        self.barred, self.refusal = False, ""
         self.created: list[str] = []
         self.ended: list[str] = []
         self.crowd: list[int] = []
@@ -53,7 +57,7 @@ class MergedWorld(World):
         seen = super().observe()
         pods = tuple(ServerPod(name, tuple(held.values()), serves=name.split(".")[0]) for name, held in self.made.items())
         merges = tuple(attempt for _, attempt in self.jobs.values())
-        return RolloutObserved(**{**vars(seen), "pods": pods, "merges": merges})
+        return RolloutObserved(**{**vars(seen), "pods": pods, "merges": merges, "refusal": self.refusal})
 
     def reconcile(self) -> RolloutPlan:
         self.servers()
@@ -68,6 +72,8 @@ class MergedWorld(World):
     def servers(self) -> None:
         """As many pods as are asked for of every version that is to be served, and no others."""
         wanted = {digest_prefix_of(each["name"]) for each in self._desired() if "merged" in each}
+        if self.barred or self.refusal:
+            wanted &= {name.split(".")[0] for name in self.made}
         pods = {f"{digits}.{number}" for digits in wanted for number in range(REPLICAS)}
         self.made = {name: self.made.get(name, {}) for name in sorted(pods)}
         self.crowd.append(len(wanted))

@@ -210,3 +210,37 @@ def test_killed_at_any_write_it_ends_the_same(errors: float):
         world = rolled_out(errors, write)
         assert essence(world) == essence(plain), f"killed at write {write}"
         assert world.created == plain.created, f"killed at write {write}"
+
+
+def test_servers_that_are_refused_are_said_with_field_and_way_out_and_come_once_they_may():
+    world = serving()
+    world.stuck = True
+    world.publish(TWO)
+    world.run(10)
+    world.refusal = "the API server does not take Deployment server-bot: exceeded quota: team. Free quota in this namespace"
+    world.tick()
+    kind, reason, message = world.condition("Ready")
+    assert (kind, reason) == ("False", "Merging")
+    assert world.refusal in message
+    world.stuck = False
+    world.run(30)
+    for condition in ("Ready", "Stalled"):
+        assert world.condition(condition)[1:] == ("ServersRefused", world.refusal)
+    assert world.refusal in world.condition("Loaded")[2]
+    assert world.stable == version(ONE), "what serves goes on"
+    world.refusal = ""
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
+def test_servers_that_do_not_come_and_nobody_says_why_are_told_after_a_minute():
+    world = serving()
+    world.barred = True
+    world.publish(TWO)
+    world.run(30)
+    assert world.condition("Ready")[2] == f"server pods fetch, verify and load {version(TWO)}"
+    world.run(60)
+    kind, reason, message = world.condition("Ready")
+    assert (kind, reason) == ("False", "Loading")
+    assert f"no server pod of {version(TWO)} is there yet. Look at the events of its Deployment" in message
+    assert "ask for less in spec.server.managed.resources" in message

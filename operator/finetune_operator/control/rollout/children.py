@@ -19,6 +19,7 @@ from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest, Page, Selection
 from finetune_operator.cluster.resources import DEPLOYMENTS, SERVING_RESOURCES, Resource
+from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import CHECK, MergedModel, managed_selector
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 APPLIED: Final = f"{LABEL_PREFIX}applied"
 """Annotation: hash of the manifest as it was applied."""
 VERIFY_SECONDS: Final = 600.0
-REFUSED_SECONDS: Final = 60.0
 
 
 class ServingObjects(Protocol):
@@ -177,26 +177,19 @@ class Children:
         except NotFound:
             found = None
         if found is not None and not is_ours(found, uid):
-            return refused(manifest, "exists and belongs to somebody else. Rename or delete it.")
+            return name_taken(manifest)
         if found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == metadata["annotations"][APPLIED]:
             return ""
         try:
             await self._api.apply(resource, manifest)
-        except Forbidden as error:
-            return refused(manifest, error.message)
-        except Invalid as error:
-            return refused(manifest, error.explain())
+        except (Forbidden, Invalid) as error:
+            return refused(manifest, error)
         return ""
 
 
 def _check_of(key: Key) -> str:
     """No namespace is called like this."""
     return f"{key} {CHECK}"
-
-
-def refused(manifest: JsonObject, why: str) -> str:
-    """What the API server refuses, in words for a status."""
-    return f"the API server does not take {manifest['kind']} {manifest['metadata']['name']}: {why}"
 
 
 def stamped_manifest(manifest: JsonObject) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest, Selection
 from finetune_operator.cluster.resources import HTTP_ROUTES
-from finetune_operator.control.rollout.children import APPLIED, REFUSED_SECONDS, ApplyApi, is_ours, refused, stamped_manifest
+from finetune_operator.control.rollout.children import APPLIED, ApplyApi, is_ours, stamped_manifest
+from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.domain.rollout.observed import Exposure
@@ -78,7 +79,7 @@ class Exposures:
         if found is None and not await self._is_known(key.namespace):
             return Exposure(generation, missing=True)
         if found is not None and not is_ours(found, uid):
-            return Exposure(generation, refusal=refused(manifest, "exists and belongs to somebody else. Rename or delete it."))
+            return Exposure(generation, refusal=name_taken(manifest))
         if found is None or self._differs(key, found, manifest):
             digest = manifest["metadata"]["annotations"][APPLIED]
             refusal = self._known_refusal(key, digest) or await self._apply(key, manifest, digest)
@@ -99,7 +100,7 @@ class Exposures:
         try:
             answer = await self._api.apply(HTTP_ROUTES, manifest)
         except (Forbidden, Invalid) as error:
-            return self._remember_refusal(key, digest, refused(manifest, error.explain()))
+            return self._remember_refusal(key, digest, refused(manifest, error))
         self._refusals.pop(key, None)
         self._settled[key] = (digest, answer["metadata"].get("generation"))
         return ""

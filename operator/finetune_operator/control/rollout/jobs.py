@@ -7,7 +7,8 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import Conflict, Forbidden, Invalid
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import JOBS, Resource
-from finetune_operator.control.rollout.children import is_ours, refused
+from finetune_operator.control.rollout.children import is_ours
+from finetune_operator.control.rollout.refusals import name_taken, refused
 from finetune_operator.domain.plan import JsonObject, ObjectReference
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import CheckOrder, MergeOrder
@@ -51,10 +52,10 @@ class Jobs:
                 raise
             made = await self._api.get(JOBS, key.namespace, manifest["metadata"]["name"])
             if not is_ours(made, uid):
-                self._refusals[key] = refused(manifest, "exists and belongs to somebody else. Rename or delete it.")
+                self._refusals[key] = name_taken(manifest)
                 return None
         except (Forbidden, Invalid) as error:
-            self._refusals[key] = refused(manifest, error.explain() if isinstance(error, Invalid) else error.message)
+            self._refusals[key] = refused(manifest, error)
             return None
         self._refusals.pop(key, None)
         return made

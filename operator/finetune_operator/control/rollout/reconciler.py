@@ -26,6 +26,7 @@ from finetune_operator.control.rollout.pace import Pace, pace_of
 from finetune_operator.control.rollout.probing import Prober
 from finetune_operator.control.rollout.pushing import Pushes
 from finetune_operator.control.rollout.readings import Readings
+from finetune_operator.control.rollout.refusals import REFUSED_SECONDS
 from finetune_operator.control.rollout.schemas import Schemas
 from finetune_operator.control.rollout.upkeep import Upkeep
 from finetune_operator.control.rollout.writes import RolloutApi, Writes
@@ -107,7 +108,7 @@ class RolloutReconciler:
         if found is not None and not found[1].empty and pace.resting:
             awake = replace(pace, max_age=self._settings.poll_seconds / 2, resting=False)
             found = await self._look_and_decide(key, awake, refusal, exposure)
-        return self._forget(key) if found is None else await self._carry_out(key, *found, pace)
+        return self._forget(key) if found is None else await self._carry_out(key, *found, pace, refusal)
 
     def _rest_of(self, key: Key) -> float:
         """An agent sees by itself what its engine loses; an engine of the user's own has to be asked."""
@@ -122,7 +123,7 @@ class RolloutReconciler:
         resource, observed = found
         return resource, self._decide(observed, self._now())
 
-    async def _carry_out(self, key: Key, resource: Manifest, plan: RolloutPlan, pace: Pace) -> Result:
+    async def _carry_out(self, key: Key, resource: Manifest, plan: RolloutPlan, pace: Pace, refusal: str) -> Result:
         if plan.release:
             return await self._release(key, resource)
         wrote = False
@@ -139,7 +140,8 @@ class RolloutReconciler:
             self._prober.send(key, reading.text(resource.get("spec"), "modelName"), plan.probes, self._looking.answering(key))
         pushing = self._push(key) if not wrote else None
         look_in = pace.look_in * (random.uniform(0.8, 1.0) if pace.resting else 1.0)  # noqa: S311  jitter, no secret
-        requeue = min(wait for wait in (look_in, plan.requeue_after, pushing) if wait is not None)
+        retry = REFUSED_SECONDS if refusal else None
+        requeue = min(wait for wait in (look_in, plan.requeue_after, pushing, retry) if wait is not None)
         return Result("ok" if wrote else "idle", again_now=wrote, requeue_after=requeue)
 
     async def _release(self, key: Key, resource: Manifest) -> Result:

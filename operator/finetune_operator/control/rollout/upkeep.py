@@ -76,7 +76,7 @@ class Upkeep:
             return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models) or refusal
         except ApiError as error:
             log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
-            return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key)
+            return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key) or refusal
 
     async def exposure(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, Exposure | None]:
         """The HTTPRoute, which nothing else waits for; of an object being deleted it goes with the object."""

@@ -15,6 +15,7 @@ from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import ObjectReference
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.observed import JobAttempt
+from finetune_operator.domain.trouble import of_quota
 
 ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 20
@@ -98,7 +99,7 @@ def trouble_of(attempt: JobAttempt, kind: Kind) -> str:
         newest = _newest(attempt.warnings, "FailedCreate")
         if newest is None:
             return ""
-        return f"{newest}. Free quota in this namespace{_or_less(kind)}." if "quota" in newest else newest
+        return of_quota(newest, kind.resources) or newest
     if pod.running:
         return ""
     return _of_pod(pod, kind) or _newest(attempt.warnings, "FailedMount", "FailedAttachVolume", "FailedMapVolume") or ""

@@ -100,7 +100,8 @@ def _loaded(draft: Draft) -> Judgement:
     if all(pods_of(draft, version) and all(holds(pod, version) for pod in pods_of(draft, version)) for version in wanted):
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")
-    return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}")
+    absent = any(not pods_of(draft, version) for version in wanted) and draft.scene.observed.refusal
+    return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}{f': {absent}' if absent else ''}")
 
 
 def wanted_versions(draft: Draft) -> list[str]:

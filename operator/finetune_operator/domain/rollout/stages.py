@@ -19,7 +19,7 @@ from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.checking import check, failure_of, is_due
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
-from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, refusal
+from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal
 from finetune_operator.domain.rollout.merging import merge
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
@@ -27,6 +27,10 @@ from finetune_operator.domain.rollout.traffic import acknowledged, share_of, una
 _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
 _PAUSED = "spec.paused holds the rollout. Set it to false to go on."
+_NO_PODS = (
+    "Look at the events of its Deployment's ReplicaSets: a quota or a policy may refuse such pods. Free quota, or ask for less in "
+    "spec.server.managed.resources."
+)
 _ABORT, _RETRY = "abort", "retry"
 _NO_BOOKS = (
     "spec.analysis.provider: Prometheus has not told what every router has counted, so the bake cannot begin. It goes on by itself; "
@@ -142,8 +146,15 @@ def _load(draft: Draft) -> None:
         if not _out_of_time(draft, apart):
             draft.wake_in(draft.scene.settings.poll_seconds)
     elif not everywhere(draft, rollout.version):
-        trouble = in_the_way(draft, rollout.version) or _no_servers(draft)
-        draft.blocked = (Reason.LOADING, trouble) if trouble is not None else None
+        refused_objects, trouble = _refused_servers(draft, rollout.version), in_the_way(draft, rollout.version)
+        if trouble is not None:
+            draft.blocked = Reason.LOADING, trouble
+        elif refused_objects:
+            trouble = refused_objects
+            draft.blocked = Reason.SERVERS_REFUSED, trouble
+        elif not pods_of(draft, rollout.version) and _stood(draft).total_seconds() >= _LATE_SECONDS:
+            trouble = f"{missing(draft, rollout.version)}. {_NO_PODS}"
+            draft.blocked = Reason.LOADING, trouble
         if not _out_of_time(draft, trouble or missing(draft, rollout.version)):
             draft.wake_in(draft.scene.settings.poll_seconds)
     elif draft.scene.spec.paused:
@@ -152,10 +163,10 @@ def _load(draft: Draft) -> None:
         _next_step(draft)
 
 
-def _no_servers(draft: Draft) -> str | None:
+def _refused_servers(draft: Draft, version: str) -> str:
     """Why there are no servers of it: in mode Merged they are made only now."""
     refusal = draft.scene.observed.refusal
-    return refusal if refusal and (draft.scene.spec.merged or not draft.scene.observed.pods) else None
+    return refusal if draft.scene.spec.merged or not pods_of(draft, version) else ""
 
 
 def _stood(draft: Draft) -> timedelta:

@@ -6,7 +6,7 @@ Words stay the same while the state does: a figure that moves in a message would
 from dataclasses import dataclass
 
 from finetune_operator.api.adapterdeployment.reasons import Reason, explanation_of
-from finetune_operator.api.adapterdeployment.status import Phase, RolloutStatus, Stage
+from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, Phase, RolloutStatus, Stage
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.analysis.criteria import LowTraffic
 from finetune_operator.domain.rollout.baking import UNSENDABLE
@@ -101,6 +101,8 @@ def _under_way(draft: Draft, rollout: RolloutStatus) -> State:
         reason = reason_named(rollout.hold)
         return State(Phase.PAUSED, reason, _with_action(rollout.message, rollout.hold), stalled=explanation_of(reason).stalls)
     phase, reason, message = _of_stage(draft, rollout)
+    if rollout.stage in BEFORE_SERVERS and draft.scene.observed.refusal:
+        message = f"{message}. Its servers cannot be made so far: {draft.scene.observed.refusal}"
     if draft.blocked is not None:
         reason, message = draft.blocked
         phase = Phase.PAUSED if reason is Reason.PAUSED else phase
