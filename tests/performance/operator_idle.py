@@ -30,7 +30,7 @@ def run(full: bool = False) -> Section:
     """Seed, start, measure at rest."""
     objects, window = (10_000, 600.0) if full else (200, 5.0)
     with (
-        testing.running(Tier.T2, "bench-idle", progress=lambda _text: None, fsync=False) as bed,
+        testing.running(Tier.T2, "bench-idle", progress=lambda _text: None) as bed,
         tempfile.TemporaryDirectory() as folder,
         finetunejobs.place(bed, clean=False) as here,
     ):

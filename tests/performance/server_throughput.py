@@ -4,13 +4,11 @@ Both servers are processes of their own with one computing thread each and the s
 that a shared machine slows both alike. Counted are generated tokens per second. A merged adapter is a plain model, so that is what both
 serve; then our server takes two adapters at once, half the clients each, which no other server of that library does.
 
-``transformers serve`` needs packages that our images lack, fastapi among them. Where they are missing this benchmark says so, and shows
-the same library's continuous batching in the client's process instead; that has no HTTP to pay for, so no bound is set on it.
+``transformers serve`` needs packages that our images lack, fastapi among them; the development environment has them.
 """
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import socket
@@ -43,7 +41,7 @@ def run(full: bool) -> Section:
         folder = Path(name)
         base = build_base(folder / "base")
         adapters = {f"adapter-{seed}": build_adapter(base, folder / f"adapter-{seed}", seed) for seed in (1, 2)}
-        measured, other = asyncio.run(measure(base, adapters, rounds, requests))
+        measured = asyncio.run(measure(base, adapters, rounds, requests))
     rows = [
         (
             f"merged, {clients} clients",
@@ -60,25 +58,18 @@ def run(full: bool) -> Section:
     return Section(
         title="Server throughput",
         flags=f"Llama of 2 M parameters, fp32, one thread each, prompts of about {PROMPT_WORDS} tokens, answers of {ANSWER}, greedy; "
-        f"{rounds} interleaved rounds of {requests} requests; medians. Other: {other}. Ours: serve with default flags",
+        f"{rounds} interleaved rounds of {requests} requests; medians. Other: {OTHER_SERVER} {' '.join(OTHER_FLAGS)}. "
+        "Ours: serve with default flags",
         columns=("traffic", "ours, tokens/s", "other, tokens/s", "ratio"),
         rows=tuple(rows),
         limits=(
             *(
-                (
-                    Limit(f"ours over other at {clients} clients", measured.ratio("ours", "other", clients), AGAINST_OTHERS, at_most=False)
-                    for clients in CLIENTS
-                )
-                if is_server(other)
-                else ()
+                Limit(f"ours over other at {clients} clients", measured.ratio("ours", "other", clients), AGAINST_OTHERS, at_most=False)
+                for clients in CLIENTS
             ),
             Limit("two adapters over merged at 16 clients", measured.ratio("two", "ours", 16), MIXED, at_most=False),
         ),
     )
-
-
-def is_server(other: str) -> bool:
-    return other.startswith(OTHER_SERVER)
 
 
 @dataclass
@@ -103,15 +94,15 @@ Ask = Callable[[int], Awaitable[int]]
 """Sends request number n and returns how many tokens came back."""
 
 
-async def measure(base: Path, adapters: dict[str, Path], rounds: int, requests: int) -> tuple[Measured, str]:
-    """Let both servers take turns; returns the rates, and what the other one was."""
+async def measure(base: Path, adapters: dict[str, Path], rounds: int, requests: int) -> Measured:
+    """Let both servers take turns."""
     import aiohttp
 
     measured = Measured()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=600)) as session:
         with our_server(base, adapters) as url:
-            async with other_side(session, base) as (other, what):
+            async with other_server(session, base) as other:
                 names = list(adapters)
                 ours = asking(session, url, lambda _: "merged")
                 one = asking(session, url, lambda _: names[0])
@@ -125,7 +116,7 @@ async def measure(base: Path, adapters: dict[str, Path], rounds: int, requests: 
                         measured.add("other", clients, await rate_of(other, clients, count))
                     measured.add("one", 16, await rate_of(one, 16, requests))
                     measured.add("two", 16, await rate_of(two, 16, requests))
-    return measured, what
+    return measured
 
 
 async def rate_of(ask: Ask, clients: int, requests: int) -> float:
@@ -183,15 +174,7 @@ def our_server(base: Path, adapters: dict[str, Path]) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def other_side(session: Any, base: Path) -> AsyncIterator[tuple[Ask, str]]:
-    """``transformers serve`` where it can be started, else its engine without HTTP."""
-    if importlib.util.find_spec("fastapi") is None:
-        with in_process(base) as ask:
-            yield (
-                ask,
-                "continuous batching of transformers in the client's process (transformers serve needs fastapi, which is not installed)",
-            )
-        return
+async def other_server(session: Any, base: Path) -> AsyncIterator[Ask]:
     port = free_port()
     command = [
         sys.executable,
@@ -209,7 +192,7 @@ async def other_side(session: Any, base: Path) -> AsyncIterator[tuple[Ask, str]]
         try:
             url = f"http://127.0.0.1:{port}"
             await answering(session, f"{url}/health", process)
-            yield asking(session, url, lambda _: str(base)), f"{OTHER_SERVER} {' '.join(OTHER_FLAGS)}"
+            yield asking(session, url, lambda _: str(base))
         finally:
             process.kill()
 
@@ -226,34 +209,6 @@ async def answering(session: Any, url: str, process: "subprocess.Popen[bytes]") 
                     return
         await asyncio.sleep(0.1)
     raise AssertionError("the other server did not start")
-
-
-@contextlib.contextmanager
-def in_process(base: Path) -> Iterator[Ask]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-    from transformers.generation import ContinuousBatchingConfig
-
-    torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(str(base))
-    model = AutoModelForCausalLM.from_pretrained(str(base), attn_implementation="sdpa").eval()
-    bounds = ContinuousBatchingConfig(num_blocks=256, page_size=32)
-    greedy = GenerationConfig(do_sample=False, max_new_tokens=ANSWER, eos_token_id=tokenizer.eos_token_id)
-    with model.continuous_batching_context_manager(greedy, continuous_batching_config=bounds) as manager:
-
-        async def ask(number: int) -> int:
-            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            name = f"{number}-{time.perf_counter_ns()}"
-
-            def finished(result: Any) -> None:
-                if result.is_finished() and not done.done():
-                    done.set_result(len(result.generated_tokens))
-
-            manager.register_result_handler(name, finished)
-            manager.add_request(tokenizer(prompt(number))["input_ids"], request_id=name, max_new_tokens=ANSWER)
-            return await done
-
-        yield ask
 
 
 def free_port() -> int:
