@@ -34,6 +34,22 @@ PUBLIC = {"name": "public", "namespace": "infra"}
 OWN = {"matchLabels": {"app": "vllm"}, "adapterMountPath": "/adapters"}
 
 
+ANALYSED: dict[str, Any] = {
+    "rollback.automatic": False,
+    "analysis.minRequests": 50,
+    "analysis.maxWaitSeconds": 60,
+    "analysis.onInsufficientData": "Fail",
+    "analysis.provider": "Prometheus",
+    "analysis.checks.errors.maxRate": "0.1",
+    "analysis.checks.errors.maxDeltaVsStable": "0.1",
+    "analysis.checks.schema": {"configMapRef": {"name": "tickets"}},
+    **{f"analysis.checks.{name}": {"maxSeconds": "2"} for name in ("ttft", "itl")},
+    **{f"analysis.checks.{name}.quantile": "0.5" for name in ("ttft", "itl")},
+    **{f"analysis.checks.{name}.maxRatioVsStable": "2" for name in ("ttft", "itl")},
+}
+"""What only matters where a version is watched, each with a value that is not its default."""
+
+
 @pytest.fixture(scope="module")
 def server(t1: Testbed) -> Any:
     with ApiServer(t1) as connection:
@@ -103,7 +119,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no labels": ({"server": {"external": {**OWN, "matchLabels": {}}}}, ("spec.server.external.matchLabels", "at least one label")),
     "no room for a canary": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 1}}, ("maxCpuLoras", "at least 2")),
     "batches of one adapter": ({"server.capacity": {"maxLoras": 1, "maxCpuLoras": 4}}, ("maxLoras", "at least 2")),
-    "fewer in memory than in a batch": ({"server.capacity": {"maxLoras": 8, "maxCpuLoras": 4}}, ("maxCpuLoras", "at least maxLoras")),
+    "fewer in memory than in a batch": (
+        {"server": {"managed": {"engine": "vLLM"}, "capacity": {"maxLoras": 8, "maxCpuLoras": 4}}},
+        ("spec.server.capacity.maxCpuLoras", "at least maxLoras"),
+    ),
+    "fewer in the memory of an engine of one's own than in a batch": (
+        {"server": {"external": OWN, "capacity": {"maxCpuLoras": 3}}},
+        ("spec.server.capacity.maxCpuLoras", "at least maxLoras"),
+    ),
+    "batches of an engine that makes one of all": (
+        {"server.capacity": {"maxLoras": 3}},
+        ("spec.server.capacity.maxLoras", "remove it, and set maxCpuLoras"),
+    ),
+    "accelerators of which an engine uses one": (
+        {"server.managed.resources": {"gpus": 2}},
+        ("spec.server.managed.resources.gpus", "use engine vLLM"),
+    ),
     "the engine's own arguments": ({"server.managed.args": ["--max-loras=9"]}, ("spec.server.managed.args", "use server.capacity")),
     "an address": ({"server.managed.args": ["--admin-host", "0.0.0.0"]}, ("spec.server.managed.args", "remove it")),
     "another model": ({"server.managed.args": ["--model=/tmp/other"]}, ("spec.server.managed.args", "remove it")),
@@ -125,6 +156,21 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "copying nothing for a while": (
         {"strategy": {"blueGreen": {"bakeSeconds": 60}}},
         ("spec.strategy.blueGreen.bakeSeconds", "set shadow"),
+    ),
+    **{
+        f"a switch that nothing watches, and {field}": (
+            {"strategy": {"blueGreen": {}}, field: value},
+            ("spec.strategy.blueGreen", "set shadow, or remove them"),
+        )
+        for field, value in ANALYSED.items()
+    },
+    "approval of what is asked of nobody": (
+        {"approvedVersion": DIGEST},
+        ("spec.approvedVersion", "adapter.promotion is Approval", "or remove it"),
+    ),
+    "approval where no step has one": (
+        {"approvedVersion": DIGEST, **steps(5, 50)},
+        ("spec.approvedVersion", "a canary's step has approval"),
     ),
     "two strategies": ({"strategy": {"canary": {}, "blueGreen": {}}}, ("spec.strategy.blueGreen", "remove one")),
     "a check without limits": ({"analysis.checks.ttft": {}}, ("spec.analysis.checks.ttft", "needs maxSeconds")),
@@ -174,7 +220,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "analysis.checks.schema": {"configMapRef": {"name": "tickets"}},
     },
     "merged": {**MERGED, "merge.resources": {"limits": {"memory": "8Gi"}}},
-    "blue/green": {"strategy": {"blueGreen": {"shadow": {"percent": 10}}}},
+    "few adapters in one batch": {"server.capacity": {"maxCpuLoras": 2}},
+    "vLLM over many accelerators": {"server": {"managed": {"engine": "vLLM", "resources": {"gpus": 4}}, "capacity": {"maxLoras": 3}}},
+    "one accelerator": {"server.managed.resources": {"gpus": 1}},
+    "blue/green": {"strategy": {"blueGreen": {"shadow": {"percent": 10}}}, **ANALYSED},
+    "blue/green that nothing watches": {
+        "strategy": {"blueGreen": {}},
+        "rollback": {"automatic": True, "keepStableLoadedSeconds": 7200},
+        "analysis": {"minRequests": 200, "checks": {"ttft": {"maxRatioVsStable": "1.5"}}},
+    },
+    "approval of an artifact": {"adapter.promotion": "Approval", "approvedVersion": DIGEST},
+    "approval of a step": {"strategy.canary.steps": [{"weight": 5}, {"weight": 50, "approval": True}], "approvedVersion": DIGEST},
 }
 
 

@@ -1,5 +1,6 @@
 """The ``AdapterDeployment``: its schema is one that an API server accepts, its models read what is stored, its rules say what to do."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from finetune_operator.api.adapterdeployment.conditions import CONDITION_MEANING
 from finetune_operator.api.adapterdeployment.defaults import checks_of, steps_of
 from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.adapterdeployment.reasons import EXPLANATIONS, Reason
-from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Capacity, CheckKind, Step
+from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, AnalysisSpec, Capacity, CheckKind, RollbackSpec, Step
 from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStatus
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, KINDS, to_yaml
 from finetune_operator.api.markers import RULES_KEY
@@ -55,6 +56,23 @@ def test_the_rule_about_capacity_in_mode_merged_knows_the_defaults_that_the_sche
     (rule,) = [rule for rule in AdapterDeploymentSpec.RULES if "self.server.capacity." in rule.rule]
     wanted = " && ".join(f"self.server.capacity.{name} == {figure}" for name, figure in figures.items())
     assert rule.rule == f"self.mode != 'Merged' || ({wanted})"
+
+
+def test_the_rule_about_a_switch_that_nothing_watches_knows_the_defaults_of_analysis():
+    (rule,) = [rule for rule in AdapterDeploymentSpec.RULES if rule.field_path == ".strategy.blueGreen"]
+    for path, value in _told(AnalysisSpec().model_dump(by_alias=True, mode="json"), "self.analysis"):
+        said = f"!has({path})" if value is None else f"{path} == {value!r}"
+        assert said in rule.rule
+    assert RollbackSpec().automatic
+    assert "&& self.rollback.automatic)" in rule.rule
+
+
+def _told(document: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _told(value, f"{path}.{name}")
+        else:
+            yield f"{path}.{name}", value
 
 
 def test_every_rule_has_a_message_that_says_what_to_do():

@@ -19,10 +19,24 @@ ADAPTER = (
     ),
 )
 
+MAX_LORAS = 4
+_IN_ONE_BATCH = "(has(self.managed) && self.managed.engine == 'Transformers')"
+
 SERVER = (
     Rule(
         "has(self.managed) != has(self.external)",
         "server is either managed (pods of ours) or external (your own pods, found by labels): set exactly one",
+    ),
+    Rule(
+        f"{_IN_ONE_BATCH} || self.capacity.maxCpuLoras >= self.capacity.maxLoras",
+        "server.capacity.maxCpuLoras (kept in memory) must be at least maxLoras (in one batch): raise it",
+        field_path=".capacity.maxCpuLoras",
+    ),
+    Rule(
+        f"!{_IN_ONE_BATCH} || self.capacity.maxLoras == {MAX_LORAS}",
+        "server.capacity.maxLoras limits vLLM's batches, and engine Transformers computes all that it keeps in one: remove it, "
+        "and set maxCpuLoras",
+        field_path=".capacity.maxLoras",
     ),
 )
 
@@ -38,6 +52,11 @@ MANAGED = (
         "server.managed.args must not hold what the operator sets itself (model and its name, addresses, ports, keys, LoRA limits, "
         "processes, shutdown): remove it, or use server.capacity",
         field_path=".args",
+    ),
+    Rule(
+        "self.engine != 'Transformers' || self.resources.gpus <= 1",
+        "server.managed.resources.gpus is at most 1 with engine Transformers, which computes on one: raise replicas, or use engine vLLM",
+        field_path=".resources.gpus",
     ),
 )
 
@@ -67,11 +86,6 @@ EXTERNAL = (
 )
 
 CAPACITY = (
-    Rule(
-        "self.maxCpuLoras >= self.maxLoras",
-        "server.capacity.maxCpuLoras (kept in memory) must be at least maxLoras (in one batch): raise it",
-        field_path=".maxCpuLoras",
-    ),
     Rule(
         "self.maxCpuLoras >= 2",
         "server.capacity.maxCpuLoras must be at least 2: stable and canary are loaded side by side during a rollout",
@@ -160,8 +174,32 @@ HTTP_ROUTE = (
     ),
 )
 
-_NO_CAPACITY = "self.server.capacity.maxLoras == 4 && self.server.capacity.maxCpuLoras == 8 && self.server.capacity.maxLoraRank == 64"
+_NO_CAPACITY = (
+    f"self.server.capacity.maxLoras == {MAX_LORAS} && self.server.capacity.maxCpuLoras == 8 && self.server.capacity.maxLoraRank == 64"
+)
 """Its defaults: the schema has put them in where nobody wrote anything."""
+
+
+def _is(check: str, **values: str) -> str:
+    told = " && ".join(
+        f"has(self.analysis.checks.{check}.{name}) && self.analysis.checks.{check}.{name} == '{value}'" for name, value in values.items()
+    )
+    return f"has(self.analysis.checks.{check}) && {told}"
+
+
+_NO_ANALYSIS = " && ".join(
+    (
+        "self.analysis.minRequests == 200 && self.analysis.maxWaitSeconds == 3600",
+        "self.analysis.onInsufficientData == 'Pause' && self.analysis.provider == 'Routers'",
+        _is("errors", maxRate="0.05", maxDeltaVsStable="0.02"),
+        *(
+            f"{_is(name, quantile='0.95', maxRatioVsStable='1.5')} && !has(self.analysis.checks.{name}.maxSeconds)"
+            for name in ("ttft", "itl")
+        ),
+        "!has(self.analysis.checks.schema) && self.rollback.automatic",
+    )
+)
+"""The defaults of what is about a version that is watched."""
 
 SPEC = (
     Rule("self.modelName == oldSelf.modelName", "modelName cannot change, clients use it: create another AdapterDeployment for a new name"),
@@ -219,6 +257,18 @@ SPEC = (
         "(c == 'TTFT' && has(self.analysis.checks.ttft)) || (c == 'ITL' && has(self.analysis.checks.itl))))",
         "a step's analysis names a check without limits: add it to analysis.checks, or remove it from the step",
         field_path=".strategy",
+    ),
+    Rule(
+        f"!has(self.strategy.blueGreen) || has(self.strategy.blueGreen.shadow) || ({_NO_ANALYSIS})",
+        "strategy.blueGreen without shadow switches all callers unwatched, which analysis and rollback.automatic cannot change: "
+        "set shadow, or remove them",
+        field_path=".strategy.blueGreen",
+    ),
+    Rule(
+        "self.approvedVersion == '' || self.adapter.promotion == 'Approval' || "
+        "(has(self.strategy.canary) && self.strategy.canary.steps.exists(s, s.approval))",
+        "approvedVersion is read where adapter.promotion is Approval, or a canary's step has approval: set one of them, or remove it",
+        field_path=".approvedVersion",
     ),
 )
 

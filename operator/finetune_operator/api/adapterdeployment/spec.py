@@ -75,7 +75,9 @@ class Engine(StrEnum):
 
 
 class ServerResources(ApiModel):
-    gpus: Annotated[int, Field(ge=0, le=16)] = Field(default=0, description="Accelerators of one replica; 0 serves on the CPU.")
+    gpus: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=0, description="Accelerators of one replica, at most 1 with Transformers; 0 serves on the CPU."
+    )
     gpu_resource_name: QualifiedName = Field(default="nvidia.com/gpu", description="The extended resource that counts accelerators.")
     requests: ComputeResources | None = Field(default=None, description="What the scheduler reserves for one replica.")
     limits: ComputeResources | None = Field(default=None, description="What one replica may use at most.")
@@ -123,7 +125,8 @@ class Capacity(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.CAPACITY
 
     max_loras: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=4, description="Different adapters the engine computes in one batch; Transformers computes all that it keeps."
+        default=rules.MAX_LORAS,
+        description="Different adapters vLLM computes in one batch; Transformers computes all that it keeps, and takes no other value.",
     )
     max_cpu_loras: Annotated[int, Field(ge=1, le=1024)] = Field(default=8, description="Adapters the engine keeps in memory.")
     max_lora_rank: Annotated[int, Field(ge=1, le=512)] = Field(default=64, description="Highest rank the engine accepts.")
@@ -193,7 +196,11 @@ class StrategySpec(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.STRATEGY
 
     canary: CanarySpec | None = Field(default=None, description="Step by step, analysed; what happens when neither is set.")
-    blue_green: BlueGreenSpec | None = Field(default=None, description="All callers at once, once the new version is loaded everywhere.")
+    blue_green: BlueGreenSpec | None = Field(
+        default=None,
+        description="All callers at once, once the new version is loaded everywhere. Checks look at it before that, where shadow is set, "
+        "and not after: the way back is to ask for the former version again.",
+    )
 
 
 class StickinessSpec(ApiModel):
@@ -314,7 +321,8 @@ class AdapterDeploymentSpec(ApiModel):
         default=False, description="Hold the rollout where it is: the weight stays, no step ends. A failed check still counts."
     )
     approved_version: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$", max_length=71)] = Field(
-        default="", description="Digest of the version that a person has approved."
+        default="",
+        description="Digest of the version that a person has approved: an artifact (adapter.promotion), or the end of a step (approval).",
     )
     retry: Annotated[str, Field(max_length=64)] = Field(default="", description="Any new value gives a version that failed another try.")
     progress_deadline_seconds: Annotated[int, Field(ge=60, le=30 * DAY)] = Field(
