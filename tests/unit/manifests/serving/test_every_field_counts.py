@@ -1,4 +1,7 @@
-"""A field that is accepted and does nothing is a defect: each one changes an object, or is read by who is named here."""
+"""A field that is accepted and does nothing is a defect: each one changes an object, or is read by who is named here.
+
+What decides about rollouts is in `tests/serving/rollout/test_every_field_counts.py`.
+"""
 
 import copy
 from dataclasses import fields
@@ -40,6 +43,11 @@ OTHER: dict[str, Any] = {
 }
 """Another value for each field that the objects tell."""
 
+OF_THE_MERGE: dict[str, Any] = {
+    "spec.merge.uri": "pvc://other/place",
+    **{f"spec.merge.resources.{kind}.{name}": "7" for kind in ("requests", "limits") for name in ("cpu", "memory", "ephemeral-storage")},
+}
+
 READ_ELSEWHERE = {
     "spec.baseModel.digest": "the agent, in the AdapterDeployment that it watches",
     "spec.server.external.matchLabels": "server_selector",
@@ -51,8 +59,8 @@ SPEC = ADAPTERDEPLOYMENT.to_manifest()["spec"]["versions"][0]["schema"]["openAPI
 LEAVES = {path for path, _ in leaves(SPEC, "spec") if path.startswith(("spec.server.", "spec.baseModel."))}
 
 
-def changed(path: str, value: Any) -> JsonObject:
-    spec: dict[str, Any] = copy.deepcopy(FULL)
+def changed(path: str, value: Any, full: dict[str, Any] = FULL) -> JsonObject:
+    spec: dict[str, Any] = copy.deepcopy(full)
     place: Any = spec
     *parents, leaf = path.removeprefix("spec.").split(".")
     for parent in parents:
@@ -81,18 +89,14 @@ def test_the_capacity_of_the_server_of_ours_is_told_too():
         assert server_objects(OWNER, read({**SMALL, "server": {"managed": {}, "capacity": {name: value}}}), SETTINGS) != before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"uri": "pvc://other/place"},
-        *({"resources": {kind: {name: "7"}}} for kind in ("requests", "limits") for name in ("cpu", "memory", "ephemeral-storage")),
-    ],
-    ids=str,
-)
-def test_a_field_of_the_merge_changes_its_job(change: dict[str, Any]):
+def test_every_field_of_the_merge_is_told():
+    assert OF_THE_MERGE.keys() == {path for path, _ in leaves(SPEC, "spec") if path.startswith("spec.merge.")}
+
+
+@pytest.mark.parametrize("path", sorted(OF_THE_MERGE))
+def test_a_field_of_the_merge_changes_its_job(path: str):
     before = build_merge_job(OWNER, read(MERGED), ORDER, SETTINGS)
-    other = {**MERGED, "merge": {**MERGED["merge"], **change}}
-    assert build_merge_job(OWNER, read(other), ORDER, SETTINGS) != before
+    assert build_merge_job(OWNER, read(changed(path, OF_THE_MERGE[path], MERGED)), ORDER, SETTINGS) != before
 
 
 def test_labels_of_ones_own_pods_change_where_they_are_looked_for():
