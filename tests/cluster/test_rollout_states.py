@@ -114,8 +114,13 @@ def operator(scene: Scene, tmp_path: Path) -> Iterator[OperatorProcess]:
 
 def test_what_serves_nothing_yet(scene: Scene, operator: OperatorProcess) -> None:
     site, first = scene.site, scene.site.publish(1)
-    site.apply(first, adapter={"fineTuneJobRef": {"name": "no-such-job"}})
+    site.apply(first, adapter={"fineTuneJobRef": {"name": "trainer"}})
+    scene.looks_like("no such job")
+    site.place.apply("trainer")
     scene.looks_like("no artifact yet")
+    site.place.patch("trainer", {"runPolicy": {"cancel": 1}})
+    scene.looks_like("the job's run failed")
+    assert "FineTuneJob trainer has no artifact" in site.condition("Stalled")["message"]
     site.apply(first, preflight={})
     scene.looks_like("not evaluated")
     site.apply(first)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from finetune_operator.domain.rollout.observed import JobArtifact, Sibling
+from finetune_operator.domain.rollout.observed import JobArtifact, JobStanding, Sibling
 from tests.serving.rollout.world import ALIAS, NOON, ONE, THREE, TWO, Behaviour, World, baking, serving, spec, version, with_truth
 
 
@@ -414,9 +414,65 @@ def test_a_job_without_an_artifact_is_waited_for():
     world.job = None
     world.run(60)
     assert world.condition("Ready")[1] == "WaitingForArtifact"
+    assert "it is Training" in world.condition("Ready")[2]
     assert world.condition("Stalled")[0] == "False"
+    written = len(world.writes)
+    world.run(600)
+    assert len(world.writes) == written, "waiting costs nothing"
     world.publish(ONE)
     world.run_until("Healthy")
+
+
+NO_ARTIFACT = {
+    "no such job": (None, "JobNotFound", ("there is no FineTuneJob", "in this namespace", "Create it, or correct the name.")),
+    "the gate was not passed": (
+        JobStanding("Rejected", True, "GateRejected", "SchemaCompliance 0.71, 0.02 above the base model. Change data."),
+        "GateNotPassed",
+        ("GateRejected: SchemaCompliance 0.71", "Another run is needed."),
+    ),
+    "the gate could not tell": (
+        JobStanding("Held", True, "GateInconclusive", "About 80 items would decide"),
+        "GateNotPassed",
+        ("GateInconclusive: About 80 items would decide.", "Another run is needed."),
+    ),
+    "the run failed": (
+        JobStanding("Failed", True, "DataRejected", "spec.dataset.inline.uri: there is no such path."),
+        "JobFailed",
+        ("DataRejected: spec.dataset.inline.uri", "In the job: Correct the data or the field the message names"),
+    ),
+    "a newer operator's word": (
+        JobStanding("Failed", True, "NeverHeardOf"),
+        "JobFailed",
+        ("changes it: NeverHeardOf. In the job: look at its condition Stalled.",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_ARTIFACT)
+def test_a_job_that_offers_nothing_by_itself_is_a_persons_matter(case: str):
+    standing, reason, words = NO_ARTIFACT[case]
+    world = World()
+    world.job, world.standing = None, standing
+    world.run(60)
+    assert world.condition("Stalled")[:2] == ("True", reason)
+    status, told, message = world.condition("Ready")
+    assert (status, told) == ("False", reason)
+    assert message.startswith("spec.adapter.fineTuneJobRef.name: ")
+    assert [word for word in words if word not in message] == []
+    world.standing = JobStanding("Training")
+    world.run(20)
+    assert (world.condition("Ready")[1], world.condition("Stalled")[0]) == ("WaitingForArtifact", "False")
+    world.publish(ONE)
+    world.run_until("Healthy")
+
+
+def test_a_deleted_job_takes_nothing_from_what_serves():
+    world = serving()
+    world.job = world.standing = None
+    world.run(20)
+    assert world.condition("Ready")[1] == "JobNotFound"
+    assert f"Until then {version(ONE)} answers" in world.condition("Ready")[2]
+    assert world.condition("Available")[0] == "True"
 
 
 def test_a_pinned_digest_waits_for_that_very_artifact():

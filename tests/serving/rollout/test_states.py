@@ -6,7 +6,7 @@ import pytest
 
 from finetune_operator.api.adapterdeployment.status import Phase
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, RolloutObserved, Sibling
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobStanding, RolloutObserved, Sibling
 from tests.serving.rollout.checked_world import PICKLE, CheckedWorld, typed_spec
 from tests.serving.rollout.merged_world import MergedWorld, merged_spec
 from tests.serving.rollout.states import EXPECTED, SUMMARY, Seen, seen
@@ -55,9 +55,9 @@ def without(world: World, *, pods: bool = False, routers: bool = False) -> World
     return after(world, 20)
 
 
-def without_job() -> World:
+def without_artifact(standing: JobStanding | None) -> World:
     world = World()
-    world.job = None
+    world.job, world.standing = None, standing
     return after(world, 20)
 
 
@@ -219,7 +219,10 @@ def awaiting_promotion() -> World:
 
 
 BUILT: dict[str, Callable[[], World]] = {
-    "no artifact yet": without_job,
+    "no artifact yet": lambda: without_artifact(JobStanding("Training")),
+    "no such job": lambda: without_artifact(None),
+    "the job's run did not pass its gate": lambda: without_artifact(JobStanding("Rejected", True, "GateRejected", "0.02 are missing.")),
+    "the job's run failed": lambda: without_artifact(JobStanding("Failed", True, "Diverged", "the loss is no number.")),
     "the first version loads": first_loads,
     "no server pod": lambda: after(World(pods=0), 30),
     "no router": lambda: after(World(routers=0), 60),

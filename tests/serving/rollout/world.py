@@ -9,7 +9,16 @@ from typing import Any
 from finetune_inference.contract import AppliedRoute, CheckOutcome, FingerprintToken, Outcome, Route, RouterMetric, Track, version_name
 from finetune_operator.domain.analysis.counters import Sample
 from finetune_operator.domain.rollout.decide import decide
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, RolloutObserved, Router, ServerPod, Sibling
+from finetune_operator.domain.rollout.observed import (
+    HeldState,
+    HeldVersion,
+    JobArtifact,
+    JobStanding,
+    RolloutObserved,
+    Router,
+    ServerPod,
+    Sibling,
+)
 from finetune_operator.domain.rollout.plan import RolloutPlan
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -109,6 +118,7 @@ class World:
         self.annotations: dict[str, str] = {}
         self.deleted = self.released = False
         self.job: JobArtifact | None = JobArtifact(f"pvc://adapters/{ONE[7:]}", ONE)
+        self.standing: JobStanding | None = JobStanding("Training")
         self.pods: dict[str, dict[str, HeldVersion]] = {f"server-{number}": {} for number in range(pods)}
         self.routers = {f"router-{number}": RouterProcess() for number in range(routers)}
         self.siblings: tuple[Sibling, ...] = ()
@@ -166,6 +176,7 @@ class World:
         return RolloutObserved(
             resource=self.resource,
             job=self.job,
+            standing=self.standing,
             pods=tuple(ServerPod(name, tuple(held.values()), trouble=self.troubles.get(name, "")) for name, held in self.pods.items()),
             routers=tuple(self._router(uid, process) for uid, process in self.routers.items()),
             siblings=self.siblings,

@@ -12,6 +12,9 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
     ALIAS_TAKEN = "AliasTaken"
+    JOB_NOT_FOUND = "JobNotFound"
+    JOB_FAILED = "JobFailed"
+    GATE_NOT_PASSED = "GateNotPassed"
     WAITING_FOR_ARTIFACT = "WaitingForArtifact"
     WAITING_FOR_APPROVAL = "WaitingForApproval"
     NOT_EVALUATED = "NotEvaluated"
@@ -86,9 +89,24 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ALIAS_TAKEN: Explanation(
         "An older AdapterDeployment of the namespace has the same modelName.", "Choose another modelName, or delete the other one.", True
     ),
+    Reason.JOB_NOT_FOUND: Explanation(
+        "adapter.fineTuneJobRef names no FineTuneJob of this namespace.",
+        "Create the job, or correct adapter.fineTuneJobRef.name; it is seen by itself.",
+        True,
+    ),
+    Reason.JOB_FAILED: Explanation(
+        "The FineTuneJob has no artifact, and makes none until somebody changes it; the message has its own reason and words.",
+        "Do what the message says; the job's next artifact is rolled out by itself.",
+        True,
+    ),
+    Reason.GATE_NOT_PASSED: Explanation(
+        "The FineTuneJob has no artifact, because its run did not pass the gate; the message has the gate's reason and words.",
+        "Change the job so that another run passes its gate; its artifact is rolled out by itself.",
+        True,
+    ),
     Reason.WAITING_FOR_ARTIFACT: Explanation(
-        "The FineTuneJob has no artifact whose gate passed, or none with the digest that is pinned.",
-        "Wait for the run, or look at the job.",
+        "The FineTuneJob has no artifact yet whose gate passed, or none with the digest that is pinned; the message has the job's phase.",
+        "Wait for the run; the job's own condition Ready says what it waits for.",
     ),
     Reason.WAITING_FOR_APPROVAL: Explanation(
         "A person has to approve: the new artifact (adapter.promotion), or the end of a step (step.approval).",

@@ -4,21 +4,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_operator.api.conditions import ConditionType
 from finetune_operator.api.reasons import Reason
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.domain import reading
-from finetune_operator.domain.rollout.observed import ArtifactRecord, JobArtifact
+from finetune_operator.domain.rollout.observed import ArtifactRecord, JobArtifact, JobStanding
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A job's artifact, where its next one will lie, the digests of its runs whose gate passed, and what is remembered of each artifact."""
+    """A job's artifact, where its next one will lie, the digests of its runs whose gate passed, and what is remembered of each artifact.
+
+    ``standing`` is there where it has no artifact: while there is one, a job's progress concerns nobody here.
+    """
 
     artifact: JobArtifact | None = None
     destination: str = ""
     evaluated: frozenset[str] = frozenset()
     records: tuple[tuple[str, ArtifactRecord], ...] = ()
+    standing: JobStanding | None = None
 
 
 class Artifacts:
@@ -28,19 +33,23 @@ class Artifacts:
         self._offers: dict[str, dict[str, Offer]] = {}
 
     def remember(self, key: Key, job: Manifest) -> bool:
-        """True where the job offers something else than before."""
+        """True where the job offers something else than before, or was not known."""
         offer, known = offer_of(job), self._offers.get(key.namespace, {})
-        if offer == known.get(key.name, Offer()):
+        if offer == known.get(key.name):
             return False
         self._offers.setdefault(key.namespace, {})[key.name] = offer
         return True
 
     def forget(self, key: Key) -> bool:
-        """True where the job offered something. A deleted job's artifact is nobody's word any more."""
+        """True where the job was known. A deleted job's artifact is nobody's word any more."""
         return self._offers.get(key.namespace, {}).pop(key.name, None) is not None
 
     def of(self, key: Key) -> JobArtifact | None:
         return self._offers.get(key.namespace, {}).get(key.name, Offer()).artifact
+
+    def standing(self, key: Key) -> JobStanding | None:
+        """How a job stands that has no artifact; None where there is no such job."""
+        return self._offers.get(key.namespace, {}).get(key.name, Offer()).standing
 
     def uris(self, key: Key) -> tuple[str, ...]:
         """Where the job's artifact lies, and the next one will."""
@@ -67,7 +76,17 @@ def offer_of(job: Manifest) -> Offer:
     records = {_digest(run): _record(job, run) for run in runs if _digest(run)}
     destination = reading.text(job.get("spec"), "artifact", "uri")
     artifact = JobArtifact(uri, digest, gated=digest in passed) if uri and digest else None
-    return Offer(artifact, destination, passed, tuple(sorted(records.items())))
+    return Offer(artifact, destination, passed, tuple(sorted(records.items())), _standing(job) if artifact is None else None)
+
+
+def _standing(job: Manifest) -> JobStanding:
+    """What its status says of an earlier generation holds no more: the operator is about to look at the newest."""
+    status = job.get("status")
+    phase, observed = reading.text(status, "phase"), reading.integer(status, "observedGeneration")
+    stalled = next((each for each in reading.objects(status, "conditions") if each.get("type") == ConditionType.STALLED.value), {})
+    if stalled.get("status") != "True" or observed != reading.integer(job.get("metadata"), "generation"):
+        return JobStanding(phase)
+    return JobStanding(phase, True, reading.text(stalled, "reason"), reading.text(stalled, "message"))
 
 
 def _record(job: Manifest, run: Mapping[str, Any]) -> ArtifactRecord:

@@ -65,6 +65,7 @@ def observe(
         resource=resource,
         settings=settings,
         job=job,
+        standing=cache.artifacts.standing(followed) if (followed := _job_of(key, resource)) is not None else None,
         pods=tuple(
             replace(engines.server_pod(pod) if engines is not None else _server(readings, pod), trouble=trouble_of(pod)) for pod in servers
         ),

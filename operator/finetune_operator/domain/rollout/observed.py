@@ -102,6 +102,20 @@ class JobArtifact:
 
 
 @dataclass(frozen=True)
+class JobStanding:
+    """How the FineTuneJob that is followed stands, where it has no artifact.
+
+    ``phase`` is its word for people, empty before its first. ``stalled``: nothing happens there until somebody changes something, for
+    ``reason`` and ``message`` of its condition of that name.
+    """
+
+    phase: str = ""
+    stalled: bool = False
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class ArtifactRecord:
     """What the FineTuneJob that made an artifact remembers of it; empty or None where it does not."""
 
@@ -158,7 +172,8 @@ class Exposure:
 class RolloutObserved:
     """An AdapterDeployment and all that decides about it.
 
-    ``resource`` is the object as the API server gave it. ``evaluated`` are digests of artifacts of this namespace whose gate passed.
+    ``resource`` is the object as the API server gave it. ``standing`` is of the FineTuneJob that is followed, None where there is none.
+    ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
     ``checks`` and ``merges`` are the attempts of this object's Jobs, also of earlier versions.
@@ -171,6 +186,7 @@ class RolloutObserved:
     resource: JsonObject
     settings: RolloutSettings = RolloutSettings()
     job: JobArtifact | None = None
+    standing: JobStanding | None = None
     pods: tuple[ServerPod, ...] = ()
     routers: tuple[Router, ...] = ()
     siblings: tuple[Sibling, ...] = ()

@@ -11,6 +11,7 @@ from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, VersionStatus
 from finetune_operator.domain.rollout.compatibility import incompatibility
+from finetune_operator.domain.rollout.followed import why_no_artifact
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
 from finetune_operator.domain.rollout.subject import Subject, read_subject
 from finetune_operator.domain.subject import Mistakes
@@ -80,7 +81,7 @@ def _served(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObse
 def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) -> Target | NoTarget:
     artifact, pinned = observed.job, spec.adapter.digest
     if artifact is None:
-        return NoTarget(Reason.WAITING_FOR_ARTIFACT, f"FineTuneJob {job} has no artifact yet whose gate passed")
+        return NoTarget(*why_no_artifact(job, observed.standing))
     if not re.fullmatch(_DIGEST, artifact.digest):
         return NoTarget(Reason.WAITING_FOR_ARTIFACT, f"FineTuneJob {job} names no digest of its artifact")
     if pinned is not None and artifact.digest != pinned:

@@ -1,6 +1,7 @@
 """What is known of pods, jobs and other deployments, as decisions get it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from finetune_operator.control.rollout.observe import claims_of, observe, troubl
 from finetune_operator.control.rollout.pace import pace_of
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import NO_SCHEMA
-from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, RolloutSettings
+from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, JobStanding, RolloutSettings
 from finetune_trainer.contract import Verdict
 from tests.unit.control.rollout.samples import DIGEST, KEY, VERSION, agent, deployment, finetunejob, pod
 from tests.unit.control.rollout.test_pods_out_of_sight import Silent
@@ -89,6 +90,28 @@ def test_what_the_operator_writes_of_a_run_is_what_a_deployment_reads_of_it() ->
         assert passed(other) == frozenset()
 
 
+def test_a_job_without_an_artifact_is_told_as_its_own_decisions_left_it() -> None:
+    job = {"metadata": {"generation": 1}, "status": {}}
+    assert offer_of(job).standing == JobStanding(), "it has just been made"
+    world = begun()
+    assert offer_of(document_of(world)).standing == JobStanding(world.status["phase"])
+    for verdict, reason in ((Verdict.FAIL, "GateRejected"), (Verdict.INCONCLUSIVE, "GateInconclusive")):
+        ended = begun()
+        ended.verdict = verdict
+        ended.finish()
+        standing = offer_of(document_of(ended)).standing
+        assert standing is not None
+        assert (standing.stalled, standing.reason, standing.message) == (True, reason, ended.condition("Stalled")["message"])
+        edited = document_of(ended)
+        edited["metadata"]["generation"] += 1
+        assert offer_of(edited).standing == JobStanding(standing.phase), "nobody has looked at the edit yet"
+    assert offer_of(document_of(finished())).standing is None, "what has an artifact may go on as it likes"
+
+
+def document_of(world: World) -> dict[str, Any]:
+    return {"metadata": {"generation": world.status["observedGeneration"]}, "status": world.status}
+
+
 def passed(world: World) -> frozenset[str]:
     offer = offer_of({"status": world.status})
     assert offer.artifact is None or offer.artifact.gated == (offer.artifact.digest in offer.evaluated)
@@ -115,6 +138,29 @@ def test_a_changed_artifact_wakes_its_followers_and_nobody_twice() -> None:
     cache.job_gone(Key("ns", "j"))
     assert len(woken) == 4
     assert cache.artifacts.of(Key("ns", "j")) is None
+
+
+def test_a_job_that_is_made_or_changes_its_phase_wakes_who_waits_for_it() -> None:
+    cache, woken = served("bot")
+    key, following = Key("ns", "j"), {"adapter": {"fineTuneJobRef": {"name": "j"}}}
+    resource = deployment(spec=following)
+    cache.deployments.put(resource)
+    woken.clear()
+
+    def standing() -> JobStanding | None:
+        found = observe(cache, Readings(Silent()), KEY, resource, RolloutSettings(), schema=NO_SCHEMA, refusal="")
+        return found.standing
+
+    assert standing() is None
+    bare = {"metadata": {"name": "j", "generation": 1}, "spec": {}}
+    cache.job_seen(key, bare)
+    assert (len(woken), standing()) == (1, JobStanding())
+    cache.job_seen(key, {**bare, "status": {"phase": "Training", "currentRun": {"step": 3}}})
+    assert (len(woken), standing()) == (2, JobStanding("Training"))
+    cache.job_seen(key, {**bare, "status": {"phase": "Training", "currentRun": {"step": 4}}})
+    assert len(woken) == 2, "its steps concern nobody here"
+    cache.job_gone(key)
+    assert (len(woken), standing()) == (3, None)
 
 
 def test_others_of_the_namespace_are_known_and_those_on_the_same_servers_count() -> None:
