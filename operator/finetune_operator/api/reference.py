@@ -82,11 +82,17 @@ def serving_reasons_page() -> str:
         "|---|---|",
     ]
     lines += [f"| `{type_}` | {_cell(meaning)} |" for type_, meaning in serving_conditions.CONDITION_MEANING.items()]
-    lines += ["", "## Reasons\n", "*Stalls*: nothing will happen until somebody changes something.\n"]
-    lines += ["| Reason | Stalls | Meaning | Next action |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "## Reasons\n",
+        "*Stalls*: `Stalled` is True, and nothing goes on before a person has done something; *resumes*: the same, but what the message",
+        "names is looked at again and again, and the rollout goes on by itself as soon as it is there.\n",
+        "| Reason | Stalls | Meaning | Next action |",
+        "|---|---|---|---|",
+    ]
     for reason, explanation in sorted(serving_reasons.EXPLANATIONS.items()):
-        stalls = "yes" if explanation.stalls else ""
-        lines.append(f"| `{reason}` | {stalls} | {_cell(explanation.meaning)} | {_cell(explanation.next_action)} |")
+        stalls = "resumes" if explanation.resumes else "yes" if explanation.stalls else ""
+        lines.append(f"| `{reason}` | {stalls} | {_cell(explanation.meaning)} | {_cell(explanation.advice)} |")
     return "\n".join(lines) + "\n"
 
 

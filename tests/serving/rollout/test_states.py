@@ -190,6 +190,14 @@ def refusing(world: World) -> Refused:
     return refused
 
 
+def tripped() -> World:
+    """A router has taken the canary's traffic away by itself."""
+    world = baking(3)
+    world.routers["router-1"].breaker_open = True
+    until(world, "RollingBack").routers["router-1"].breaker_open = False
+    return after(until(world, "Degraded"), 20)
+
+
 def ended(order: str) -> World:
     world = baking(3)
     world.order(order)
@@ -256,6 +264,7 @@ BUILT: dict[str, Callable[[], World]] = {
     "retaining": lambda: until(updated(serving()), "Retaining"),
     "rolling back": lambda: until(failing(), "RollingBack"),
     "rolled back": lambda: after(until(failing(), "Degraded"), 20),
+    "a router's breaker opened": tripped,
     "aborted": lambda: ended("abort:1"),
     "too late": lambda: late(serving(progressDeadlineSeconds=60)),
     "the adapter is refused": lambda: rejected(serving()),

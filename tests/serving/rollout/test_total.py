@@ -147,7 +147,14 @@ def test_whatever_routers_pods_and_jobs_say_there_is_a_plan(
         job=JobArtifact("pvc://adapters/x", digest) if digest else None,
         pods=tuple(ServerPod(f"server-{position}", tuple(held)) for position, held in enumerate(pods)),
         routers=tuple(
-            Router(f"router-{position}", "p1", reachable, known[0] if applied else None, None if samples is None else tuple(samples))
+            Router(
+                f"router-{position}",
+                f"router-{position}",
+                "p1",
+                reachable,
+                known[0] if applied else None,
+                None if samples is None else tuple(samples),
+            )
             for position, (reachable, applied, samples) in enumerate(routers)
         ),
     )

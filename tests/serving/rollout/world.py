@@ -178,7 +178,7 @@ class World:
             job=self.job,
             standing=self.standing,
             pods=tuple(ServerPod(name, tuple(held.values()), trouble=self.troubles.get(name, "")) for name, held in self.pods.items()),
-            routers=tuple(self._router(uid, process) for uid, process in self.routers.items()),
+            routers=tuple(self._router(name, process) for name, process in self.routers.items()),
             siblings=self.siblings,
             evaluated=self.evaluated,
             output_schema=self.schema,
@@ -327,9 +327,10 @@ class World:
         tally.valid += fine * (1 - truth.invalid)
         tally.latencies[truth.seconds] = tally.latencies.get(truth.seconds, 0.0) + fine
 
-    def _router(self, uid: str, process: RouterProcess) -> Router:
+    def _router(self, name: str, process: RouterProcess) -> Router:
+        uid = f"uid-{name.removeprefix('router-')}"
         if process.silent:
-            return Router(uid, process.process, reachable=False)
+            return Router(uid, name, process.process, reachable=False)
         route = process.applied
         applied = None
         if route is not None:
@@ -343,7 +344,7 @@ class World:
                 in_flight=dict.fromkeys(route.versions, process.open_requests),
             )
         samples = None if process.unreadable else tuple(_samples(process.counters))
-        return Router(uid, process.process, applied=applied, samples=samples)
+        return Router(uid, name, process.process, applied=applied, samples=samples)
 
 
 def serving(**changes: Any) -> World:

@@ -31,7 +31,7 @@ CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.AVAILABLE: "At least one server pod answers for the alias.",
     ConditionType.READY: "The version that the present spec asks for answers all callers of the alias.",
     ConditionType.RECONCILING: "Work is under way (abnormal-true, read by kstatus).",
-    ConditionType.STALLED: "Nothing will happen until somebody changes something (abnormal-true, read by kstatus).",
+    ConditionType.STALLED: "A person has to do something, as the message says; what serves goes on (abnormal-true, read by kstatus).",
 }
 
 

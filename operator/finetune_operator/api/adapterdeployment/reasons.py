@@ -78,7 +78,23 @@ class Explanation:
     meaning: str
     next_action: str = "Nothing."
     stalls: bool = False
-    """Whether nothing will happen until somebody changes something."""
+    """Whether a person has to do something before the rollout goes on, unless it ``resumes``."""
+    resumes: bool = False
+    """Whether it goes on by itself as soon as what the message names is there, also without an edit of this object."""
+    once_taken_back: str = ""
+    """What a person does where the version was taken back for it, if that is something else."""
+
+    @property
+    def advice(self) -> str:
+        """The next action in all cases, for the tables of the documentation."""
+        return f"{self.next_action} Once taken back: {self.once_taken_back}" if self.once_taken_back else self.next_action
+
+
+_ORDER = (
+    "with the annotation finetune.dev/rollout: promote:1, or take the version back with abort:1 "
+    "(each time a number that was not there before)"
+)
+_ANOTHER = "Publish another version, or set spec.retry to try this one again."
 
 
 EXPLANATIONS: dict[Reason, Explanation] = {
@@ -87,22 +103,28 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The stored spec does not fit its schema; the message names the field.", "Correct the field it names.", True
     ),
     Reason.ALIAS_TAKEN: Explanation(
-        "An older AdapterDeployment of the namespace has the same modelName.", "Choose another modelName, or delete the other one.", True
+        "An older AdapterDeployment of the namespace has the same modelName.",
+        "Choose another modelName, or delete the other one.",
+        stalls=True,
+        resumes=True,
     ),
     Reason.JOB_NOT_FOUND: Explanation(
         "adapter.fineTuneJobRef names no FineTuneJob of this namespace.",
         "Create the job, or correct adapter.fineTuneJobRef.name; it is seen by itself.",
-        True,
+        stalls=True,
+        resumes=True,
     ),
     Reason.JOB_FAILED: Explanation(
         "The FineTuneJob has no artifact, and makes none until somebody changes it; the message has its own reason and words.",
         "Do what the message says; the job's next artifact is rolled out by itself.",
-        True,
+        stalls=True,
+        resumes=True,
     ),
     Reason.GATE_NOT_PASSED: Explanation(
         "The FineTuneJob has no artifact, because its run did not pass the gate; the message has the gate's reason and words.",
         "Change the job so that another run passes its gate; its artifact is rolled out by itself.",
-        True,
+        stalls=True,
+        resumes=True,
     ),
     Reason.WAITING_FOR_ARTIFACT: Explanation(
         "The FineTuneJob has no artifact yet whose gate passed, or none with the digest that is pinned; the message has the job's phase.",
@@ -127,8 +149,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SERVERS_REFUSED: Explanation(
         "An object of this deployment cannot be made or changed, or its pods not be listed; what serves goes on, and the message says why.",
-        "Correct what it names: the spec, a policy, a quota or the operator's rights.",
-        True,
+        "Correct what it names: the spec, a policy, a quota or the operator's rights. It is tried again by itself.",
+        stalls=True,
+        resumes=True,
     ),
     Reason.WAITING_FOR_CAPACITY: Explanation(
         "The engine cannot hold one version more; the message has the numbers.",
@@ -156,14 +179,17 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
     Reason.INSUFFICIENT_DATA: Explanation(
         "The step has waited as long as it may and cannot tell; the message says what is missing.",
-        "Send traffic; or go on with the annotation finetune.dev/rollout: promote:1, or take the version back.",
-        True,
+        f"Send traffic: it goes on by itself. Or go on {_ORDER}.",
+        stalls=True,
+        resumes=True,
+        once_taken_back=_ANOTHER,
     ),
     Reason.SCHEMA_UNUSABLE: Explanation(
         "The JSON Schema that answers are held against is missing, too long or none; the bake stands still, and nothing is held against "
         "the canary.",
-        "Put a JSON Schema of at most 65,536 characters there, or correct or remove analysis.checks.schema.",
-        True,
+        "Put a JSON Schema of at most 65,536 characters there, or correct or remove analysis.checks.schema: the bake goes on by itself.",
+        stalls=True,
+        resumes=True,
     ),
     Reason.METRICS_UNAVAILABLE: Explanation(
         "Prometheus (analysis.provider) cannot be read or lacks counters of a router: nothing passes, and the canary is not blamed.",
@@ -171,17 +197,21 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.ANALYSIS_FAILED: Explanation(
         "A check failed, and rollback.automatic is false.",
-        "Take the version back, or go on with the annotation finetune.dev/rollout: promote:1.",
+        f"Go on {_ORDER}.",
         True,
     ),
-    Reason.BREAKER_OPEN: Explanation("Routers took the canary's traffic away by themselves: too many of its requests failed."),
+    Reason.BREAKER_OPEN: Explanation(
+        "Routers took the canary's traffic away by themselves, because too many of its requests failed; stable answers all callers.",
+        f"See why they failed: a fault that all versions share opens it too. {_ANOTHER}",
+        True,
+    ),
     Reason.ROLLING_BACK: Explanation("The canary's traffic goes back to stable; routers are acknowledging it."),
     Reason.ROLLED_BACK: Explanation(
         "A check failed; stable answers all callers. The message has the check and its numbers.",
-        "Publish another version, or set spec.retry to try this one again.",
+        _ANOTHER,
         True,
     ),
-    Reason.ABORTED: Explanation("A person ended the rollout.", "Publish another version, or set spec.retry to try this one again.", True),
+    Reason.ABORTED: Explanation("A person ended the rollout.", _ANOTHER, True),
     Reason.DEADLINE_EXCEEDED: Explanation(
         "Loading, or the routers' acknowledgement, took longer than progressDeadlineSeconds.",
         "Look at the pods and routers the message names, then set spec.retry.",
@@ -199,10 +229,14 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         True,
     ),
     Reason.LOAD_FAILED: Explanation(
-        "The pods refuse the adapter; the message has the field and the way out.", "Correct the adapter or the engine's limits.", True
+        "The pods refuse the adapter; the message has the field and the way out.",
+        "Correct the adapter, whose other digest is tried by itself; or the engine's limits, and then set spec.retry to a new value.",
+        True,
     ),
     Reason.NO_EFFECT: Explanation(
-        "The adapter loads but changes no answer of the base model.", "Check that it was trained on this base model.", True
+        "The adapter loads but changes no answer of the base model.",
+        "Check that it was trained on this base model. Another digest is tried by itself, the same one after a new spec.retry only.",
+        True,
     ),
     Reason.FINGERPRINT_CHANGED: Explanation(
         "Pods that hold the same version answer otherwise than each other; the message names them. A rollout of it does not go on.",

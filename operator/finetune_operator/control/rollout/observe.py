@@ -161,11 +161,12 @@ def trouble_of(pod: Manifest) -> str:
 
 
 def _router(readings: Readings, pod: Manifest, key: Key, *, scraped: bool) -> Router:
-    uid, answer = pod["metadata"]["uid"], readings.router(pod)
+    metadata, answer = pod["metadata"], readings.router(pod)
     if answer is None or answer.acknowledged is None:
-        return Router(uid, reachable=False)
+        return Router(metadata["uid"], metadata["name"], reachable=False)
     return Router(
-        uid=uid,
+        uid=metadata["uid"],
+        name=metadata["name"],
         process=answer.acknowledged.process[:_IDENTITY],
         applied=_applied(answer, key),
         samples=readings.samples(key, pod, scraped=scraped),

@@ -20,7 +20,7 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way
 from finetune_operator.domain.rollout.plan import Probes
 from finetune_operator.domain.rollout.schema import schema_problem
-from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open
+from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open, named
 from finetune_operator.domain.rollout.undoing import take_back
 
 PROMOTE = "promote"
@@ -82,7 +82,8 @@ def _ended_by_harm(draft: Draft, verdict: Verdict) -> bool:
     if isinstance(verdict, Rollback):
         reason, message = Reason.ROLLED_BACK, verdict.message
     elif opened:
-        reason, message = Reason.BREAKER_OPEN, f"{len(opened)} routers took the canary's traffic away: too many of its requests failed"
+        share = f"{len(opened)} of {len(draft.scene.observed.routers)} routers ({named(opened)})"
+        reason, message = Reason.BREAKER_OPEN, f"{share} took the canary's traffic away: too many of its requests failed"
     else:
         return False
     rollout = draft.rollout

@@ -42,13 +42,13 @@ def evidence_of(draft: Draft, rollout: RolloutStatus) -> Evidence:
     step = draft.step
     tracks = (Track.SHADOW,) if step is not None and step.shadow is not None else (Track.LIVE,)
     stable = draft.stable.version if draft.stable is not None else ""
-    silent = {router.uid for router in unacknowledged(draft)}
+    silent, names = {router.uid for router in unacknowledged(draft)}, {router.uid: router.name for router in routers}
     return Evidence(
         canary=_sum(totals, rollout.version, tracks, rollout.probing),
         stable=_sum(totals, stable, (Track.LIVE,), rollout.probing),
         earlier_errors=tuple(_window(window) for window in rollout.error_windows),
         earlier_answers=tuple(_window(window) for window in rollout.answer_windows),
-        unread=tuple(sorted({*totals.unread, *silent})) if routers else ("of this namespace",),
+        unread=tuple(sorted(names.get(uid, uid) for uid in {*totals.unread, *silent})) if routers else ("of this namespace",),
     )
 
 

@@ -76,11 +76,12 @@ class ServerPod:
 class Router:
     """A router that may get requests, whether it answers or not.
 
-    ``uid`` is its pod's; ``applied`` is what it acknowledged for this deployment, None where it answers that it knows no such route;
-    ``samples`` is its scrape, None where that failed. ``reachable`` is about the acknowledgement alone.
+    ``uid`` and ``name`` are its pod's, the latter for people; ``applied`` is what it acknowledged for this deployment, None where it
+    answers that it knows no such route; ``samples`` is its scrape, None where that failed. ``reachable`` is about the acknowledgement.
     """
 
     uid: str
+    name: str
     process: str = ""
     reachable: bool = True
     applied: AppliedRoute | None = None

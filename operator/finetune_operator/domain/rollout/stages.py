@@ -22,7 +22,7 @@ from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal
 from finetune_operator.domain.rollout.merging import merge
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
-from finetune_operator.domain.rollout.traffic import acknowledged, share_of, unacknowledged
+from finetune_operator.domain.rollout.traffic import acknowledged, named, share_of, unacknowledged
 
 _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
@@ -332,5 +332,4 @@ def _silent(draft: Draft) -> str:
     waiting, routers = unacknowledged(draft), draft.scene.observed.routers
     if not routers:
         return "there is no router"
-    shown = ", ".join(router.uid for router in waiting[:3])
-    return f"{len(waiting)} of {len(routers)} routers have acknowledged it ({shown} still to come)"
+    return f"{len(waiting)} of {len(routers)} routers have yet to acknowledge it: {named(waiting)}"

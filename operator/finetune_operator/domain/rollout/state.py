@@ -36,7 +36,7 @@ def state_of(draft: Draft) -> State:
         return _resting(target.reason, target.message, draft)
     failed = failure_of(draft, target)
     if failed is not None and not draft.is_stable(target.digest):
-        return State(Phase.DEGRADED, reason_named(failed.reason), _with_action(failed.message, failed.reason), stalled=True)
+        return State(Phase.DEGRADED, reason_named(failed.reason), _once_taken_back(failed.message, failed.reason), stalled=True)
     if not draft.is_stable(target.digest):
         return State(Phase.PENDING, Reason.VALIDATING, f"{target.version} is about to be rolled out")
     return _serving(draft)
@@ -141,6 +141,14 @@ def _no_probes(draft: Draft) -> str:
     return f". {UNSENDABLE}" if wanted and not draft.scene.observed.may_probe else ""
 
 
+def _once_taken_back(message: str, reason: str) -> str:
+    explained = explanation_of(reason_named(reason))
+    return _ending_with(message, explained.once_taken_back or explained.next_action)
+
+
 def _with_action(message: str, reason: str) -> str:
-    action = explanation_of(reason_named(reason)).next_action
+    return _ending_with(message, explanation_of(reason_named(reason)).next_action)
+
+
+def _ending_with(message: str, action: str) -> str:
     return message if action in ("Nothing.", "") or message.rstrip().endswith(action) else f"{message.rstrip('. ')}. {action}"

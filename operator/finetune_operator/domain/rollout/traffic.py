@@ -4,6 +4,8 @@ The route is derived anew from the state of the rollout at every decision; only 
 changes. So a rollback is one status write, and a crash between two lines can leave no half a route.
 """
 
+from collections.abc import Sequence
+
 from finetune_inference.contract import Fallback, Route, SchemaCheck, Shadow, Stickiness
 from finetune_operator.api.adapterdeployment.spec import Step
 from finetune_operator.api.adapterdeployment.status import Stage
@@ -77,6 +79,12 @@ def breaker_open(draft: Draft) -> tuple[Router, ...]:
         return ()
     applied = [router for router in draft.scene.observed.routers if has_applied(router, stored)]
     return tuple(router for router in applied if router.applied is not None and router.applied.breaker_open)
+
+
+def named(routers: Sequence[Router]) -> str:
+    """By their pods, at most three of them."""
+    more = f" and {len(routers) - 3} more" if len(routers) > 3 else ""
+    return ", ".join(router.name for router in routers[:3]) + more
 
 
 def has_applied(router: Router, route: Route) -> bool:

@@ -288,6 +288,13 @@ def test_of_a_refusal_only_as_much_is_kept_as_a_message_can_hold() -> None:
     assert len(seen.refusal) == 1024
 
 
+def test_a_router_is_known_by_its_pods_uid_and_called_by_its_name() -> None:
+    cache, _ = served("bot")
+    cache.pods.put(pod("r1", "router"))
+    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="")
+    assert [(router.uid, router.name) for router in seen.routers] == [("uid-r1", "r1")]
+
+
 def test_the_fingerprint_an_agent_reports_is_kept_for_comparison() -> None:
     tokens = [FingerprintToken(token="0123456789ab", logprob="-0.5")]
     (held,) = held_versions(agent(fingerprint=tokens))
