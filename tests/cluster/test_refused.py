@@ -136,6 +136,11 @@ REFUSED: dict[str, Refusal] = {
         "Incompatible",
         ("spec.baseModel.digest", "trained on", "Serve that base model"),
     ),
+    "wrong base, of which no digest is said": Refusal(
+        recorded("base-elsewhere"),
+        "Incompatible",
+        ("spec.baseModel.uri is pvc://models/base", "trained on pvc://models/elsewhere", f"set spec.baseModel.digest to {BASE_DIGEST}"),
+    ),
     "rank above the server's": Refusal(
         recorded("high-rank"), "Incompatible", ("spec.server.capacity.maxLoraRank is 64", "rank 128", "Raise it")
     ),
@@ -177,6 +182,7 @@ REFUSED: dict[str, Refusal] = {
 
 JOBS: dict[str, tuple[Object, Object]] = {
     "other-base": ({}, {"inputs": {"baseDigest": OTHER_BASE}}),
+    "base-elsewhere": ({}, {"inputs": {"baseDigest": BASE_DIGEST, "baseUri": "pvc://models/elsewhere"}}),
     "high-rank": ({"tuner": {"type": "LoRA", "lora": {"rank": 128}}}, {}),
     "dora": ({"tuner": {"type": "DoRA", "lora": {"rank": 8}}}, {}),
     "saves": ({"tuner": {"type": "LoRA", "lora": {"rank": 8, "modulesToSave": ["embed_tokens"]}}}, {}),
@@ -229,7 +235,7 @@ def scene(t1: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sce
 
 
 def test_all_twelve_are_in_the_table() -> None:
-    assert len(REFUSED) == 12
+    assert len(REFUSED) == 12 + 1, "a wrong base is told by its digest, or by its uri"
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -62,6 +62,7 @@ class Accepted(ApiModel):
 class RunInputs(ApiModel):
     """What the declared sources turned out to be."""
 
+    base_uri: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="URI of the base model that was declared.")
     base_digest: ContentDigest | None = Field(default=None, description="Digest of the base model's files.")
     dataset_digest: ContentDigest | None = Field(default=None, description="Digest of the sealed dataset.")
     image_digest: Annotated[str, Field(max_length=512)] | None = Field(

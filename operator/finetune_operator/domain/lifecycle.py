@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import Concurrency, FineTuneJobSpec, RunPolicy
-from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome
+from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome, RunInputs
 from finetune_operator.domain import attempts, edits, history, launch
 from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft
@@ -201,6 +201,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, accepted: Accepted, replaced: Hi
         generation=accepted.generation,
         image=draft.scene.settings.trainer_image[:512],
         declared_spec=canonical_json(spec.to_manifest()),
+        inputs=RunInputs(base_uri=spec.base_model.uri),
         started_at=draft.scene.now,
     )
     if replaced is None:

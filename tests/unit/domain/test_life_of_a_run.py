@@ -21,6 +21,7 @@ def test_accepting_a_spec_creates_the_document_and_the_first_job_and_says_so_in_
     assert world.status is not None
     assert world.status["observedGeneration"] == 1
     assert world.status["phase"] == "Preparing"
+    assert world.status["currentRun"]["inputs"] == {"baseUri": world.spec["baseModel"]["uri"]}
 
 
 @pytest.mark.parametrize(("age", "generation", "read"), [(0, 1, False), (2, 1, False), (3, 1, True), (-1, 1, True), (0, 2, True)])

@@ -48,7 +48,8 @@ class AdapterSource(ApiModel):
 class ServedBaseModel(ApiModel):
     uri: ModelUri = Field(description="pvc://CLAIM/PATH or hf://ORG/NAME@REVISION of the model the adapter was trained on.")
     digest: ContentDigest | None = Field(
-        default=None, description="Expected digest of the model's files; an adapter of another is refused."
+        default=None,
+        description="Digest of the model's files; an adapter of another is refused. When absent the uri has to be that of the training.",
     )
 
 

@@ -1,7 +1,7 @@
 """What the FineTuneJobs of each namespace have to offer: their artifacts, kept as they pass by on their way into the cache."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune_operator.api.conditions import ConditionType
@@ -91,13 +91,14 @@ def _standing(job: Manifest) -> JobStanding:
 
 def _record(job: Manifest, run: Mapping[str, Any]) -> ArtifactRecord:
     """The tuner is told by the job's spec, which is the run's as long as the accepted key of its generation is the run's key."""
-    accepted, base = reading.at(job.get("status"), "accepted"), reading.text(run, "inputs", "baseDigest")
+    accepted = reading.at(job.get("status"), "accepted")
+    base = ArtifactRecord(reading.text(run, "inputs", "baseDigest"), reading.text(run, "inputs", "baseUri"))
     generation = reading.integer(job.get("metadata"), "generation")
     unchanged = generation is not None and reading.integer(accepted, "generation") == generation
     if not unchanged or not reading.text(run, "key") or reading.text(accepted, "key") != reading.text(run, "key"):
-        return ArtifactRecord(base)
+        return base
     tuner, saved = reading.at(job.get("spec"), "tuner"), reading.at(job.get("spec"), "tuner", "lora", "modulesToSave")
-    return ArtifactRecord(base, reading.text(tuner, "type"), reading.integer(tuner, "lora", "rank"), bool(saved))
+    return replace(base, tuner=reading.text(tuner, "type"), rank=reading.integer(tuner, "lora", "rank"), saves_modules=bool(saved))
 
 
 def _runs(status: Any) -> Iterator[Mapping[str, Any]]:

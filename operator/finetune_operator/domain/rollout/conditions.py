@@ -9,6 +9,7 @@ from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, Adapt
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.checking import failure_of
+from finetune_operator.domain.rollout.compatibility import not_compared
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds, pods_of
@@ -85,7 +86,8 @@ def _accepted(draft: Draft) -> Judgement:
     refused = failure_of(draft, target) if isinstance(target, Target) and draft.rollout is None else None
     if refused is not None and refused.reason == Reason.ARTIFACT_REFUSED.value and not draft.is_stable(refused.digest):
         return Judgement(FALSE, Reason.ARTIFACT_REFUSED, refused.message)
-    return Judgement(TRUE, Reason.ACCEPTED)
+    known = isinstance(target, Target)
+    return Judgement(TRUE, Reason.ACCEPTED, not_compared(draft.scene.spec, draft.scene.observed.record) if known else "")
 
 
 def _loaded(draft: Draft) -> Judgement:

@@ -121,6 +121,7 @@ class ArtifactRecord:
     """What the FineTuneJob that made an artifact remembers of it; empty or None where it does not."""
 
     base_digest: str = ""
+    base_uri: str = ""
     tuner: str = ""
     rank: int | None = None
     saves_modules: bool = False
