@@ -12,16 +12,16 @@ import pytest
 
 from finetune_operator.cluster.resources import HTTP_ROUTES
 from finetune_testbed.apiserver import MERGE
-from finetune_testbed.audit import AuditLog, Call, tally
+from finetune_testbed.audit import tally
 from finetune_testbed.bed import Testbed
 from finetune_testbed.proxy import Moment, Proxy, Strike, kill
 from tests.cluster import gateway_api, operator_process, serving_site
 from tests.cluster.checked_site import checker
 from tests.cluster.gateway_api import Gateway
 from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.rest import WRITER, wait_idle, writes_at_rest
 from tests.cluster.serving_site import FAST, NAME, Site
 
-WRITER = "finetune-operator"
 ARGUMENTS = (*FAST, "--inference-image", "registry.invalid/finetune-inference:test", "--rollout-audit-seconds", "0.5")
 SERVERS = {"managed": {"engine": "Transformers", "replicas": 1}}
 HOST = "bot.example.com"
@@ -50,20 +50,6 @@ def wait_exposed(site: Site, reason: str) -> str:
     return message
 
 
-def wait_idle(operator: OperatorProcess, looks: int) -> None:
-    name = 'finetune_reconcile_total{kind="AdapterDeployment",result="idle"}'
-    before = operator.metric(name)
-    until(lambda: operator.metric(name) >= before + looks)
-
-
-def writes_at_rest(site: Site, operator: OperatorProcess, looks: int) -> list[Call]:
-    """What was written during so many looks that decided nothing; the first may have begun before."""
-    log = AuditLog(site.place.bed)
-    mark = log.mark()
-    wait_idle(operator, looks)
-    return [call for call in log.writes(WRITER, since=mark) if call.namespace == site.place.namespace and not call.is_lease]
-
-
 def test_a_route_is_made_told_repaired_and_removed_with_or_without_the_gateway_api(site: Site, tmp_path: Path) -> None:
     gateway, adapter = Gateway(site.place, NAME), site.publish(1)
     with checker(site), running(site, tmp_path) as operator:
@@ -72,7 +58,7 @@ def test_a_route_is_made_told_repaired_and_removed_with_or_without_the_gateway_a
         assert "Install the Gateway API" in wait_exposed(site, "GatewayApiMissing")
         assert site.condition("Ready")["status"] == "True"
         assert "see the condition Exposed" in site.condition("Ready")["message"]
-        written = writes_at_rest(site, operator, 4)
+        written = writes_at_rest(site.place.bed, site.place.namespace, operator, 4)
         assert written == [], tally(written)
         with gateway_api.installed(site.place.server, site.place):
             until(lambda: "Gateway infra/public has yet to answer" in site.condition("Exposed")["message"])
@@ -91,7 +77,7 @@ def test_a_route_is_made_told_repaired_and_removed_with_or_without_the_gateway_a
             until(lambda: "BackendNotFound" in site.condition("Exposed")["message"])
             gateway.say()
             wait_exposed(site, "Exposed")
-            written = writes_at_rest(site, operator, 4)
+            written = writes_at_rest(site.place.bed, site.place.namespace, operator, 4)
             assert written == [], tally(written)
 
             other = {"httpRoute": {**TRAFFIC["httpRoute"], "hostnames": ["other.example.com"]}}

@@ -22,6 +22,7 @@ from tests.cluster.checked_site import checker
 from tests.cluster.finetunejobs import Object
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.own_engines import OwnEngine, OwnSite
+from tests.cluster.rest import wait_idle
 from tests.cluster.serving_site import FAST, NAME, Site
 from tests.engines.artifacts import BASE_DIGEST, AdapterFiles, Published, publish
 from tests.engines.forked import request
@@ -244,8 +245,7 @@ def test_it_is_refused_before_any_engine_is_asked(scene: Scene, case: str) -> No
     asked = asked_of(scene)
     name = refusal.arrange(scene)
     scene.site.wait(lambda _: holds(scene, name, refusal), refusal.reason, name)
-    looks = scene.operator.metric('finetune_reconcile_total{kind="AdapterDeployment",result="idle"}')
-    until(lambda: scene.operator.metric('finetune_reconcile_total{kind="AdapterDeployment",result="idle"}') >= looks + 3)
+    wait_idle(scene.operator, 2 * len(scene.site.deployments) + 1)  # each is looked at every second, this one among them
     assert holds(scene, name, refusal), scene.site.condition("Ready", name)
     assert asked_of(scene) == asked, "an engine was asked for something"
     status, accepted = scene.site.status(name), scene.site.condition("Accepted", name)

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from finetune_testbed.audit import AuditLog, Call, tally
+from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
 from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.rest import wait_idle, writes_since
 from tests.cluster.serving.chronicle import Chronicle
 from tests.cluster.serving.evidence import assert_prompt
 from tests.cluster.serving_site import FAST, NAME, STEP, Site
-
-WRITER = "finetune-operator"
 
 
 @pytest.fixture
@@ -99,18 +98,18 @@ def test_a_rollout_of_five_steps_costs_at_most_twenty_five_writes_and_rest_none(
         mark = log.mark()
         site.apply(second, strategy=strategy)
         site.wait_phase("Retaining")
-        rounds = rest_rounds(operator, 2)
-        cost = writes(log, mark, site)
+        rounds = wait_idle(operator, 2)
+        cost = writes_since(log, mark, site.place.namespace)
         assert len(cost) <= 25, tally(cost)
         mark = log.mark()
         reads = operator.metric('finetune_rollout_pod_reads_total{result="ok",role="router"}')
-        assert rest_rounds(operator, 8) >= rounds
-        assert writes(log, mark, site) == []
+        assert wait_idle(operator, 8) >= rounds
+        assert writes_since(log, mark, site.place.namespace) == []
         assert operator.metric('finetune_rollout_pod_reads_total{result="ok",role="router"}') > reads
     mark = log.mark()
     with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments) as successor:
-        rest_rounds(successor, 3)
-    assert writes(log, mark, site) == [], "a restart writes nothing about what is at rest"
+        wait_idle(successor, 3)
+    assert writes_since(log, mark, site.place.namespace) == [], "a restart writes nothing about what is at rest"
 
 
 def test_deleting_ends_though_no_router_answers(site: Site, operator: OperatorProcess) -> None:
@@ -135,7 +134,7 @@ def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unload
     try:
         site.delete()
         site.wait_phase("Draining")
-        rest_rounds(operator, 3)
+        wait_idle(operator, 3)
         assert not site.gone()
         assert first.name(NAME) in site.servers[0].held(), "the router may still send requests there"
     finally:
@@ -143,18 +142,6 @@ def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unload
     until(site.gone, 30, every=0.01)
     assert first.name(NAME) not in site.servers[0].held()
     assert site.routers[0].generation(NAME) in (generation + 1, 0), "it has closed the alias, or knows it no more"
-
-
-def writes(log: AuditLog, mark: int, site: Site) -> list[Call]:
-    return [call for call in log.writes(WRITER, since=mark) if not call.is_lease and call.namespace == site.place.namespace]
-
-
-def rest_rounds(operator: OperatorProcess, count: int) -> float:
-    """Wait for so many looks at a deployment at rest that wrote nothing; how many there were altogether."""
-    name = 'finetune_reconcile_total{kind="AdapterDeployment",result="idle"}'
-    before = operator.metric(name)
-    until(lambda: operator.metric(name) >= before + count, 60)
-    return operator.metric(name)
 
 
 def test_an_empty_list_in_the_route_is_kept_and_can_change(site: Site, operator: OperatorProcess) -> None:

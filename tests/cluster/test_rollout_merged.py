@@ -15,9 +15,9 @@ from finetune_trainer.contract import FailureClass
 from tests.cluster import operator_process, serving_site
 from tests.cluster.merged_site import ARGUMENTS, Kubelet, rollout
 from tests.cluster.operator_process import until
+from tests.cluster.rest import writes_at_rest, writes_since
 from tests.cluster.serving_site import FAST, NAME, STEP, Site
 
-WRITER = "finetune-operator"
 SHORT: dict[str, Any] = {
     "strategy": {"canary": {"steps": [{"weight": 50, "bakeSeconds": 0, "analysis": []}]}},
     "rollback": {"keepStableLoadedSeconds": 0, "drainTimeoutSeconds": 1},
@@ -51,8 +51,8 @@ def test_five_steps_between_two_sets_of_servers_fail_no_request_and_cost_at_most
 ) -> None:
     first, second = site.publish(1), site.publish(2)
     steps = {"canary": {"steps": [{"weight": weight, **STEP, "analysis": []} for weight in (5, 20, 40, 60, 80)]}}
-    log, arguments = AuditLog(site.place.bed), ("--namespace", site.place.namespace, *FAST, *ARGUMENTS)
-    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments):
+    log, arguments = AuditLog(site.place.bed), ("--namespace", site.place.namespace, *FAST, *ARGUMENTS, "--rollout-rest-seconds", "1")
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, arguments) as operator:
         rollout(site, first, strategy=steps)
         site.wait_phase("Healthy")
         assert deployments(site) == {named(first.digest)}
@@ -66,7 +66,7 @@ def test_five_steps_between_two_sets_of_servers_fail_no_request_and_cost_at_most
         assert not load.failures
         assert {record.version for record in load.records} == {first.name(NAME), second.name(NAME)}
         assert {record.version for record in load.records[answered:]} == {second.name(NAME)}
-        written = [call for call in log.writes(WRITER, since=mark) if call.namespace == site.place.namespace and not call.is_lease]
+        written = writes_since(log, mark, site.place.namespace)
         print(f"five steps in mode Merged: {len(written)} writes\n{tally(written)}")
         assert len(written) <= 25, tally(written)
         assert len(kubelet.merges) == 2
@@ -78,6 +78,13 @@ def test_five_steps_between_two_sets_of_servers_fail_no_request_and_cost_at_most
         site.wait(lambda status: status["stable"]["digest"] == third.digest and not status.get("retained"), "the third alone")
         until(lambda: deployments(site) == {named(third.digest)})
         assert kubelet.most_at_once <= 3
+        until(
+            lambda: (
+                at_rest(site, third.digest) and site.condition("TrafficApplied")["status"] == site.condition("Loaded")["status"] == "True"
+            )
+        )
+        idle = writes_at_rest(site.place.bed, site.place.namespace, operator, 4)
+        assert idle == [], tally(idle)
 
 
 def test_files_that_are_not_those_that_were_merged_are_never_served(site: Site, kubelet: Kubelet, tmp_path: Path) -> None:

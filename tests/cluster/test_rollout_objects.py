@@ -5,14 +5,14 @@ from pathlib import Path
 
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
 from finetune_testbed.apiserver import MERGE
-from finetune_testbed.audit import AuditLog, tally
+from finetune_testbed.audit import tally
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
 from tests.cluster.checked_site import checker
 from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.rest import writes_at_rest
 from tests.cluster.serving_site import FAST, NAME, Site
 
-WRITER = "finetune-operator"
 KINDS = {
     "deployments": "apps/v1",
     "services": "",
@@ -53,12 +53,7 @@ def test_objects_come_with_a_deployment_and_go_with_the_last_one(t1: Testbed, tm
         router = site.place.server.request("GET", site.place.path("deployments", "finetune-router", "apps/v1"))
         assert router["spec"]["template"]["metadata"]["labels"][LABEL_SERVING_ROLE] == "router"
 
-        log = AuditLog(t1)
-        mark = log.mark()
-        name = 'finetune_reconcile_total{kind="AdapterDeployment",result="idle"}'
-        before = operator.metric(name)
-        until(lambda: operator.metric(name) >= before + 4)
-        written = [call for call in log.writes(WRITER, since=mark) if call.namespace == site.place.namespace and not call.is_lease]
+        written = writes_at_rest(t1, site.place.namespace, operator, 4)
         assert written == [], tally(written)
 
         site.place.server.request("PATCH", site.path(NAME), {"spec": {"server": {"managed": {"replicas": 3}}}}, MERGE)
