@@ -155,7 +155,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.WAITING_FOR_CAPACITY: Explanation(
         "The engine cannot hold one version more; the message has the numbers.",
-        "Raise server.capacity (and the engine's own limits), or wait for a neighbour or a retained version to go.",
+        "Raise server.capacity (and the engine's own limits), or wait for a neighbour's version to go; its own former one goes by itself.",
     ),
     Reason.VALIDATING: Explanation("The version is being checked before any pod is touched."),
     Reason.CHECKING: Explanation(

@@ -268,7 +268,10 @@ class AnalysisSpec(ApiModel):
 
 class RollbackSpec(ApiModel):
     automatic: bool = Field(default=True, description="Whether a failed check rolls back; else the rollout stops where it is and says so.")
-    keep_stable_loaded_seconds: Seconds = Field(default=3600, description="How long the former version stays loaded after a promotion.")
+    keep_stable_loaded_seconds: Seconds = Field(
+        default=3600,
+        description="How long the former version stays loaded after a promotion; less where the next version needs its room.",
+    )
     drain_timeout_seconds: Annotated[int, Field(ge=1, le=DAY)] = Field(
         default=300, description="How long open requests of a version without traffic are waited for before it is unloaded."
     )

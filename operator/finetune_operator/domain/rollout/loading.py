@@ -1,11 +1,13 @@
 """What the server pods hold: whether a version is everywhere, what speaks against it, and whether there is room for one more."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.status import RetainedVersion
 from finetune_operator.domain.rollout.draft import Draft
-from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, ServerPod
+from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, ServerPod, Sibling
 
 _SHOWN = 3
 
@@ -67,30 +69,57 @@ def in_the_way(draft: Draft, version: str) -> str | None:
     return None if troubled is None else f"pod {troubled.name} does not hold {version} yet: {troubled.trouble}"
 
 
-def lack_of_room(draft: Draft) -> str | None:
-    """Why the engines cannot hold one version more, or not compute it beside the others, with the numbers; None where they can."""
-    spec, observed = draft.scene.spec, draft.scene.observed
-    if spec.merged:
+@dataclass(frozen=True)
+class Shortage:
+    """Why there is no room, with the numbers; ``goes`` are former versions that make enough of it by going, if any do."""
+
+    words: str
+    goes: tuple[RetainedVersion, ...] = ()
+
+
+def lack_of_room(draft: Draft) -> Shortage | None:
+    """Why the engines cannot hold one version more, or not compute it beside the others; None where they can."""
+    if draft.scene.spec.merged:
         return None
-    capacity = spec.server.capacity
-    neighbours = observed.siblings if spec.server.external is not None else ()
-    stable = {draft.stable.version} if draft.stable is not None else set()
-    own = len(stable | {retained.version for retained in draft.retained})
-    kept, foreign = sum(sibling.versions for sibling in neighbours), max((pod.others for pod in observed.pods), default=0)
-    if own + kept + foreign + 1 > capacity.max_cpu_loras:
-        parts = f"{own} of this object, {kept} of others" + (f", {foreign} that nobody here has loaded" if foreign else "")
-        return (
-            f"one version more would make {own + kept + foreign + 1} on each pod ({parts}), and "
-            f"spec.server.capacity.maxCpuLoras is {capacity.max_cpu_loras}. Raise it, or wait until a version goes."
-        )
-    busy, answering = len(stable), sum(sibling.answering for sibling in neighbours)
-    if busy + answering + 1 > capacity.max_loras:
-        return (
-            f"one version more would make {busy + answering + 1} with traffic on each pod ({busy} of this object, {answering} of others), "
-            f"and spec.server.capacity.maxLoras is {capacity.max_loras}: above it their requests wait for each other. Raise it, and the "
-            "engine's own limit, or wait until a rollout on these pods has ended."
-        )
-    return None
+    crowd = _lack_of_batches(draft)
+    return _lack_of_memory(draft, crowd is None) or crowd
+
+
+def _lack_of_memory(draft: Draft, alone: bool) -> Shortage | None:
+    """``alone``: nothing else is in the way, so that it helps if versions go: first those that never were stable, then the oldest."""
+    observed, most = draft.scene.observed, draft.scene.spec.server.capacity.max_cpu_loras
+    own = len(_stable(draft) | {retained.version for retained in draft.retained})
+    kept, foreign = sum(sibling.versions for sibling in _neighbours(draft)), max((pod.others for pod in observed.pods), default=0)
+    wanted = own + kept + foreign + 1
+    if wanted <= most:
+        return None
+    parts = f"{own} of this object, {kept} of others" + (f", {foreign} that nobody here has loaded" if foreign else "")
+    words = f"one version more would make {wanted} on each pod ({parts}), and spec.server.capacity.maxCpuLoras is {most}"
+    waiting = sorted(draft.retained, key=lambda each: (each.served, each.until))
+    if alone and wanted - most <= len(waiting):
+        return Shortage(words, tuple(waiting[: wanted - most]))
+    return Shortage(f"{words}. Raise it, or wait until a version goes.")
+
+
+def _lack_of_batches(draft: Draft) -> Shortage | None:
+    most = draft.scene.spec.server.capacity.max_loras
+    busy, answering = len(_stable(draft)), sum(sibling.answering for sibling in _neighbours(draft))
+    if busy + answering + 1 <= most:
+        return None
+    return Shortage(
+        f"one version more would make {busy + answering + 1} with traffic on each pod ({busy} of this object, {answering} of others), "
+        f"and spec.server.capacity.maxLoras is {most}: above it their requests wait for each other. Raise it, and the "
+        "engine's own limit, or wait until a rollout on these pods has ended."
+    )
+
+
+def _stable(draft: Draft) -> set[str]:
+    return {draft.stable.version} if draft.stable is not None else set()
+
+
+def _neighbours(draft: Draft) -> tuple[Sibling, ...]:
+    """Other deployments on the same pods."""
+    return draft.scene.observed.siblings if draft.scene.spec.server.external is not None else ()
 
 
 def _held(draft: Draft, version: str) -> Iterator[tuple[ServerPod, HeldVersion]]:

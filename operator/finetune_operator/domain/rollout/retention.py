@@ -1,9 +1,13 @@
 """What the server pods are to hold: stable, the version being rolled out, and those without traffic until their time is over."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, DesiredStatus, DesiredVersion, Stage
+from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, DesiredStatus, DesiredVersion, RetainedVersion, Stage
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.loading import Shortage, lack_of_room
+from finetune_operator.domain.rollout.traffic import acknowledged
 
 
 def expire(draft: Draft) -> None:
@@ -13,10 +17,35 @@ def expire(draft: Draft) -> None:
         draft.wake_at(version.until)
 
 
-def make_way(draft: Draft) -> None:
-    """In mode Merged a version is a set of servers: one without traffic goes, once its open requests had their time, as the next comes."""
+def make_way(draft: Draft, versions: Collection[RetainedVersion], *, at_once: bool = False) -> None:
+    """Versions without traffic go as the next one comes, once their open requests had their time.
+
+    ``at_once``: those of which no router has a request open go now.
+    """
     latest = draft.now + timedelta(seconds=draft.scene.spec.rollback.drain_timeout_seconds)
-    draft.retained = [kept.replacing(until=min(kept.until, latest)) for kept in draft.retained]
+    names = {version.version for version in versions}
+    gone = {name for name in names if at_once and _is_quiet(draft, name)}
+    kept = [version for version in draft.retained if version.version not in gone]
+    draft.retained = [version.replacing(until=min(version.until, latest)) if version.version in names else version for version in kept]
+
+
+def make_room(draft: Draft, shortage: Shortage) -> bool:
+    """Former versions that are kept for a way back give their room to the one that is asked for; whether there is room now."""
+    make_way(draft, shortage.goes, at_once=True)
+    if lack_of_room(draft) is None:
+        return True
+    words = shortage.words
+    if shortage.goes:
+        names = " and ".join(sorted(version.version for version in shortage.goes))
+        words += f". {names} makes room once its open requests have ended, at the latest after spec.rollback.drainTimeoutSeconds."
+    draft.blocked = Reason.WAITING_FOR_CAPACITY, words
+    return False
+
+
+def _is_quiet(draft: Draft, version: str) -> bool:
+    """Whether every router has applied the route in which nobody is sent there, and says that nothing is open."""
+    applied = [router.applied for router in draft.scene.observed.routers]
+    return acknowledged(draft) and not any(route is not None and route.in_flight.get(version) for route in applied)
 
 
 def desired_set(draft: Draft) -> DesiredStatus | None:

@@ -89,7 +89,7 @@ def _validate(draft: Draft) -> None:
         return
     if draft.scene.spec.merged:
         draft.retained = [version for version in draft.retained if version.version != rollout.version]
-        retention.make_way(draft)
+        retention.make_way(draft, draft.retained)
         if kept is not None and kept.merged is not None:
             draft.enter(Stage.LOADING, merged=kept.merged)
         else:
@@ -102,12 +102,11 @@ def _validate(draft: Draft) -> None:
         draft.wake_in(draft.scene.settings.look_seconds)
         return
     shortage = None if kept is not None else lack_of_room(draft)
-    if shortage is not None:
-        draft.blocked = Reason.WAITING_FOR_CAPACITY, shortage
-        draft.wake_in(draft.scene.settings.look_seconds)
-        return
-    if unread:
+    if unread and (shortage is None or shortage.goes):
         draft.enter(Stage.CHECKING)
+        return
+    if shortage is not None and not retention.make_room(draft, shortage):
+        draft.wake_in(draft.scene.settings.look_seconds)
         return
     draft.retained = [version for version in draft.retained if version.version != rollout.version]
     draft.enter(Stage.LOADING)
