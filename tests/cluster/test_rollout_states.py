@@ -6,13 +6,15 @@ Every status that the operator ever writes on the way is held against what its r
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune_operator.api.adapterdeployment.reasons import EXPLANATIONS, Reason
-from finetune_operator.api.base import GROUP, VERSION
+from finetune_operator.api.base import GROUP, LABEL_SERVING_ROLE, VERSION
+from finetune_testbed.apiserver import MERGE
 from finetune_testbed.bed import Testbed
 from tests.cluster import operator_process, serving_site
 from tests.cluster.finetunejobs import Object
@@ -127,6 +129,10 @@ def test_what_serves_nothing_yet(scene: Scene, operator: OperatorProcess) -> Non
     scene.looks_like("no server pod")
     site.add_server()
     scene.looks_like("no router")
+    add_router_that_waits(site)
+    site.wait(lambda _: "Secret pins, which it mounts" in site.condition("Ready")["message"], "told why there is no router")
+    assert "serving.pinSecret" in site.condition("TrafficApplied")["message"]
+    scene.looks_like("no router")
     site.apply(first, "second", modelName=NAME)
     scene.looks_like("alias taken", "second")
     site.add_router()
@@ -142,6 +148,29 @@ def test_what_serves_nothing_yet(scene: Scene, operator: OperatorProcess) -> Non
     site.delete()
     until(site.gone)
     scene.looks_like("no server pod", "second")
+
+
+def add_router_that_waits(site: Site) -> None:
+    """As the kubelet tells it, once its mount has failed for a while."""
+    place, server = site.place, site.place.server
+    begun, now = (datetime.now(UTC) + timedelta(seconds=each) for each in (-60, 0))
+    document = {
+        "metadata": {"name": "finetune-router-0-x", "labels": {LABEL_SERVING_ROLE: "router"}},
+        "spec": {"containers": [{"name": "router", "image": "registry.invalid/none:0"}]},
+    }
+    pod = server.request("POST", place.path("pods"), document)
+    event = {
+        "metadata": {"generateName": "pin-"},
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found',
+        "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "involvedObject": {"kind": "Pod", **{part: pod["metadata"][part] for part in ("namespace", "name", "uid")}},
+    }
+    server.request("POST", place.path("events"), event)
+    container = {"name": "router", "image": "", "imageID": "", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    status = {"startTime": begun.strftime("%Y-%m-%dT%H:%M:%SZ"), "containerStatuses": [{**container, "ready": False, "restartCount": 0}]}
+    server.request("PATCH", place.path("pods", "finetune-router-0-x") + "/status", {"status": status}, MERGE)
 
 
 def test_a_rollout_that_is_held_taken_back_approved_and_ended(scene: Scene, operator: OperatorProcess) -> None:

@@ -13,6 +13,10 @@ from finetune_operator.cluster.kube import Manifest
 OUR_CHILD: Final = re.compile(r"-[0-9a-f]{10}-(prepare|train|publish|clean|check|merge)-\d+")
 """How Jobs and pods of a run are called; the only thing an Event tells about whether it concerns us."""
 
+_SERVING: Final = re.compile(r"^(server|finetune-router)-")
+_MOUNTING: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
+"""All that is kept of what is said about pods that serve: of what else goes wrong with one its own status tells."""
+
 CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
 """In the order in which they start; the agent of a server pod is among the first."""
 EVENT_MESSAGE_LIMIT: Final = 1024
@@ -48,7 +52,9 @@ def project_pod(manifest: Manifest) -> Manifest | None:
 def project_event(manifest: Manifest) -> Manifest | None:
     """Warnings about our Jobs and pods; everything else in the cluster is not kept at all."""
     regarding = manifest.get("involvedObject") or {}
-    if manifest.get("type") != "Warning" or not OUR_CHILD.search(str(regarding.get("name") or "")):
+    name = str(regarding.get("name") or "")
+    ours = OUR_CHILD.search(name) or (manifest.get("reason") in _MOUNTING and _SERVING.match(name))
+    if manifest.get("type") != "Warning" or not ours:
         return None
     metadata = manifest["metadata"]
     series = manifest.get("series") or {}

@@ -27,7 +27,7 @@ _SECRET = re.compile(r'secret "([^"]+)" not found')
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?(ErrImagePull: )?')
 _POD_NAME = re.compile(r'^Error creating: pods "[^"]*" ')
 """Every try has another name; the message must not change with it."""
-_IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ImageInspectError", "ErrImageNeverPull", "RegistryUnavailable")
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ImageInspectError", "ErrImageNeverPull", "RegistryUnavailable")
 _TEXT_LIMIT = 1024
 
 
@@ -87,6 +87,18 @@ def of_quota(evidence: str, resources: str) -> str | None:
     return f"{evidence}. Free quota in this namespace{f', or ask for less in {resources}' if resources else ''}."
 
 
+def missing_claim(evidence: str) -> str | None:
+    """The claim that the scheduler does not find."""
+    found = _CLAIM.search(evidence)
+    return found.group(1) if found is not None else None
+
+
+def missing_secret(evidence: str) -> str | None:
+    """The Secret that a node does not find."""
+    found = _SECRET.search(evidence)
+    return found.group(1) if found is not None else None
+
+
 def _of_scheduling(pod: Pod, spec: FineTuneJobSpec, job: Job) -> Trouble | None:
     if pod.unscheduled is None or pod.node:
         return None
@@ -115,7 +127,7 @@ def _wanted(spec: FineTuneJobSpec, job: Job) -> str:
 
 
 def _of_image(pod: Pod, image: str | None) -> Trouble | None:
-    if pod.waiting_reason not in _IMAGE_REASONS:
+    if pod.waiting_reason not in IMAGE_REASONS:
         return None
     # kubelet alternates between the failure and the back-off that quotes it: one text for both, or each turn would be a status write
     cause = _cut(_BACK_OFF.sub("", pod.waiting_message)) or pod.waiting_reason

@@ -127,6 +127,7 @@ class World:
         self.refused: dict[str, HeldVersion] = {}
         self.slow_pods: set[str] = set()
         self.troubles: dict[str, str] = {}
+        self.router_trouble = ""
         self.odd_pods: set[str] = set()
         self.rate = 40.0
         self.writes: list[dict[str, Any]] = []
@@ -179,6 +180,7 @@ class World:
             standing=self.standing,
             pods=tuple(ServerPod(name, tuple(held.values()), trouble=self.troubles.get(name, "")) for name, held in self.pods.items()),
             routers=tuple(self._router(name, process) for name, process in self.routers.items()),
+            router_trouble=self.router_trouble,
             siblings=self.siblings,
             evaluated=self.evaluated,
             output_schema=self.schema,

@@ -89,6 +89,10 @@ class ServingCache:
         """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
         return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and _runs(pod)]
 
+    def idle_routers(self, namespace: str) -> list[Manifest]:
+        """Router pods that are to run, and do not."""
+        return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and not _runs(pod)]
+
     def _deployment_seen(self, key: Key, manifest: Manifest) -> None:
         self._seen(key, manifest)
         if self.selected is not None:

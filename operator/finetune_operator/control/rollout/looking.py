@@ -82,6 +82,7 @@ class Looking:
             exposure=exposure,
             engines=self.own_engines(key),
             warnings=self._warnings,
+            now=self._now(),
         )
 
     def own_engines(self, key: Key) -> OwnEngines | None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from finetune_inference.contract import AppliedRoute
 from finetune_operator.api.adapterdeployment.spec import CounterProvider
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LABEL_VERSION
 from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.projections import CONTAINERS
 from finetune_operator.cluster.selected import selector
 from finetune_operator.control.observe import newest
 from finetune_operator.control.rollout.cache import ServingCache
@@ -28,6 +28,7 @@ from finetune_operator.domain.rollout.observed import (
     Router,
     ServerPod,
 )
+from finetune_operator.domain.rollout.startup import ROUTER_PLACES, server_places, startup_trouble
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import CHECK, MERGE, SERVER, MergedModel, merged_model
@@ -35,11 +36,8 @@ from finetune_operator.manifests.serving import CHECK, MERGE, SERVER, MergedMode
 Warnings = Callable[[str], Iterable[Manifest]]
 """The Warning events about the object of a uid."""
 PVC = "pvc://"
-_TROUBLE, _REFUSAL = 512, 1024
+_REFUSAL = 1024
 """Characters that are kept of what others say."""
-_STARTING = ("ContainerCreating", "PodInitializing")
-_PULL_FAILED, _PULLED_IN_VAIN = "ErrImagePull", "ImagePullBackOff"
-"""kubelet alternates between them: one word for both, or each turn would be a status write."""
 _IDENTITY = 64
 """Characters of a pod's uid and of a router's process that status can hold."""
 
@@ -57,8 +55,14 @@ def observe(
     exposure: Exposure | None = None,
     engines: OwnEngines | None = None,
     warnings: Warnings = lambda _uid: (),
+    now: datetime,
 ) -> RolloutObserved:
     """Everything known about one AdapterDeployment at this instant; ``engines`` where the user runs them himself."""
+
+    def trouble_of(pod: Manifest) -> str:
+        return startup_trouble(pod, places, newest(warnings(pod["metadata"]["uid"])), now)
+
+    places = server_places(resource)
     job, servers = observed_job(cache, key, resource), cache.servers(key)
     digest = job.digest if job is not None else reading.text(resource.get("spec"), "adapter", "digest")
     return RolloutObserved(
@@ -70,6 +74,7 @@ def observe(
             replace(engines.server_pod(pod) if engines is not None else _server(readings, pod), trouble=trouble_of(pod)) for pod in servers
         ),
         routers=tuple(_router(readings, pod, key, scraped=from_prometheus(resource)) for pod in cache.routers(key.namespace)),
+        router_trouble=_router_trouble(cache.idle_routers(key.namespace), warnings, now),
         siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
         record=cache.artifacts.record(key.namespace, digest),
@@ -143,20 +148,11 @@ def _server(readings: Readings, pod: Manifest) -> ServerPod:
     return ServerPod(pod["metadata"]["name"], held, serves=pod["metadata"]["labels"].get(LABEL_VERSION) or "")
 
 
-def trouble_of(pod: Manifest) -> str:
-    """What keeps a server pod from running, with the way out; empty where it runs, or is about to.
-
-    Of a container that waits only the reason: its message counts the seconds of a back-off.
-    """
-    for condition in reading.objects(pod, "status", "conditions"):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            why = (reading.text(condition, "message") or reading.text(condition, "reason")).strip().rstrip(".")[:_TROUBLE]
-            return f"it is not scheduled: {why}. Make room for it, or ask for fewer replicas."
-    for container in (each for kind in CONTAINERS for each in reading.objects(pod, "status", kind)):
-        reason = reading.text(container, "state", "waiting", "reason")
-        if reason and reason not in _STARTING:
-            said = _PULLED_IN_VAIN if reason == _PULL_FAILED else reason[:_TROUBLE]
-            return f"container {reading.text(container, 'name')} waits: {said}. Look at the pod's events and log."
+def _router_trouble(pods: list[Manifest], warnings: Warnings, now: datetime) -> str:
+    for pod in pods:
+        found = startup_trouble(pod, ROUTER_PLACES, newest(warnings(pod["metadata"]["uid"])), now)
+        if found:
+            return f"router pod {pod['metadata']['name']}: {found}"
     return ""
 
 

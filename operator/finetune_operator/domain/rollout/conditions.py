@@ -15,7 +15,7 @@ from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds, pods_of
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
-from finetune_operator.domain.rollout.traffic import acknowledged, route_for
+from finetune_operator.domain.rollout.traffic import acknowledged, no_router, route_for
 from finetune_operator.domain.rollout.undoing import outcome_of
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -118,7 +118,7 @@ def _applied(draft: Draft) -> Judgement:
         return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version may answer yet")
     if acknowledged(draft):
         return Judgement(TRUE, Reason.APPLIED, "every router has applied the newest route")
-    missing = "there is no router" if not draft.scene.observed.routers else "routers have yet to acknowledge the newest route"
+    missing = no_router(draft) if not draft.scene.observed.routers else "routers have yet to acknowledge the newest route"
     return Judgement(FALSE, Reason.APPLYING, missing)
 
 

@@ -178,6 +178,7 @@ class RolloutObserved:
     ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
+    ``router_trouble``: what keeps a router from running, with the way out; empty where nothing is known to.
     ``checks`` and ``merges`` are the attempts of this object's Jobs, also of earlier versions.
     ``exposure`` is None where nobody looked, or nobody could.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
@@ -191,6 +192,7 @@ class RolloutObserved:
     standing: JobStanding | None = None
     pods: tuple[ServerPod, ...] = ()
     routers: tuple[Router, ...] = ()
+    router_trouble: str = ""
     siblings: tuple[Sibling, ...] = ()
     evaluated: frozenset[str] = frozenset()
     record: ArtifactRecord = ArtifactRecord()

@@ -22,7 +22,7 @@ from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal
 from finetune_operator.domain.rollout.merging import merge
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
-from finetune_operator.domain.rollout.traffic import acknowledged, named, share_of, unacknowledged
+from finetune_operator.domain.rollout.traffic import acknowledged, named, no_router, share_of, unacknowledged
 
 _MOST_MOVES = 4
 _LATE_SECONDS = 60.0
@@ -225,7 +225,8 @@ def _promote(draft: Draft) -> None:
     draft.wake_in(draft.scene.settings.poll_seconds)
     if not acknowledged(draft):
         waited = (draft.now - rollout.stage_since).total_seconds()
-        late = f"; {_silent(draft)}" if waited >= _LATE_SECONDS else ""
+        none = not draft.scene.observed.routers and draft.scene.observed.router_trouble
+        late = f"; {_silent(draft)}" if none or waited >= _LATE_SECONDS else ""
         draft.blocked = Reason.PROMOTING, f"all callers get {rollout.version} once every router has acknowledged it{late}"
         if draft.stable is not None:
             _out_of_time(draft, _silent(draft))
@@ -330,5 +331,5 @@ def _out_of_time(draft: Draft, why: str) -> bool:
 def _silent(draft: Draft) -> str:
     waiting, routers = unacknowledged(draft), draft.scene.observed.routers
     if not routers:
-        return "there is no router"
+        return no_router(draft)
     return f"{len(waiting)} of {len(routers)} routers have yet to acknowledge it: {named(waiting)}"

@@ -15,6 +15,7 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds
 from finetune_operator.domain.rollout.target import NoTarget
+from finetune_operator.domain.rollout.traffic import no_router
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _serving(draft: Draft) -> State:
             return State(Phase.DEGRADED, Reason.SERVERS_REFUSED, f"{text}. {refusal}", stalled=True)
         return State(Phase.DEGRADED, Reason.NOT_SERVING, text)
     if not draft.scene.observed.routers:
-        return State(Phase.DEGRADED, Reason.NOT_SERVING, "there is no router that could answer for the alias")
+        return State(Phase.DEGRADED, Reason.NOT_SERVING, f"nobody answers for the alias: {no_router(draft)}")
     if refusal:
         text = f"{version} answers all callers, but a change of its servers is refused: {refusal}"
         return State(phase, Reason.SERVERS_REFUSED, text, ready=True, stalled=True)

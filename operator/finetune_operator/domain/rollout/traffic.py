@@ -64,6 +64,12 @@ def acknowledged(draft: Draft) -> bool:
     return bool(draft.scene.observed.routers) and not unacknowledged(draft)
 
 
+def no_router(draft: Draft) -> str:
+    """Why nobody could answer, where no router runs."""
+    trouble = draft.scene.observed.router_trouble
+    return f"there is no router: {trouble}" if trouble else "there is no router"
+
+
 def unacknowledged(draft: Draft) -> tuple[Router, ...]:
     """Routers that have not applied it, or do not answer."""
     stored = draft.scene.status.route

@@ -10,6 +10,7 @@ from finetune_operator.control.rollout.schemas import NO_SCHEMA
 from finetune_operator.domain.rollout.observed import RolloutObserved, RolloutSettings
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import CheckOrder, build_check_job
+from tests.serving.rollout.world import NOON
 from tests.unit.control.rollout.samples import DIGEST, KEY, Object, deployment
 from tests.unit.manifests.serving.samples import FULL, SETTINGS, read
 
@@ -44,9 +45,11 @@ def look(cache: ServingCache, events: list[Object]) -> RolloutObserved:
     cache.deployments.put(resource)
     readings = Readings(None)  # type: ignore[arg-type]  nobody is asked
     warnings = {event["involvedObject"]["uid"]: [event] for event in events}
-    return observe(
-        cache, readings, KEY, resource, RolloutSettings(), schema=NO_SCHEMA, refusal="", warnings=lambda uid: warnings.get(uid, [])
-    )
+
+    def said(uid: str) -> list[Object]:
+        return warnings.get(uid, [])
+
+    return observe(cache, readings, KEY, resource, RolloutSettings(), schema=NO_SCHEMA, refusal="", warnings=said, now=NOON)
 
 
 def test_a_check_is_seen_with_its_pod_and_a_namesakes_is_not() -> None:

@@ -11,12 +11,13 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.control.rollout.artifacts import offer_of
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import FINAL, held_versions
-from finetune_operator.control.rollout.observe import claims_of, observe, trouble_of
+from finetune_operator.control.rollout.observe import claims_of, observe
 from finetune_operator.control.rollout.pace import pace_of
 from finetune_operator.control.rollout.readings import Readings
 from finetune_operator.control.rollout.schemas import NO_SCHEMA
 from finetune_operator.domain.rollout.observed import HeldState, JobArtifact, JobStanding, RolloutSettings
 from finetune_trainer.contract import Verdict
+from tests.serving.rollout.world import NOON
 from tests.unit.control.rollout.samples import DIGEST, KEY, VERSION, agent, deployment, finetunejob, pod
 from tests.unit.control.rollout.test_pods_out_of_sight import Silent
 from tests.unit.domain.samples import ADAPTER
@@ -148,7 +149,7 @@ def test_a_job_that_is_made_or_changes_its_phase_wakes_who_waits_for_it() -> Non
     woken.clear()
 
     def standing() -> JobStanding | None:
-        found = observe(cache, Readings(Silent()), KEY, resource, RolloutSettings(), schema=NO_SCHEMA, refusal="")
+        found = observe(cache, Readings(Silent()), KEY, resource, RolloutSettings(), schema=NO_SCHEMA, refusal="", now=NOON)
         return found.standing
 
     assert standing() is None
@@ -207,6 +208,30 @@ def test_a_router_that_is_not_ready_counts_as_long_as_its_process_runs() -> None
     assert [each["metadata"]["name"] for each in cache.routers("ns")] == ["r1"]
 
 
+def test_router_pods_that_do_not_run_are_none_and_say_why() -> None:
+    cache, _ = served("bot")
+    starting = pod("r1", "router", ready=False, podIP="", startTime="2026-11-22T11:58:00Z")
+    leaving = pod("r0", "router", ready=False, podIP="")
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z"
+    for found in (leaving, starting):
+        cache.pods.put(found)
+    event = {
+        "involvedObject": {"name": "r1", "uid": "uid-r1"},
+        "reason": "FailedMount",
+        "message": 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found',
+        "lastSeen": "2026-11-22T11:59:00Z",
+    }
+
+    def said(uid: str) -> list[dict[str, Any]]:
+        return [event] if uid == "uid-r1" else []
+
+    readings = Readings(Silent())
+    found = observe(cache, readings, KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="", warnings=said, now=NOON)
+    assert found.routers == ()
+    assert found.router_trouble.startswith("router pod r1: Secret pins, which it mounts, does not exist")
+    assert "serving.pinSecret" in found.router_trouble
+
+
 def test_a_pod_that_is_gone_is_told() -> None:
     gone: list[tuple[str, str]] = []
     cache = ServingCache(lambda _key: None, pod_gone=lambda namespace, uid: gone.append((namespace, uid)))
@@ -246,52 +271,16 @@ def test_pace() -> None:
     assert pace_of(deployment(deletionTimestamp="2026-11-22T10:00:00Z"), settings, 300.0).look_in == 2.0
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (
-            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available."}]},
-            "0/2 nodes are available. Make",
-        ),
-        (
-            {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]},
-            "container engine waits: Image",
-        ),
-        ({"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
-        ({"conditions": [{"type": "PodScheduled", "status": "True"}]}, ""),
-    ],
-)
-def test_what_keeps_a_pod_from_running_is_told(status: dict[str, object], words: str) -> None:
-    said = trouble_of(pod("server-0", **status))
-    assert words in said
-    assert bool(said) == bool(words)
-
-
-@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff"])
-def test_trouble_of_an_agent_which_starts_before_the_engine_is_told(reason: str) -> None:
-    cache, _ = served("bot")
-    agent_waits = {"name": "agent", "state": {"waiting": {"reason": reason}}}
-    engine_waits = {"name": "engine", "state": {"waiting": {"reason": "PodInitializing"}}}
-    cache.pods.put(pod("server-0", initContainerStatuses=[agent_waits], containerStatuses=[engine_waits]))
-    (server,) = cache.servers(KEY)
-    assert trouble_of(server).startswith("container agent waits: ")
-
-
-def test_kubelets_back_and_forth_about_an_image_is_one_message() -> None:
-    turns = [{"name": "engine", "state": {"waiting": {"reason": reason}}} for reason in ("ErrImagePull", "ImagePullBackOff")]
-    assert len({trouble_of(pod("server-0", containerStatuses=[turn])) for turn in turns}) == 1
-
-
 def test_of_a_refusal_only_as_much_is_kept_as_a_message_can_hold() -> None:
     cache, _ = served("bot")
-    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="x" * 5000)
+    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="x" * 5000, now=NOON)
     assert len(seen.refusal) == 1024
 
 
 def test_a_router_is_known_by_its_pods_uid_and_called_by_its_name() -> None:
     cache, _ = served("bot")
     cache.pods.put(pod("r1", "router"))
-    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="")
+    seen = observe(cache, Readings(Silent()), KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="", now=NOON)
     assert [(router.uid, router.name) for router in seen.routers] == [("uid-r1", "r1")]
 
 

@@ -1,0 +1,180 @@
+"""What is told of pods that do not run: the cluster's words, the field behind them, and what to do."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from finetune_operator.cluster.projections import project_event
+from finetune_operator.domain.observed import WarningEvent
+from finetune_operator.domain.plan import ObjectReference
+from finetune_operator.domain.rollout.startup import ROUTER_PLACES, server_places, startup_trouble
+from tests.serving.rollout.world import NOON, World, serving, spec
+
+PIN = 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found'
+LOST_CLAIM = '0/2 nodes are available: persistentvolumeclaim "{}" not found. preemption: 0/2 nodes are available.'
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    return {"spec": spec(**{"baseModel__uri": "pvc://models/base", **changes})}
+
+
+def pod(*containers: dict[str, Any], scheduler: str = "", **status: Any) -> dict[str, Any]:
+    told = [{"type": "PodScheduled", "status": "False", "message": scheduler}] if scheduler else []
+    begun = (NOON - timedelta(minutes=5)).isoformat()
+    return {"status": {"conditions": told, "containerStatuses": list(containers), "startTime": begun, **status}}
+
+
+def waiting(name: str, reason: str, message: str = "", image: str = "") -> dict[str, Any]:
+    return {"name": name, "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def mount_event(message: str, seconds_ago: float = 20.0) -> WarningEvent:
+    return WarningEvent(ObjectReference("v1", "Pod", "ns", "p", "u"), "FailedMount", message, NOON - timedelta(seconds=seconds_ago))
+
+
+@dataclass(frozen=True)
+class Case:
+    pod: dict[str, Any]
+    words: tuple[str, ...]
+    asked: dict[str, Any] = field(default_factory=asked)
+
+
+OWN = asked(server={"external": {"matchLabels": {"app": "mine"}, "adapterMountPath": "/adapters"}})
+IMAGE = asked(server={"managed": {"engine": "vLLM", "image": "registry.invalid/vllm:1"}})
+CASES = {
+    "the base model's claim is not there": Case(
+        pod(scheduler=LOST_CLAIM.format("models")),
+        ("it is not scheduled: spec.baseModel.uri: claim models does not exist in this namespace. Create it, or correct spec.b",),
+    ),
+    "the adapter's claim is not there": Case(
+        pod(scheduler=LOST_CLAIM.format("hot")),
+        ("spec.adapter.uri: claim hot does not exist",),
+        asked(adapter={"uri": "pvc://hot/x", "digest": "sha256:" + "1" * 64}),
+    ),
+    "the claim of merged models is not there": Case(
+        pod(scheduler=LOST_CLAIM.format("merged")), ("spec.merge.uri: claim merged",), asked(merge={"uri": "pvc://merged/x"})
+    ),
+    "the claim of the job's artifacts is not there": Case(
+        pod(scheduler=LOST_CLAIM.format("hot")), ("claim hot does not exist", "spec.artifact.uri of FineTuneJob ticket-router")
+    ),
+    "a claim is not bound": Case(
+        pod(scheduler="0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+        ("unbound", "Check the claims of spec.baseModel.uri"),
+    ),
+    "a taint is in the way": Case(
+        pod(scheduler="0/2 nodes are available: 2 node(s) had untolerated taint {gpu: only}."),
+        ("taint {gpu: only}. Make room for it", "spec.server.managed.replicas", "tolerate the taint in spec.server.managed.resources.tol"),
+    ),
+    "no node has the labels": Case(
+        pod(scheduler="0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."),
+        ("correct spec.server.managed.resources.nodeSelector.",),
+    ),
+    "the engine's image cannot be pulled": Case(
+        pod(waiting("engine", "ImagePullBackOff", image="registry.invalid/vllm:1")),
+        ("container engine waits: ImagePullBackOff of registry.invalid/vllm:1. Check spec.server.managed.image",),
+        IMAGE,
+    ),
+    "the engine's image is the installation's": Case(
+        pod(waiting("engine", "InvalidImageName")),
+        ("container engine waits: InvalidImageName. Check image and imagePullSecrets of the op",),
+    ),
+    "the agent's image cannot be pulled": Case(
+        pod(initContainerStatuses=[waiting("agent", "ErrImagePull")]), ("container agent waits: ", "Check image and imagePullSec"), IMAGE
+    ),
+    "a container cannot be made": Case(
+        pod(waiting("engine", "CreateContainerConfigError", 'secret "token" not found')),
+        ('secret "token" not found. Create what it names',),
+    ),
+    "a container crashes": Case(
+        pod(waiting("engine", "CrashLoopBackOff", "back-off 40s restarting")),
+        ("waits: CrashLoopBackOff. Look at the pod's events and log.",),
+    ),
+    "a pod of one's own has no room": Case(
+        pod(scheduler="0/2 nodes are available: 2 Insufficient nvidia.com/gpu."), ("ask for less in your server's manifest",), OWN
+    ),
+    "the image of a pod of one's own": Case(
+        pod(waiting("vllm", "ErrImagePull")), ("image and pull secrets in your server's manifest",), OWN
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_keeps_a_server_pod_from_running_has_field_and_way_out(name: str) -> None:
+    case = CASES[name]
+    said = startup_trouble(case.pod, server_places(case.asked), (), NOON)
+    assert [word for word in case.words if word not in said] == [], said
+
+
+@pytest.mark.parametrize("found", [pod(), pod(waiting("engine", "ContainerCreating")), pod(waiting("engine", "PodInitializing"))])
+def test_a_pod_that_is_about_to_run_has_no_trouble(found: dict[str, Any]) -> None:
+    assert startup_trouble(found, server_places(asked()), (), NOON) == ""
+
+
+def test_the_words_are_the_same_while_the_trouble_is() -> None:
+    """kubelet alternates between pulling and waiting, and counts the seconds of a back-off."""
+    reasons = {said_of_engine(each) for each in ("ErrImagePull", "ImagePullBackOff")}
+    seconds = {said_of_engine("CrashLoopBackOff", f"back-off {each}s") for each in (10, 20)}
+    assert (len(reasons), len(seconds)) == (1, 1)
+
+
+def said_of_engine(reason: str, message: str = "") -> str:
+    return startup_trouble(pod(waiting("engine", reason, message)), server_places(IMAGE), (), NOON)
+
+
+@pytest.mark.parametrize("resource", [{}, {"spec": None}, {"spec": {"server": [], "adapter": "x", "baseModel": {"uri": 7}}}])
+def test_an_odd_spec_gives_words_all_the_same(resource: dict[str, Any]) -> None:
+    assert "Create it" in startup_trouble(pod(scheduler=LOST_CLAIM.format("x")), server_places(resource), (), NOON)
+
+
+def test_a_secret_that_a_router_waits_for_is_named() -> None:
+    said = startup_trouble(pod(waiting("router", "ContainerCreating")), ROUTER_PLACES, [mount_event(PIN)], NOON)
+    assert said.startswith("Secret pins, which it mounts, does not exist in this namespace. Create it with the entry token")
+    assert "serving.pinSecret" in said
+
+
+def test_a_volume_that_cannot_be_mounted_is_quoted() -> None:
+    said = startup_trouble(pod(), server_places(asked()), [mount_event("AttachVolume failed: timed out")], NOON)
+    assert said.startswith("AttachVolume failed: timed out. Check the claims of spec.baseModel.uri")
+
+
+def test_a_mount_that_failed_once_at_first_or_long_ago_or_before_it_ran_is_no_trouble() -> None:
+    early = pod(startTime=(NOON - timedelta(seconds=25)).isoformat())
+    running = pod({"name": "router", "state": {"running": {}}})
+    for found, event in ((early, mount_event(PIN)), (pod(), mount_event(PIN, 200.0)), (running, mount_event(PIN))):
+        assert startup_trouble(found, ROUTER_PLACES, [event], NOON) == ""
+
+
+def event(name: str, reason: str) -> dict[str, Any]:
+    regarding = {"kind": "Pod", "namespace": "ns", "name": name, "uid": "u"}
+    return {"metadata": {"name": f"{name}.1", "namespace": "ns"}, "type": "Warning", "involvedObject": regarding, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "kept"),
+    [
+        ("finetune-router-5d8-x", "FailedMount", True),
+        ("server-tickets-5d8-x", "FailedAttachVolume", True),
+        ("server-tickets-5d8-x", "Unhealthy", False),
+        ("web-server-5d8-x", "FailedMount", False),
+        ("tickets-0123456789-check-1-x", "Unhealthy", True),
+    ],
+)
+def test_of_pods_that_serve_only_events_about_mounts_are_kept(name: str, reason: str, kept: bool) -> None:
+    assert (project_event(event(name, reason)) is not None) is kept
+
+
+def test_why_no_router_runs_is_told_at_once_and_costs_no_writes_while_it_lasts() -> None:
+    world = World(routers=0)
+    world.router_trouble = "router pod r1: Secret pins, which it mounts, does not exist in this namespace."
+    world.run(20)
+    for kind in ("Ready", "TrafficApplied"):
+        assert world.router_trouble in world.condition(kind)[2], kind
+    written = len(world.writes)
+    world.run(600)
+    assert len(world.writes) == written
+    lost = serving()
+    lost.routers, lost.router_trouble = {}, world.router_trouble
+    lost.run(20)
+    assert lost.condition("Ready")[1:] == ("NotServing", f"nobody answers for the alias: there is no router: {lost.router_trouble}")
