@@ -76,6 +76,20 @@ def test_what_was_taken_back_for_lack_of_requests_is_tried_again_as_the_message_
     world.run_until("Retaining")
 
 
+def test_what_probes_cannot_complete_is_said_with_the_way_on():
+    world = serving(analysis__onInsufficientData="Probe", **QUIET)
+    world.rate = 0.0
+    world.publish(TWO)
+    world.run(1400)
+    reason, message = ready(world)
+    assert (reason, world.rollout["probing"]) == ("InsufficientData", True)
+    assert "are not held against analysis.checks.schema" in message
+    assert "Errors: " not in message, "those they have completed"
+    world.change(strategy__canary__steps=[{"weight": 10, "bakeSeconds": 30, "analysis": ["Errors", "TTFT", "ITL"]}])
+    world.run_until("Retaining")
+    assert world.stable == version(TWO)
+
+
 def test_what_waits_for_requests_says_both_orders():
     world = serving(analysis__onInsufficientData="Pause", **QUIET)
     world.rate = 0.0

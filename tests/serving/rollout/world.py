@@ -132,6 +132,7 @@ class World:
         self.rate = 40.0
         self.writes: list[dict[str, Any]] = []
         self.events: list[tuple[str, str]] = []
+        self.said: list[str] = []
         self.weights: list[tuple[int, str | None]] = []
         self.crash_at: int | None = None
         self.probed: dict[str, int] = {}
@@ -205,6 +206,7 @@ class World:
             self.writes.append(self.status)
             self._note_weight()
         self.events += [(event.type, event.reason) for event in plan.events]
+        self.said += [event.message for event in plan.events]
         if plan.probes is not None:
             for name, wanted in plan.probes.wanted:
                 self.probe(name, wanted)

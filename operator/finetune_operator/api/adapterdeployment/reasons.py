@@ -33,6 +33,7 @@ class Reason(StrEnum):
     PROMOTING = "Promoting"
     SUPERSEDED = "Superseded"
     REVERTED = "Reverted"
+    ORDER_IGNORED = "OrderIgnored"
     # Held
     PAUSED = "Paused"
     INSUFFICIENT_DATA = "InsufficientData"
@@ -175,6 +176,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.REVERTED: Explanation(
         "The spec asks for the stable version again, or not for this one any more; the canary's traffic went back at once."
+    ),
+    Reason.ORDER_IGNORED: Explanation(
+        "The annotation finetune.dev/rollout ordered what does not exist or finds nothing to do; only an Event says this, once, and why.",
+        "Order it again, with another number, once it can be carried out.",
     ),
     Reason.PAUSED: Explanation("spec.paused holds the rollout.", "Set it to false to go on."),
     Reason.INSUFFICIENT_DATA: Explanation(

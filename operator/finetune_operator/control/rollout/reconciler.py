@@ -1,4 +1,4 @@
-"""Carries decisions about rollouts out: objects first, then the finalizer, at most one status write, and events only after it.
+"""Carries decisions about rollouts out: the finalizer first, then objects, at most one status write, and events only after it.
 
 What a decision is made from may be old while nothing is under way. So a decision that would write is made once more, on new answers of
 routers and agents; an idle deployment costs a few questions in five minutes and no write.

@@ -11,23 +11,27 @@ from finetune_operator.api.adapterdeployment.defaults import checks_of
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import CheckKind, ErrorCheck, LatencyCheck, SchemaShareCheck, Step
 from finetune_operator.api.adapterdeployment.status import CheckStatus, RolloutStatus
-from finetune_operator.domain.analysis.checks import CheckResult
-from finetune_operator.domain.analysis.criteria import Criteria, Evidence, LatencyLimits, LowTraffic, ShareLimits
+from finetune_operator.domain.analysis.checks import CheckResult, Finding
+from finetune_operator.domain.analysis.criteria import CheckName, Criteria, Evidence, LatencyLimits, LowTraffic, ShareLimits
 from finetune_operator.domain.analysis.verdict import Bake, Insufficient, KeepBaking, Promote, Rollback, Verdict, judge
 from finetune_operator.domain.rollout import ledger
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way
+from finetune_operator.domain.rollout.orders import PROMOTE
 from finetune_operator.domain.rollout.plan import Probes
 from finetune_operator.domain.rollout.schema import schema_problem
 from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open, named
 from finetune_operator.domain.rollout.undoing import take_back
 
-PROMOTE = "promote"
 _MESSAGE_LIMIT = 2048
 UNSENDABLE = (
     "spec.analysis.onInsufficientData is Probe, and the operator has no token by which routers would know requests of its own: "
     "name a Secret in the chart's serving.pinSecret (flags --router-pin-secret and --rollout-pin-token-file), or choose Pause or Fail"
+)
+_NO_ANSWERS = (
+    "Requests of the operator's own are not held against analysis.checks.schema, because nobody's question is behind them: this check "
+    "needs traffic, or leave Schema out of the step's analysis"
 )
 
 
@@ -176,7 +180,12 @@ def _insufficient(draft: Draft, verdict: Insufficient) -> None:
     else:
         if rollout.hold != Reason.INSUFFICIENT_DATA.value:
             _show(draft, verdict)
-        draft.hold(Reason.INSUFFICIENT_DATA, verdict.message)
+        draft.hold(Reason.INSUFFICIENT_DATA, f"{verdict.message}. {_NO_ANSWERS}" if _lacks_answers(rollout, verdict) else verdict.message)
+
+
+def _lacks_answers(rollout: RolloutStatus, verdict: Insufficient) -> bool:
+    """Whether probes were sent and a check is left that they cannot complete."""
+    return rollout.probing and any(each.check is CheckName.SCHEMA and each.finding is Finding.UNDECIDED for each in verdict.results)
 
 
 def ask_for_probes(draft: Draft, step: Step) -> None:

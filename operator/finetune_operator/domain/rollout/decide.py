@@ -15,7 +15,7 @@ from finetune_operator.api.adapterdeployment.status import AdapterDeploymentStat
 from finetune_operator.api.base import LABEL_VERSION
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import EventNote
-from finetune_operator.domain.rollout import retention, stages
+from finetune_operator.domain.rollout import orders, retention, stages
 from finetune_operator.domain.rollout.checking import surplus_checks
 from finetune_operator.domain.rollout.conditions import FALSE, UNKNOWN, Judgement, assembled, build_conditions, of_summary, wanted_versions
 from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
@@ -48,11 +48,12 @@ def decide(observed: RolloutObserved, now: datetime) -> RolloutPlan:
         return _invalid(subject, status, subject.spec, now)
     target = find_target(subject, subject.spec, observed)
     draft = begin_draft(Scene(observed, subject, subject.spec, status, target, now))
-    draft.order = _order(subject, status)
+    draft.order = orders.order_of(subject, status)
     if isinstance(target, NoTarget) and target.reason is Reason.ALIAS_TAKEN:
         draft.rollout = None  # two routes for one alias would answer nobody
     retention.expire(draft)
     stages.advance(draft)
+    orders.tell_unheeded(draft)
     return _conclude(draft)
 
 
@@ -86,11 +87,6 @@ def _invalid(subject: Subject, status: AdapterDeploymentStatus, mistakes: Mistak
     return RolloutPlan(status=written, events=events)
 
 
-def _order(subject: Subject, status: AdapterDeploymentStatus) -> str:
-    """What the annotation orders, if nobody has heeded it: the word before the colon."""
-    return subject.action.partition(":")[0] if subject.action and subject.action != status.action else ""
-
-
 def _conclude(draft: Draft) -> RolloutPlan:
     subject, settings = draft.scene.subject, draft.scene.settings
     written = _difference(subject, _build_status(draft))
@@ -114,8 +110,6 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
     scene, rollout = draft.scene, draft.rollout
     taken = isinstance(scene.target, NoTarget) and scene.target.reason is Reason.ALIAS_TAKEN
     state = state_of(draft)
-    baking = rollout is not None and rollout.stage is Stage.BAKING
-    heeded = not (draft.order and baking)
     status = AdapterDeploymentStatus(
         observed_generation=scene.subject.generation,
         conditions=build_conditions(draft, state),
@@ -136,7 +130,7 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
         ready_replicas=answering(draft),
         selector=_selector(draft),
         retry=draft.retry,
-        action=(scene.subject.action or None) if heeded else draft.action,
+        action=draft.action if orders.waits(draft) else scene.subject.action or None,
     )
     return status.replacing(figures_at=_figures_at(scene.status, status, draft.now))
 

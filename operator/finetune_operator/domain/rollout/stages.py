@@ -21,6 +21,7 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal
 from finetune_operator.domain.rollout.merging import merge
+from finetune_operator.domain.rollout.orders import ABORT, RETRY
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, named, no_router, share_of, unacknowledged
 
@@ -31,7 +32,6 @@ _NO_PODS = (
     "Look at the events of its Deployment's ReplicaSets: a quota or a policy may refuse such pods. Free quota, or ask for less in "
     "spec.server.managed.resources."
 )
-_ABORT, _RETRY = "abort", "retry"
 _NO_BOOKS = (
     "spec.analysis.provider: Prometheus has not told what every router has counted, so the bake cannot begin. It goes on by itself; "
     f"if not, see that each router is scraped, and that there are at most {MAX_ROUTERS}"
@@ -268,7 +268,7 @@ def _interrupt(draft: Draft) -> None:
     promoting = rollout.stage is Stage.PROMOTING
     if rollout.stage is Stage.ROLLING_BACK or (promoting and draft.stable is None):
         return
-    if draft.order == _ABORT:
+    if draft.order == ABORT:
         draft.order = ""
         undoing.take_back(draft, Reason.ABORTED, "a person ended the rollout")
     elif isinstance(target, Target) and target.digest != rollout.digest:
@@ -310,10 +310,12 @@ def _heed_retry(draft: Draft) -> None:
     wanted, target = draft.scene.spec.retry, draft.scene.target
     renewed = draft.scene.status.observed_generation is not None and wanted not in ("", draft.retry)
     draft.retry = wanted or None
-    if draft.order == _RETRY:
-        draft.order, renewed = "", True
-    if renewed and isinstance(target, Target):
-        draft.failed = [failed for failed in draft.failed if failed.digest != target.digest]
+    if not isinstance(target, Target) or not (renewed or draft.order == RETRY):
+        return
+    pardoned = [failed for failed in draft.failed if failed.digest != target.digest]
+    if draft.order == RETRY and pardoned != draft.failed:
+        draft.order = ""
+    draft.failed = pardoned
 
 
 def _out_of_time(draft: Draft, why: str) -> bool:
