@@ -1,0 +1,71 @@
+"""Who has agreed: enough people, none of them submitter or author, to this very decision, and not too long ago."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from finetune_trainer.contract.governance.case import Case
+from finetune_trainer.contract.governance.facts import ApprovalFacts, ApprovalStage, Stage
+from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
+from finetune_trainer.contract.governance.policy import ApprovalRule, Policy
+from finetune_trainer.contract.governance.rules import RuleId, Severity
+
+_ASKED_AT = {
+    ApprovalStage.TRAIN: frozenset({Stage.SEAL, Stage.START}),
+    ApprovalStage.PROMOTE: frozenset({Stage.PROMOTE}),
+}
+LEAST_WAIVERS = 2
+"""For a finding that is no policy's, unless a policy that applies asks for more."""
+
+
+def enough_have_approved(case: Case, policy: Policy) -> Iterator[Finding]:
+    for rule in policy.approvals:
+        if rule.min_level <= case.level and case.facts.stage in _ASKED_AT[rule.stage]:
+            yield from _shortage(case, policy, rule)
+
+
+def waived(case: Case, finding: Finding) -> bool:
+    """Whether enough people have let this finding pass; only one that needs approval can be."""
+    if finding.severity is not Severity.NEEDS_APPROVAL:
+        return False
+    people = {
+        approval.approver for approval in case.facts.approvals if approval.stage is ApprovalStage.WAIVE and not _flaw(case, approval, None)
+    }
+    if not finding.policy:
+        needed = max((LEAST_WAIVERS, *(policy.waiver_approvals for policy in case.policies if policy.enforced)))
+    else:
+        needed = max(policy.waiver_approvals for policy in case.policies if policy.name == finding.policy)
+    return len(people) >= needed
+
+
+def _shortage(case: Case, policy: Policy, rule: ApprovalRule) -> Iterator[Finding]:
+    given = [approval for approval in case.facts.approvals if approval.stage is rule.stage]
+    flaws = [(approval, _flaw(case, approval, rule.valid_for_seconds)) for approval in given]
+    people = {approval.approver for approval, flaw in flaws if not flaw}
+    if len(people) >= rule.count:
+        return
+    stale = any(flaw in _STALE for _, flaw in flaws)
+    told = sorted({f"{shown(approval.approver)}: {flaw}" for approval, flaw in flaws if flaw})
+    aside = f"; {listed(told)}" if told else ""
+    which = RuleId.APPROVAL_STALE if stale else RuleId.APPROVAL_PENDING
+    yield find(which, f"approvals.{rule.stage}", f"{len(people)} of {rule.count}{aside}", policy)
+
+
+_EXPIRED, _OTHER, _FUTURE = "has expired", "is for another decision", "is dated in the future"
+_STALE = frozenset({_EXPIRED, _OTHER})
+
+
+def _flaw(case: Case, approval: ApprovalFacts, valid_for_seconds: int | None) -> str:
+    """Why an approval does not count, or nothing."""
+    subject = case.facts.subject
+    if not subject.submitter:
+        return "nobody knows who submitted it, so nobody can be another"
+    if not approval.approver or approval.approver == subject.submitter or approval.approver in subject.authors:
+        return "is submitter or author of the spec"
+    if approval.subject_digest != case.digest:
+        return _OTHER
+    if approval.given_at > case.now:
+        return _FUTURE
+    too_old = valid_for_seconds is not None and case.now - approval.given_at >= timedelta(seconds=valid_for_seconds)
+    if too_old or (approval.expires_at is not None and case.now >= approval.expires_at):
+        return _EXPIRED
+    return ""

@@ -1,0 +1,113 @@
+"""Where data lie and pods run: residency, sources, nodes, trackers and judges, egress."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from finetune_trainer.contract.governance.case import Case
+from finetune_trainer.contract.governance.facts import Probe
+from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
+from finetune_trainer.contract.governance.policy import Egress, Policy, allowed
+from finetune_trainer.contract.governance.rules import RuleId
+from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE, Level
+
+_HTTP = re.compile(r"https?://([A-Za-z0-9][-A-Za-z0-9.]*)(:[0-9]{1,5})?(/[!-~]*)?")
+_SOURCE = re.compile(r"[a-z0-9]+://[^\s%\\?#]+")
+
+
+def data_lie_in_one_place(case: Case) -> Iterator[Finding]:
+    places = sorted(case.classification.residencies)
+    if len(places) > 1:
+        yield find(RuleId.RESIDENCY_VIOLATION, "residency", f"the parts must lie in {listed(places)} at once")
+
+
+def places_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
+    zones = allowed(policy.zones, case.level)
+    for place in sorted(case.classification.residencies):
+        if not _holds(zones, place):
+            yield find(RuleId.RESIDENCY_VIOLATION, "residency", f"{place} is not among the zones: {listed(zones)}", policy)
+
+
+def sources_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
+    sources = allowed(policy.data_sources, case.level)
+    for dataset in case.facts.datasets:
+        if not _from_one_of(sources, dataset.uri):
+            yield find(
+                RuleId.RESIDENCY_VIOLATION, dataset.field, f"{shown(dataset.uri)} is not below any source: {listed(sources)}", policy
+            )
+
+
+def endpoints_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
+    kinds = (
+        (RuleId.EXTERNAL_TRACKER, "tracker", case.facts.trackers, allowed(policy.tracker_hosts, case.level)),
+        (RuleId.EXTERNAL_JUDGE, "judge", case.facts.judges, allowed(policy.judge_hosts, case.level)),
+    )
+    for rule, word, addresses, hosts in kinds:
+        for position, address in enumerate(addresses):
+            host = host_of(address)
+            if host is None or not _holds(hosts, host):
+                named = shown(host) if host else "no host that can be read for certain"
+                yield find(rule, f"{word}s[{position}]", f"{named} is not among the {word} hosts: {listed(hosts)}", policy)
+
+
+def bound_node_complies(case: Case, policy: Policy) -> Iterator[Finding]:
+    node = case.facts.bound_node
+    if node is not None and not _complies(node, case, (policy,)):
+        yield find(RuleId.RESIDENCY_VIOLATION, "node", f"the pod's node stands in {shown(_zone(node))} or lacks a label asked for", policy)
+
+
+def some_node_complies(case: Case) -> Iterator[Finding]:
+    """Asked of all policies together: a node for each of two policies is no node for both."""
+    nodes = case.facts.nodes
+    if nodes is None or any(_complies(node, case, case.policies) for node in nodes):
+        return
+    enforced = tuple(policy for policy in case.policies if policy.enforced)
+    if not any(_complies(node, case, enforced) for node in nodes):
+        yield find(RuleId.NO_COMPLIANT_NODE, "nodes", f"none of {len(nodes)} kinds of node does")
+        return
+    for policy in case.policies:
+        if not policy.enforced and not any(_complies(node, case, (*enforced, policy)) for node in nodes):
+            yield find(RuleId.NO_COMPLIANT_NODE, "nodes", f"none of {len(nodes)} kinds of node does", policy)
+
+
+def egress_is_closed(case: Case, policy: Policy) -> Iterator[Finding]:
+    wanted = policy.egress or (Egress.CLOSED if case.level >= Level.CONFIDENTIAL else Egress.OPEN)
+    if wanted is Egress.OPEN or case.serving:
+        return
+    probe = case.facts.egress
+    if probe is Probe.OPEN:
+        yield find(RuleId.EGRESS_NOT_ENFORCED, "egress", "the probe reached the outside", policy)
+    elif probe is Probe.INCONCLUSIVE or (probe is None and case.due(RuleId.EGRESS_PROBE_INCONCLUSIVE)):
+        yield find(RuleId.EGRESS_PROBE_INCONCLUSIVE, "egress", "no probe has run" if probe is None else "its target answers nobody", policy)
+
+
+def host_of(address: str) -> str | None:
+    """The host of an http address, in lower case and without a last dot; None for what programs could read in two ways."""
+    match = _HTTP.fullmatch(address)
+    return match[1].lower().rstrip(".") or None if match else None
+
+
+def _complies(node: Mapping[str, str], case: Case, policies: Iterable[Policy]) -> bool:
+    zone = _zone(node)
+    if any(place != zone for place in case.classification.residencies):
+        return False
+    return all(
+        _holds(allowed(policy.zones, case.level), zone)
+        and all(node.get(requirement.key, "") in requirement.values for requirement in policy.node_labels)
+        for policy in policies
+    )
+
+
+def _zone(node: Mapping[str, str]) -> str:
+    return node.get(LABEL_ZONE, "")
+
+
+def _holds(entries: tuple[str, ...], word: str) -> bool:
+    return EVERYTHING in entries or word in entries
+
+
+def _from_one_of(prefixes: tuple[str, ...], uri: str) -> bool:
+    if EVERYTHING in prefixes:
+        return True
+    if _SOURCE.fullmatch(uri) is None or any(part in {"", ".", ".."} for part in uri.partition("://")[2].rstrip("/").split("/")):
+        return False
+    return any(f"{uri}/".startswith(f"{prefix.rstrip('/')}/") for prefix in prefixes)

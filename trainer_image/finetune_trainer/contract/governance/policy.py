@@ -1,0 +1,133 @@
+"""What a platform team demands, as a value: which objects it concerns and what must hold for them.
+
+Policies are never merged. Each that applies is judged by itself and every finding counts, which is what strictest wins means: an object
+must satisfy all, so allow-lists intersect, deny-lists unite and thresholds take the stricter side. An allow-list or a demand that is unset
+is open below ``confidential`` and closed from there on, in each policy: one that has nothing to say about it allows ``*`` and says so.
+"""
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from finetune_trainer.contract.base import Document
+from finetune_trainer.contract.governance.classification import Classification
+from finetune_trainer.contract.governance.facts import ApprovalStage, Labels
+from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LabelWord, Level, ScanProfile
+
+Place = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=48)]
+Host = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=253)]
+SourcePrefix = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]+://[^\s%\\]+)$", max_length=1024)]
+NodeLabel = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9][-a-z0-9.]*\.)?node-restriction\.kubernetes\.io/[-A-Za-z0-9_.]+$", max_length=317)
+]
+LicenceTerm = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+"""A licence key, or the name of a category."""
+
+
+class Mode(StrEnum):
+    """Audit judges and records, and never blocks."""
+
+    ENFORCE = "Enforce"
+    AUDIT = "Audit"
+
+
+class Egress(StrEnum):
+    CLOSED = "Closed"
+    OPEN = "Open"
+
+
+class Match(Document):
+    """Which objects: in namespaces with all these labels, from this level on, and under any of these regimes if some are named."""
+
+    namespace_labels: Labels = Field(default_factory=dict)
+    min_level: Level = Level.PUBLIC
+    regimes: tuple[LabelWord, ...] = Field(default=(), max_length=32)
+
+    def applies(self, namespace_labels: dict[str, str], classification: Classification) -> bool:
+        return (
+            classification.level >= self.min_level
+            and (not self.regimes or not classification.regimes.isdisjoint(self.regimes))
+            and self.namespace_labels.items() <= namespace_labels.items()
+        )
+
+
+class NodeRequirement(Document):
+    """A label that a node must have, with one of these values; of a domain in which a kubelet cannot write."""
+
+    key: NodeLabel
+    values: tuple[Annotated[str, StringConstraints(max_length=63)], ...] = Field(min_length=1, max_length=64)
+
+
+class LicenceTerms(Document):
+    """``deny`` beats ``conditional``, which beats ``allow``."""
+
+    allow: tuple[LicenceTerm, ...] | None = Field(default=None, max_length=128)
+    conditional: tuple[LicenceTerm, ...] = Field(default=(), max_length=128)
+    deny: tuple[LicenceTerm, ...] = Field(default=(), max_length=128)
+
+
+class Quality(Document):
+    """What the data must be; ``waivable`` leaves a shortfall to a waiver. Fewer examples than the task's minimum is always one."""
+
+    min_examples: int = Field(default=0, ge=0, le=10**9)
+    max_duplicate_percent: int = Field(default=100, ge=0, le=100)
+    max_evaluation_overlap: int = Field(default=0, ge=0, le=10**9)
+    waivable: bool = False
+
+
+class ApprovalRule(Document):
+    """So many people who are neither submitter nor author of the spec, from this level on."""
+
+    stage: Literal[ApprovalStage.TRAIN, ApprovalStage.PROMOTE]
+    min_level: Level = Level.PUBLIC
+    count: int = Field(default=1, ge=1, le=8)
+    valid_for_seconds: int | None = Field(default=None, ge=60, le=10 * 366 * 86_400)
+
+
+class Policy(Document):
+    """One policy at one generation."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+    uid: str = Field(default="", max_length=63)
+    generation: int = Field(default=1, ge=0)
+    mode: Mode = Mode.ENFORCE
+    match: Match = Match()
+    zones: tuple[Place, ...] | None = Field(default=None, max_length=64, description="Where data and the nodes that read them may be.")
+    node_labels: tuple[NodeRequirement, ...] = Field(default=(), max_length=16)
+    data_sources: tuple[SourcePrefix, ...] | None = Field(default=None, max_length=64, description="pvc://CLAIM/PATH prefixes of data.")
+    require_digests: bool | None = None
+    licences: LicenceTerms = LicenceTerms()
+    scan: ScanProfile | None = Field(default=None, description="What a scan of all rows must at least be able to see.")
+    quality: Quality | None = None
+    tracker_hosts: tuple[Host, ...] | None = Field(default=None, max_length=64)
+    judge_hosts: tuple[Host, ...] | None = Field(default=None, max_length=64)
+    egress: Egress | None = None
+    approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=16)
+    waiver_approvals: int = Field(
+        default=2, ge=1, le=8, description="How many waivers let a finding of this policy pass that can be waived."
+    )
+    require_evaluation: bool | None = None
+    require_proofs: bool | None = Field(default=None, description="Signature and record of an adapter.")
+
+    @property
+    def enforced(self) -> bool:
+        return self.mode is Mode.ENFORCE
+
+    @cached_property
+    def identity(self) -> dict[str, str | int]:
+        """What a sealed decision names it by: another content is another identity, whatever its generation says."""
+        return {"name": self.name, "uid": self.uid, "generation": self.generation, "digest": self.content_digest()}
+
+
+def allowed(entries: tuple[str, ...] | None, level: Level) -> tuple[str, ...]:
+    """An allow-list as it counts at this level: unset is everything below confidential and nothing from there on."""
+    if entries is None:
+        return () if level >= Level.CONFIDENTIAL else (EVERYTHING,)
+    return entries
+
+
+def demanded(demand: bool | None, level: Level) -> bool:
+    """A demand as it counts at this level: unset is one from confidential on."""
+    return level >= Level.CONFIDENTIAL if demand is None else demand

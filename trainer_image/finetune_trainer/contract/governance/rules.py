@@ -1,0 +1,225 @@
+"""The closed list of rules: every finding names one of them, with what it means and what to do next.
+
+Rule ids are API: alerts, waivers and records compare them. docs/reference/governance-rules.md is generated from here. The order of the
+members is the order in which findings of one severity are told.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from functools import total_ordering
+
+from finetune_trainer.contract.governance.facts import Stage
+
+
+@total_ordering
+class Severity(Enum):
+    """What a finding does, mildest first: nothing but travel along, wait, wait for a waiver, refuse."""
+
+    NOTE = "Note"
+    HOLD = "Hold"
+    NEEDS_APPROVAL = "NeedsApproval"
+    DENY = "Deny"
+
+    def __lt__(self, other: object) -> bool:
+        return _RANKS[self.value] < _RANKS[other.value] if isinstance(other, Severity) else NotImplemented
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_RANKS = {severity.value: rank for rank, severity in enumerate(Severity)}
+
+
+class RuleId(StrEnum):
+    # What is said of the data, and what it may be said by
+    LABEL_INVALID = "LabelInvalid"
+    CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
+    DATASET_NOT_REGISTERED = "DatasetNotRegistered"
+    NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
+    NO_MATCHING_POLICY = "NoMatchingPolicy"
+    RESIDENCY_VIOLATION = "ResidencyViolation"
+    # What is used
+    NOT_PINNED = "NotPinned"
+    LICENCE_UNKNOWN = "LicenceUnknown"
+    LICENCE_DENIED = "LicenceDenied"
+    LICENCE_CONDITIONAL = "LicenceConditional"
+    LICENCE_OBLIGATION = "LicenceObligation"
+    UNSAFE_MODEL_FORMAT = "UnsafeModelFormat"
+    # What the data hold
+    UNDECLARED_REGIME = "UndeclaredRegime"
+    DEIDENTIFICATION_REFUTED = "DeidentificationRefuted"
+    DEIDENTIFICATION_DOUBTFUL = "DeidentificationDoubtful"
+    SCAN_COVERAGE_GAP = "ScanCoverageGap"
+    TOO_FEW_EXAMPLES = "TooFewExamples"
+    TOO_MANY_DUPLICATES = "TooManyDuplicates"
+    EVALUATION_OVERLAP = "EvaluationOverlap"
+    # Where it goes
+    EXTERNAL_TRACKER = "ExternalTracker"
+    EXTERNAL_JUDGE = "ExternalJudge"
+    NO_COMPLIANT_NODE = "NoCompliantNode"
+    EGRESS_NOT_ENFORCED = "EgressNotEnforced"
+    EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
+    DIGEST_MISMATCH = "DigestMismatch"
+    # Who agreed, and what came of it
+    APPROVAL_PENDING = "ApprovalPending"
+    APPROVAL_STALE = "ApprovalStale"
+    GATE_FAILED = "GateFailed"
+    GATE_MISSING = "GateMissing"
+    NEED_MORE_ITEMS = "NeedMoreItems"
+    ADAPTER_NOT_CLEARED = "AdapterNotCleared"
+    UNVERIFIED = "Unverified"
+    REVOKED = "Revoked"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``since`` is the first stage at which a fact that is still unknown is a finding; where it is None, only what is known is judged."""
+
+    severity: Severity
+    meaning: str
+    remedy: str
+    since: Stage | None = None
+    otherwise: Severity | None = None
+    """The severity where a policy says ``quality.waivable``."""
+
+
+D, A, H, N = Severity.DENY, Severity.NEEDS_APPROVAL, Severity.HOLD, Severity.NOTE
+
+RULES: dict[RuleId, Rule] = {
+    RuleId.LABEL_INVALID: Rule(
+        D,
+        "A label of level, regime, residency or enclave is no word of the vocabulary; or one is missing in a governed namespace.",
+        "Set the label to one of the legal values.",
+    ),
+    RuleId.CLASSIFICATION_DOWNGRADE: Rule(
+        D,
+        "A label was lowered or removed, or the declared level is below that of a dataset, of the adapter it goes on from or serves, or of "
+        "what was recorded for the same name before.",
+        "Raise the label to the level named; lower data by a new version of the dataset with a record of its own.",
+    ),
+    RuleId.DATASET_NOT_REGISTERED: Rule(
+        D,
+        "Above internal, data need a record made by whoever may classify them; this source has none.",
+        "Refer to a registered dataset, or ask its steward to register it.",
+    ),
+    RuleId.NAMESPACE_NOT_CLEARED: Rule(
+        D,
+        "Level or a regime of the whole exceeds what the namespace is cleared for; without a clearance label that is public.",
+        "Use a namespace that is cleared for it, or ask a platform admin to clear this one.",
+    ),
+    RuleId.NO_MATCHING_POLICY: Rule(
+        D,
+        "From confidential on something must apply, and no enforced policy does; one that begins above confidential is not enough, because "
+        "a higher label would then allow more.",
+        "Ask the platform team for an enforced policy that matches this namespace with minLevel confidential or below.",
+    ),
+    RuleId.RESIDENCY_VIOLATION: Rule(
+        D,
+        "The policy does not allow the source of data, their place or that of the node; or data must lie in two places at once.",
+        "Use data and a namespace whose place the policy names.",
+    ),
+    RuleId.NOT_PINNED: Rule(
+        D,
+        "A dataset, a model, an adapter or an image is not named by digest, so the same words may mean something else tomorrow.",
+        "Add the digest, sha256:<64 hex digits>; for an image NAME@sha256:<64 hex digits>.",
+    ),
+    RuleId.LICENCE_UNKNOWN: Rule(
+        D,
+        "No licence was found among the model's files, or its text is not in the licence database, and the policy does not name it.",
+        "State the licence in the model's files, or ask the platform team to list its key.",
+        since=Stage.SEAL,
+    ),
+    RuleId.LICENCE_DENIED: Rule(D, "The policy denies a licence of the base model, or does not allow it.", "Choose another base model."),
+    RuleId.LICENCE_CONDITIONAL: Rule(
+        A, "The policy allows a licence of the base model case by case.", "Ask for a waiver that is bound to this decision."
+    ),
+    RuleId.LICENCE_OBLIGATION: Rule(
+        N,
+        "The licence of the base model, of the adapter or of a model that wrote rows of the data asks for a name, a notice or its text.",
+        "Name the model and show the notice as the licence asks.",
+    ),
+    RuleId.UNSAFE_MODEL_FORMAT: Rule(
+        D, "Loading the base model would run code that lies beside its weights.", "Convert it to safetensors without remote code."
+    ),
+    RuleId.UNDECLARED_REGIME: Rule(
+        D,
+        "The scan found identifiers with a right checksum in data that are not declared under a regime for them; the regime is raised.",
+        "Ask the dataset's steward for a new record with the regime, or remove the rows.",
+    ),
+    RuleId.DEIDENTIFICATION_REFUTED: Rule(
+        D,
+        "The record claims Safe Harbor, and the scan found an identifier of its list with a right checksum.",
+        "Remove the rows, or have the claim withdrawn and the data classified again.",
+    ),
+    RuleId.DEIDENTIFICATION_DOUBTFUL: Rule(
+        A,
+        "The record claims Safe Harbor, and the scan found what looks like an identifier of its list.",
+        "Review the rows, remove them, or ask for a waiver that is bound to this decision.",
+    ),
+    RuleId.SCAN_COVERAGE_GAP: Rule(
+        A,
+        "The policy asks for a scan of all rows, and there was none or not of all; at restricted, also one that sees too little.",
+        "Run the profile that the policy asks for, or ask for a waiver that is bound to this decision.",
+        since=Stage.SEAL,
+    ),
+    RuleId.TOO_FEW_EXAMPLES: Rule(
+        D, "The data have fewer examples than the policy or the task asks for.", "Add examples.", since=Stage.SEAL, otherwise=A
+    ),
+    RuleId.TOO_MANY_DUPLICATES: Rule(
+        D, "More rows are duplicates than the policy allows.", "Remove the duplicates.", since=Stage.SEAL, otherwise=A
+    ),
+    RuleId.EVALUATION_OVERLAP: Rule(
+        D,
+        "More evaluation items occur in the training data than the policy allows.",
+        "Remove them from either side.",
+        since=Stage.SEAL,
+        otherwise=A,
+    ),
+    RuleId.EXTERNAL_TRACKER: Rule(D, "A tracker's host is not on the policy's list.", "Use a tracker that the policy names, or none."),
+    RuleId.EXTERNAL_JUDGE: Rule(D, "A judge's host is not on the policy's list.", "Use a judge that the policy names, or none."),
+    RuleId.NO_COMPLIANT_NODE: Rule(
+        H, "No node satisfies all policies that apply and the place of the data; this is never relaxed.", "Add or free such a node."
+    ),
+    RuleId.EGRESS_NOT_ENFORCED: Rule(
+        D,
+        "The pod reached the outside although the policy closes it: the cluster's network does not enforce NetworkPolicy.",
+        "Run in a cluster whose network plug-in enforces NetworkPolicy.",
+    ),
+    RuleId.EGRESS_PROBE_INCONCLUSIVE: Rule(
+        D,
+        "Whether egress is closed is not known: no probe, or its target answers nobody.",
+        "Give the probe a target that can be reached from where egress is open.",
+        since=Stage.START,
+    ),
+    RuleId.DIGEST_MISMATCH: Rule(
+        D, "What was read is not what was sealed; nothing that came of it may be used.", "Restore the sealed bytes, or prepare again."
+    ),
+    RuleId.APPROVAL_PENDING: Rule(
+        H,
+        "Too few people other than submitter and authors of the spec have approved this very decision.",
+        "Ask somebody who may approve this stage.",
+        since=Stage.SEAL,
+    ),
+    RuleId.APPROVAL_STALE: Rule(
+        H, "An approval has expired, or was given for another decision, and too few others are left.", "Ask for the approval again."
+    ),
+    RuleId.GATE_FAILED: Rule(
+        A, "A gate has decided against the adapter.", "Change the data or the training, or ask for a waiver that is bound to this decision."
+    ),
+    RuleId.GATE_MISSING: Rule(H, "The policy asks for an evaluation, and no gate has decided.", "Set a gate.", since=Stage.PROMOTE),
+    RuleId.NEED_MORE_ITEMS: Rule(H, "A gate cannot decide by so few items.", "Add evaluation items."),
+    RuleId.ADAPTER_NOT_CLEARED: Rule(
+        D,
+        "Level or a regime of the adapter exceeds what the serving namespace or the model server is cleared for.",
+        "Serve it where it is cleared.",
+    ),
+    RuleId.UNVERIFIED: Rule(
+        D,
+        "The adapter's signature or record is damaged; or absent although the policy asks for it.",
+        "Publish the adapter again from its run.",
+        since=Stage.SERVE,
+    ),
+    RuleId.REVOKED: Rule(
+        D, "The adapter was revoked, for instance because a dataset was withdrawn.", "Roll back to an adapter that was not trained on it."
+    ),
+}
