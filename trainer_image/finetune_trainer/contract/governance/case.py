@@ -24,7 +24,7 @@ class Case:
 
     facts: Facts
     policies: tuple[Policy, ...]
-    """Those that apply, by name."""
+    """Those that apply, in an order of their own."""
     now: datetime
     declared: Reading
     """The object's own labels."""
@@ -49,7 +49,7 @@ class Case:
         )
         effective = strictest((stated, raised))
         applying = (policy for policy in policies if policy.match.applies(facts.namespace.labels, effective))
-        in_order = tuple(sorted(applying, key=lambda policy: (policy.name, policy.uid, policy.generation, policy.enforced)))
+        in_order = tuple(sorted(applying, key=lambda policy: (policy.name, policy.uid, policy.generation, policy.content)))
         return cls(facts, in_order, now, declared, floor, stated, effective)
 
     @property

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from finetune_trainer.contract.base import Document
+from finetune_trainer.contract.base import Digest, Document
 from finetune_trainer.contract.governance.classification import Classification
 from finetune_trainer.contract.governance.facts import ApprovalStage, Labels
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LabelWord, Level, ScanProfile
@@ -116,9 +116,14 @@ class Policy(Document):
         return self.mode is Mode.ENFORCE
 
     @cached_property
+    def content(self) -> Digest:
+        """Digest of all of it: another content is another policy, whatever its generation says."""
+        return self.content_digest()
+
+    @property
     def identity(self) -> dict[str, str | int]:
-        """What a sealed decision names it by: another content is another identity, whatever its generation says."""
-        return {"name": self.name, "uid": self.uid, "generation": self.generation, "digest": self.content_digest()}
+        """What a sealed decision names it by."""
+        return {"name": self.name, "uid": self.uid, "generation": self.generation, "content": self.content}
 
 
 def allowed(entries: tuple[str, ...] | None, level: Level) -> tuple[str, ...]:

@@ -1,0 +1,170 @@
+"""Facts and policies of every kind, within what their models allow."""
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from finetune_trainer.contract.governance import Classification, Facts, Policy, decide
+from finetune_trainer.contract.governance.facts import ApprovalStage, Probe, Proof, Stage
+from finetune_trainer.contract.governance.policy import Egress, Mode
+from finetune_trainer.contract.governance.vocabulary import Entity, Level, LicenceCategory, Regime, ScanProfile, WeightsFormat
+from finetune_trainer.contract.results import Verdict
+from tests.unit.governance.samples import DIGEST, LEVEL, LLAMA, NODE, NOW, OTHER, RESIDENCY
+
+PLACES, REGIMES, PEOPLE = ("onprem-a", "eu-de"), (*Regime, "trial"), ("alice", "bob", "carol", "dave", "")
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def few(strategy: st.SearchStrategy[Any], size: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=size).map(tuple)
+
+
+levels = st.sampled_from(Level)
+digests = maybe(st.sampled_from([DIGEST, OTHER, "", DIGEST + "\n"]) | st.text(max_size=8))
+odd = st.text(max_size=12)
+classifications = st.builds(
+    Classification,
+    level=levels,
+    regimes=st.frozensets(st.sampled_from(REGIMES), max_size=3),
+    residencies=st.frozensets(st.sampled_from(PLACES), max_size=2),
+)
+clear = st.fixed_dictionaries(
+    {"finetune.dev/governed": st.sampled_from(["true", "true", "false"]), "finetune.dev/clearance-level": st.just("restricted")},
+    optional={f"finetune.dev/clearance.{regime}": st.just("true") for regime in REGIMES},
+)
+labels = st.fixed_dictionaries(
+    {},
+    optional={
+        LEVEL: st.sampled_from([level.value for level in Level]) | odd,
+        RESIDENCY: st.sampled_from([*PLACES, "any"]) | odd,
+        **{f"finetune.dev/regime.{regime}": st.just("true") | odd for regime in REGIMES},
+    },
+)
+any_labels = labels | st.dictionaries(odd | odd.map(lambda text: f"finetune.dev/regime.{text}"), odd, max_size=3)
+counts = st.integers(0, 50)
+hit = st.fixed_dictionaries({"entity": st.sampled_from(Entity), "rows": counts, "validated_rows": counts})
+keys = st.sampled_from(["MIT", LLAMA, "GPL-3.0-only", "qwen"])
+uris = st.sampled_from(["pvc://clean/a", "pvc://clean/../b", "hf://a/b", "", "pvc://other/x\n"]) | odd
+addresses = st.sampled_from(["http://mlflow.site:5000/", "https://evil.test", "//mlflow.site", "http://u:p@mlflow.site"]) | odd
+dataset = st.fixed_dictionaries(
+    {"uri": uris, "digest": digests, "classification": maybe(classifications), "claims_safe_harbor": st.booleans()},
+    optional={"generators": few(st.fixed_dictionaries({"name": odd, "licence": keys}))},
+)
+model = st.fixed_dictionaries(
+    {"uri": uris, "digest": digests, "remote_code": st.booleans()},
+    optional={
+        "licences": maybe(few(st.fixed_dictionaries({"key": keys, "category": maybe(st.sampled_from(LicenceCategory))}))),
+        "formats": maybe(few(st.sampled_from(WeightsFormat))),
+    },
+)
+proofs = maybe(st.sampled_from(Proof))
+adapter = st.fixed_dictionaries(
+    {"digest": digests, "classification": maybe(classifications), "signature": proofs, "record": proofs, "revoked": st.booleans()}
+)
+moments = st.integers(-10, 10).map(lambda hours: NOW + timedelta(hours=hours))
+approval = st.fixed_dictionaries(
+    {
+        "stage": st.sampled_from(ApprovalStage),
+        "approver": st.sampled_from(PEOPLE),
+        "subject_digest": st.just(DIGEST),
+        "given_at": moments,
+        "expires_at": maybe(moments),
+    }
+)
+nodes = st.dictionaries(st.sampled_from(sorted(NODE)), st.sampled_from([*NODE.values(), "b"]), max_size=2)
+
+documents = st.fixed_dictionaries(
+    {
+        "stage": st.sampled_from(Stage),
+        "namespace": st.fixed_dictionaries({"name": odd, "labels": clear | any_labels}),
+        "subject": st.fixed_dictionaries(
+            {
+                "name": odd,
+                "labels": any_labels,
+                "labels_before": maybe(any_labels),
+                "submitter": st.sampled_from(PEOPLE),
+                "authors": few(st.sampled_from(PEOPLE)),
+            }
+        ),
+        "site": st.just({"residencies": PLACES, "regimes": ("trial",)}),
+    },
+    optional={
+        "datasets": few(dataset),
+        "base_model": maybe(model),
+        "adapter": maybe(adapter),
+        "images": few(st.sampled_from([f"a@{DIGEST}", "a:latest"]) | odd),
+        "trackers": few(addresses),
+        "judges": few(addresses),
+        "data_report": st.fixed_dictionaries(
+            {"examples": counts, "task_minimum": counts, "duplicates": counts, "evaluation_overlap": counts}
+        ),
+        "scan": st.fixed_dictionaries({"profile": st.sampled_from(ScanProfile), "entire": st.booleans(), "hits": few(hit)}),
+        "nodes": maybe(few(nodes)),
+        "bound_node": maybe(nodes),
+        "egress": maybe(st.sampled_from(Probe)),
+        "reads": few(st.fixed_dictionaries({"field": st.just("data"), "sealed": st.just(DIGEST), "read": digests.map(str)})),
+        "gates": few(
+            st.fixed_dictionaries({"name": st.just("gate"), "verdict": st.sampled_from(Verdict), "items_to_decide": maybe(counts)})
+        ),
+        "model_server": maybe(clear | any_labels),
+        "recorded": maybe(classifications),
+        "approvals": few(approval, 6),
+    },
+)
+facts = documents.map(Facts.model_validate)
+
+lists = {
+    "zones": st.sampled_from([*PLACES, "*"]),
+    "data_sources": st.sampled_from(["pvc://clean", "hf://a", "*"]),
+    "tracker_hosts": st.sampled_from(["mlflow.site", "*"]),
+    "judge_hosts": st.sampled_from(["mlflow.site", "*"]),
+}
+terms = st.sampled_from(["MIT", LLAMA, "Copyleft", "Permissive", "*"])
+policies = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["a", "b", "c", "d"]),
+        "mode": st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.AUDIT]),
+        "match": st.fixed_dictionaries(
+            {},
+            optional={
+                "namespace_labels": st.just({"finetune.dev/governed": "true"}),
+                "min_level": levels,
+                "regimes": few(st.sampled_from(REGIMES)),
+            },
+        ),
+    },
+    optional={
+        **{name: maybe(few(entries, 3)) for name, entries in lists.items()},
+        "node_labels": few(st.just({"key": "gpu.node-restriction.kubernetes.io/class", "values": ("a",)}), 1),
+        "require_digests": maybe(st.booleans()),
+        "licences": st.fixed_dictionaries({"allow": maybe(few(terms)), "conditional": few(terms, 1), "deny": few(terms, 1)}),
+        "scan": maybe(st.sampled_from(ScanProfile)),
+        "quality": maybe(st.fixed_dictionaries({"min_examples": counts, "waivable": st.booleans()})),
+        "egress": maybe(st.sampled_from(Egress)),
+        "approvals": few(
+            st.fixed_dictionaries(
+                {
+                    "stage": st.sampled_from([ApprovalStage.TRAIN, ApprovalStage.PROMOTE]),
+                    "min_level": levels,
+                    "count": st.integers(1, 3),
+                    "valid_for_seconds": maybe(st.just(7200)),
+                }
+            )
+        ),
+        "waiver_approvals": st.integers(1, 3),
+        "require_evaluation": maybe(st.booleans()),
+        "require_proofs": maybe(st.booleans()),
+    },
+).map(Policy.model_validate)
+
+
+def bound(question: Facts, rules: list[Policy]) -> Facts:
+    """The same facts, with every approval given for the very decision that is asked for."""
+    digest = decide(question, rules, NOW).digest
+    return question.model_copy(
+        update={"approvals": tuple(entry.model_copy(update={"subject_digest": digest}) for entry in question.approvals)}
+    )
