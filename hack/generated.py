@@ -19,6 +19,7 @@ def generated_files() -> dict[Path, str]:
         files[Path("docs/reference", f"{kind.singular}.md")] = reference.fields_page(kind)
     files[Path("docs/reference/reasons.md")] = reference.reasons_page()
     files[Path("docs/reference/adapterdeployment-reasons.md")] = reference.serving_reasons_page()
+    files[Path("docs/reference/governance-rules.md")] = reference.governance_rules_page()
     return files
 
 

@@ -10,6 +10,7 @@ from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
 from finetune_operator.api.crd import CrdSpec
 from finetune_operator.api.markers import RULES_KEY
 from finetune_operator.api.reasons import EXPLANATIONS, STEPS, SUMMARY
+from finetune_trainer.contract.governance import RULES, Rule, RuleId
 
 GENERATED = "<!-- Generated from the models by hack/manifests.sh; do not edit. -->\n"
 _BOUND_NAMES = {
@@ -94,6 +95,33 @@ def serving_reasons_page() -> str:
         stalls = "resumes" if explanation.resumes else "yes" if explanation.stalls else ""
         lines.append(f"| `{reason}` | {stalls} | {_cell(explanation.meaning)} | {_cell(explanation.advice)} |")
     return "\n".join(lines) + "\n"
+
+
+def governance_rules_page() -> str:
+    """Every rule of governance: what it does, when it must have its answer, what it means, and the remedy."""
+    lines = [
+        GENERATED,
+        "# Rules of governance\n",
+        "What the decision about a job, or about serving an adapter, can find. So far it is a library,",
+        "`finetune_trainer.contract.governance`: no kind carries a policy yet, and neither operator nor trainer asks it.\n",
+        "*Denied* is refused; *needs approval* waits for a waiver by enough people; *held* waits; a *note* travels along. What a policy",
+        "in mode `Audit` finds is told and does none of this. All findings are told at once: what blocks first, then the worst, then in",
+        "this order. *Unknown counts from*: the stage from which on a fact that nobody has established is a finding; before it, and where",
+        "the column is empty, only what is known is judged. Stages are `Accept`, `Seal`, `Start`, `Promote`, `Serve`.\n",
+        "| Rule | Does | Unknown counts from | Meaning | Remedy |",
+        "|---|---|---|---|---|",
+    ]
+    for rule in RuleId:
+        explained = RULES[rule]
+        since = f"`{explained.since}`" if explained.since else ""
+        lines.append(f"| `{rule}` | {_does(explained)} | {since} | {_cell(explained.meaning)} | {_cell(explained.remedy)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _does(rule: Rule) -> str:
+    words = {"Note": "note", "Hold": "held", "NeedsApproval": "needs approval", "Deny": "denied"}
+    milder = f"; {words[str(rule.otherwise)]} where the policy's `quality.waivable` says so" if rule.otherwise else ""
+    return words[str(rule.severity)] + milder
 
 
 def _where(conditions: tuple[ConditionType, ...]) -> str:

@@ -10,7 +10,7 @@ from finetune_trainer.contract.governance.facts import ApprovalStage, Probe, Pro
 from finetune_trainer.contract.governance.policy import Egress, Mode
 from finetune_trainer.contract.governance.vocabulary import Entity, Level, LicenceCategory, Regime, ScanProfile, WeightsFormat
 from finetune_trainer.contract.results import Verdict
-from tests.unit.governance.samples import DIGEST, LEVEL, LLAMA, NODE, NOW, OTHER, RESIDENCY
+from tests.unit.governance.samples import CLASSIFIED, DIGEST, FACTS, LABELS, LEVEL, LLAMA, NODE, NOW, OTHER, POLICY, RESIDENCY
 
 PLACES, REGIMES, PEOPLE = ("onprem-a", "eu-de"), (*Regime, "trial"), ("alice", "bob", "carol", "dave", "")
 
@@ -115,7 +115,22 @@ documents = st.fixed_dictionaries(
         "approvals": few(approval, 6),
     },
 )
-facts = documents.map(Facts.model_validate)
+by_name = {field.alias: name for name, field in Facts.model_fields.items()}
+compliant = {by_name[alias]: value for alias, value in FACTS.items()}
+
+
+@st.composite
+def near(draw: st.DrawFn) -> dict[str, Any]:
+    """The compliant job with a few things changed, so that what one of them does is not lost among other refusals."""
+    other, changes = draw(documents), draw(st.sets(st.sampled_from(sorted(compliant)), max_size=2))
+    level, floor = draw(levels), draw(levels)
+    subject = {**compliant["subject"], "labels": {**LABELS, LEVEL: level.value}}
+    sources = [{**compliant["datasets"][0], "classification": {**CLASSIFIED, "level": floor}}]
+    varied = {**compliant, "subject": subject, "datasets": sources, "approvals": other.get("approvals", ())}
+    return {**varied, **{name: other[name] for name in changes if name in other}}
+
+
+facts = (documents | near()).map(Facts.model_validate)
 
 lists = {
     "zones": st.sampled_from([*PLACES, "*"]),
@@ -124,7 +139,7 @@ lists = {
     "judge_hosts": st.sampled_from(["mlflow.site", "*"]),
 }
 terms = st.sampled_from(["MIT", LLAMA, "Copyleft", "Permissive", "*"])
-policies = st.fixed_dictionaries(
+policy_documents = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "b", "c", "d"]),
         "mode": st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.AUDIT]),
@@ -159,7 +174,26 @@ policies = st.fixed_dictionaries(
         "require_evaluation": maybe(st.booleans()),
         "require_proofs": maybe(st.booleans()),
     },
-).map(Policy.model_validate)
+)
+policy_names = {field.alias: name for name, field in Policy.model_fields.items()}
+strict = {policy_names[alias]: value for alias, value in POLICY.items()}
+
+
+@st.composite
+def near_policies(draw: st.DrawFn) -> dict[str, Any]:
+    other, changes = draw(policy_documents), draw(st.sets(st.sampled_from(sorted(strict)), max_size=2))
+    match = {"min_level": draw(levels), "regimes": draw(st.sampled_from([(), ("phi",)]))}
+    approvals = draw(st.sampled_from([strict["approvals"], ()]))
+    return {
+        **strict,
+        "match": match,
+        "approvals": approvals,
+        "name": other["name"],
+        **{name: other[name] for name in changes if name in other},
+    }
+
+
+policies = (policy_documents | near_policies()).map(Policy.model_validate)
 
 
 def bound(question: Facts, rules: list[Policy]) -> Facts:
