@@ -12,7 +12,7 @@ from tests.unit.governance import generated
 from tests.unit.governance.samples import LEVEL, NOW
 
 RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
-MANY = settings(max_examples=200, deadline=None)
+MANY = settings(max_examples=100, deadline=None)
 APPROVALS = {RuleId.APPROVAL_PENDING, RuleId.APPROVAL_STALE}
 some_policies = st.lists(generated.policies, max_size=4)
 
@@ -109,7 +109,7 @@ def test_the_generated_ones_reach_every_outcome_and_nearly_every_rule() -> None:
     seen: set[RuleId] = set()
     outcomes: set[Outcome] = set()
 
-    @settings(max_examples=800, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
     @given(generated.facts, some_policies)
     def look(question: Facts, rules: list[Policy]) -> None:
         decision = decide(question, rules, NOW)
