@@ -119,15 +119,30 @@ by_name = {field.alias: name for name, field in Facts.model_fields.items()}
 compliant = {by_name[alias]: value for alias, value in FACTS.items()}
 
 
+def at_level(document: dict[str, Any], level: Level) -> dict[str, Any]:
+    """The document with job and data at this level."""
+    subject = {**document["subject"], "labels": {**LABELS, LEVEL: level.value}}
+    sources = [{**compliant["datasets"][0], "classification": {**CLASSIFIED, "level": level}}]
+    return {**document, "subject": subject, "datasets": sources}
+
+
 @st.composite
 def near(draw: st.DrawFn) -> dict[str, Any]:
     """The compliant job with a few things changed, so that what one of them does is not lost among other refusals."""
-    other, changes = draw(documents), draw(st.sets(st.sampled_from(sorted(compliant)), max_size=2))
-    level, floor = draw(levels), draw(levels)
-    subject = {**compliant["subject"], "labels": {**LABELS, LEVEL: level.value}}
-    sources = [{**compliant["datasets"][0], "classification": {**CLASSIFIED, "level": floor}}]
-    varied = {**compliant, "subject": subject, "datasets": sources, "approvals": other.get("approvals", ())}
-    return {**varied, **{name: other[name] for name in changes if name in other}}
+    other, changes = draw(documents), draw(st.sets(st.sampled_from(sorted(compliant)), max_size=1))
+    given = [
+        {"stage": stage, "approver": name, "subject_digest": DIGEST, "given_at": NOW}
+        for stage in ApprovalStage
+        for name in ("bob", "carol")
+    ]
+    varied = {
+        **compliant,
+        **{name: other[name] for name in changes if name in other},
+        "gates": [{"name": "gate", "verdict": draw(st.sampled_from([Verdict.PASS, Verdict.FAIL]))}],
+        "scan": {"profile": "IdentifiersAndNames", "entire": draw(st.booleans())},
+        "approvals": draw(few(st.sampled_from(given), 6)),
+    }
+    return at_level({**varied, "subject": compliant["subject"]}, draw(levels))
 
 
 facts = (documents | near()).map(Facts.model_validate)
@@ -182,15 +197,14 @@ strict = {policy_names[alias]: value for alias, value in POLICY.items()}
 @st.composite
 def near_policies(draw: st.DrawFn) -> dict[str, Any]:
     other, changes = draw(policy_documents), draw(st.sets(st.sampled_from(sorted(strict)), max_size=2))
-    match = {"min_level": draw(levels), "regimes": draw(st.sampled_from([(), ("phi",)]))}
-    approvals = draw(st.sampled_from([strict["approvals"], ()]))
-    return {
-        **strict,
-        "match": match,
-        "approvals": approvals,
+    some: dict[str, Any] = {
+        "match": {"min_level": draw(levels), "regimes": draw(st.sampled_from([(), ("phi",)]))},
+        "approvals": draw(st.sampled_from([strict["approvals"], ()])),
         "name": other["name"],
-        **{name: other[name] for name in changes if name in other},
+        "waiver_approvals": draw(st.integers(1, 3)),
     }
+    some |= {name: draw(st.sampled_from([strict[name], None, ("*",)])) for name in lists}
+    return {**strict, **some, **{name: other[name] for name in changes if name in other}}
 
 
 policies = (policy_documents | near_policies()).map(Policy.model_validate)
