@@ -1,8 +1,10 @@
 """What must hold for all facts and policies: an answer, the same in any order, and no way down by adding or raising something."""
 
+from itertools import product
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +12,7 @@ from finetune_trainer.contract.governance import Classification, Decision, Facts
 from finetune_trainer.contract.governance.policy import Mode
 from finetune_trainer.contract.governance.vocabulary import Level
 from tests.unit.governance import generated
-from tests.unit.governance.samples import LEVEL, NOW
+from tests.unit.governance.samples import DIGEST, LEVEL, NOW, POLICY
 
 RANKS = {outcome: rank for rank, outcome in enumerate(Outcome)}
 MANY = settings(max_examples=100, deadline=None)
@@ -119,6 +121,27 @@ def test_the_whole_is_no_lower_than_its_parts(question: Facts, rules: list[Polic
     whole = told(question, rules).classification
     parts = [entry.classification for entry in question.datasets] + [question.recorded]
     assert all(whole.covers(part) for part in parts if part is not None)
+
+
+@pytest.mark.parametrize("begins", list(product(Level, Mode)), ids=str)
+def test_no_policy_that_begins_high_makes_a_higher_level_the_way_in(begins: tuple[Level, Mode]) -> None:
+    level, mode = begins
+    rules = [Policy.model_validate({**POLICY, "match": {"minLevel": level}, "mode": mode, "approvals": ()})]
+    outcomes = [decide(Facts.model_validate(generated.at_level(generated.compliant, level)), rules, NOW).outcome for level in Level]
+    assert [RANKS[outcome] for outcome in outcomes] == sorted(RANKS[outcome] for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("asked", "added", "people"), list(product((None, 1, 2, 3), (1, 2, 3), (1, 2, 3))))
+def test_no_policy_lowers_how_many_waivers_another_finding_needs(asked: int | None, added: int, people: int) -> None:
+    gates = [{"name": "gate", "verdict": "Fail"}]
+    given = [{"stage": "Waive", "approver": f"p{number}", "subject_digest": DIGEST, "given_at": NOW} for number in range(people)]
+    document = {**generated.at_level(generated.compliant, Level.INTERNAL), "gates": gates, "approvals": given}
+    open_policy = {"approvals": (), "match": {}, "zones": ["*"]}
+    rules = [Policy.model_validate({**POLICY, **open_policy, "waiverApprovals": count}) for count in ([asked] if asked else [])]
+    more = Policy.model_validate({**POLICY, **open_policy, "name": "added", "waiverApprovals": added})
+    before, after = told(Facts.model_validate(document), rules), told(Facts.model_validate(document), [*rules, more])
+    assert (before.outcome is Outcome.ALLOW) is (people >= max(2, asked or 0))
+    assert (after.outcome is Outcome.ALLOW) is (people >= max(2, asked or 0, added))
 
 
 def test_the_generated_ones_reach_most_rules_and_both_ends() -> None:
