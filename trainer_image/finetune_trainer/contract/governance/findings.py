@@ -81,7 +81,8 @@ def find(rule: RuleId, field: str, reason: str, policy: Policy | None = None, se
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """What blocks first, then worst first, then in the order of the rules; equal findings once."""
-    return tuple(sorted(dict.fromkeys(findings), key=_key))
+    found = {_key(finding): finding for finding in findings}
+    return tuple(found[key] for key in sorted(found))
 
 
 def outcome_of(findings: Iterable[Finding]) -> Outcome:
