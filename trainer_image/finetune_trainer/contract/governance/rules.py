@@ -21,7 +21,7 @@ class Severity(Enum):
     DENY = "Deny"
 
     def __lt__(self, other: object) -> bool:
-        return _RANKS[self.value] < _RANKS[other.value] if isinstance(other, Severity) else NotImplemented
+        return _RANKS[self._value_] < _RANKS[other._value_] if isinstance(other, Severity) else NotImplemented
 
     def __str__(self) -> str:
         return self.value

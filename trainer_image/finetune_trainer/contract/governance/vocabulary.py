@@ -50,7 +50,7 @@ class Level(Enum):
     RESTRICTED = "restricted"
 
     def __lt__(self, other: object) -> bool:
-        return _RANKS[self.value] < _RANKS[other.value] if isinstance(other, Level) else NotImplemented
+        return _RANKS[self._value_] < _RANKS[other._value_] if isinstance(other, Level) else NotImplemented
 
     def __str__(self) -> str:
         return self.value
