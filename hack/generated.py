@@ -8,6 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "trainer_image")]
 
 from finetune_operator.api import crd, reference  # noqa: E402
+from finetune_operator.manifests import admission  # noqa: E402
+from finetune_operator.manifests.admission import files as admission_files  # noqa: E402
 
 
 def generated_files() -> dict[Path, str]:
@@ -17,6 +19,8 @@ def generated_files() -> dict[Path, str]:
         files[Path("crds", crd.file_name(kind))] = crd.to_yaml(kind.to_manifest())
         files[Path("charts/finetune-operator/files/crds", crd.file_name(kind))] = crd.to_yaml(crd.kept_by_helm(kind))
         files[Path("docs/reference", f"{kind.singular}.md")] = reference.fields_page(kind)
+    for policy in admission.POLICIES:
+        files[Path("charts/finetune-operator/files/admission", admission_files.file_name(policy))] = admission_files.to_yaml(policy)
     files[Path("docs/reference/reasons.md")] = reference.reasons_page()
     files[Path("docs/reference/adapterdeployment-reasons.md")] = reference.serving_reasons_page()
     files[Path("docs/reference/governance-rules.md")] = reference.governance_rules_page()

@@ -29,13 +29,14 @@ IDLE_SECONDS = 60.0
 
 
 class ApiServer:
-    """One kept-alive connection with the admin's certificate; for one thread."""
+    """One kept-alive connection with the admin's certificate, on behalf of ``user`` if one is named; for one thread."""
 
-    def __init__(self, bed: Testbed, seconds: float = 60.0) -> None:
+    def __init__(self, bed: Testbed, seconds: float = 60.0, *, user: str = "") -> None:
         context = ssl.create_default_context(cafile=bed.pki / "ca.crt")
         context.load_cert_chain(bed.pki / "admin.crt", bed.pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", bed.ports.apiserver, timeout=seconds, context=context)
         self._used = time.monotonic()
+        self._behalf = {"Impersonate-User": user} if user else {}
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +63,7 @@ class ApiServer:
         if time.monotonic() - self._used > IDLE_SECONDS:
             self._connection.close()
         self._used = time.monotonic()
-        headers = {"User-Agent": user_agent, "Accept": accept, "Content-Type": content_type}
+        headers = {"User-Agent": user_agent, "Accept": accept, "Content-Type": content_type, **self._behalf}
         self._connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = self._connection.getresponse()
         content = response.read()

@@ -28,32 +28,14 @@ from finetune_operator.runtime.settings import Settings
 from finetune_testbed import binaries
 from finetune_testbed.apiserver import ApiServer, RequestError
 from finetune_testbed.bed import Testbed
+from tests.cluster.chart import CHART, NAME, NAMESPACE, Helm
 from tests.cluster.crd import DEFINITIONS
 
-CHART = Path(__file__).resolve().parents[2] / "charts/finetune-operator"
-NAMESPACE = "finetune-system"
-NAME = "finetune-operator"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}-progress-key"
 TEAM = "team-a"
 SERVING = ("--set", "serving.enabled=true")
+GOVERNANCE = ("--set", "governance.enabled=true")
 RIGHTS_OF = {"without serving": ((), RIGHTS), "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS))}
-
-
-class Helm:
-    """Helm against one testbed."""
-
-    def __init__(self, bed: Testbed) -> None:
-        self._program = binaries.path("helm", bed.cache_dir, progress=print)
-        self._kubeconfig = bed.kubeconfig
-
-    def __call__(self, *arguments: str, expect: int = 0) -> str:
-        command = [str(self._program), *arguments, "--kubeconfig", str(self._kubeconfig), "--namespace", NAMESPACE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == expect, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def template(self, *values: str) -> list[dict[str, Any]]:
-        return [document for document in yaml.safe_load_all(self("template", NAME, str(CHART), *values)) if document]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +83,7 @@ def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
             "priorityClassName=system-cluster-critical",
         ),
         ("--set", "metrics.service=false", "--set", "podDisruptionBudget=false", "--set", "rbac.aggregateToUserRoles=false"),
+        (*GOVERNANCE, "--set", "governance.residencies={onprem-a},governance.action=Warn,governance.writers={system:kueue}"),
         ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
         (*SERVING, "--set", "networkPolicy.enabled=true"),
         (*SERVING, "--set", "serving.prometheus.url=https://p,serving.prometheus.bearerTokenSecret=t,serving.prometheus.caConfigMap=c"),
@@ -371,6 +354,8 @@ def test_uninstalling_keeps_the_definition_and_every_job(release: Helm, server: 
         "serving.router.replicas=0",
         "serving.prometheus.bearerTokenSecret=needs-https",
         "watchNamespaces={A}",
+        "governance.regimes={Trial}",
+        "governance.writers={a b}",
     ],
 )
 def test_a_misspelt_value_is_refused(helm: Helm, value: str) -> None:

@@ -11,6 +11,7 @@ from finetune_operator.api.crd import CrdSpec
 from finetune_operator.api.markers import RULES_KEY
 from finetune_operator.api.reasons import EXPLANATIONS, STEPS, SUMMARY
 from finetune_trainer.contract.governance import RULES, Rule, RuleId
+from finetune_trainer.contract.governance.enclosure import ENCLOSURE_RULES
 
 GENERATED = "<!-- Generated from the models by hack/manifests.sh; do not edit. -->\n"
 _BOUND_NAMES = {
@@ -103,7 +104,8 @@ def governance_rules_page() -> str:
         GENERATED,
         "# Rules of governance\n",
         "What the decision about a job, or about serving an adapter, can find. So far it is a library,",
-        "`finetune_trainer.contract.governance`: no kind carries a policy yet, and neither operator nor trainer asks it.\n",
+        "`finetune_trainer.contract.governance`: no kind carries a policy yet, and neither operator nor trainer asks it. What of it one",
+        "object and its namespace tell, the API server enforces in governed namespaces, see [admission](../governance/admission.md).\n",
         "*Denied* is refused; *needs approval* waits for a waiver by enough people; *held* waits; a *note* travels along. What a policy",
         "in mode `Audit` finds is told and does none of this. All findings are told at once: what blocks first, then the worst, then in",
         "this order. *Unknown counts from*: the stage from which on a fact that nobody has established is a finding; before it, and where",
@@ -115,6 +117,15 @@ def governance_rules_page() -> str:
         explained = RULES[rule]
         since = f"`{explained.since}`" if explained.since else ""
         lines.append(f"| `{rule}` | {_does(explained)} | {since} | {_cell(explained.meaning)} | {_cell(explained.remedy)} |")
+    lines += [
+        "",
+        "## Rules of the API server\n",
+        "What depends on who asks, in governed namespaces: judged at admission and nowhere else, and always denied.",
+        "See [admission](../governance/admission.md).\n",
+        "| Rule | Meaning | Remedy |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{rule}` | {_cell(explained.meaning)} | {_cell(explained.remedy)} |" for rule, explained in ENCLOSURE_RULES.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -25,6 +25,11 @@ LABEL_GOVERNED: Final = f"{LABEL_PREFIX}governed"
 LABEL_ZONE: Final = "zone.node-restriction.kubernetes.io/name"
 """On a Node: the place where it stands. A kubelet cannot write labels of this domain."""
 
+ANNOTATION_SUBMITTED_BY: Final = f"{LABEL_PREFIX}submitted-by"
+"""On a job: the API server's own name of who made it."""
+POD_SECURITY_LABELS: Final = "pod-security.kubernetes.io/"
+"""On a Namespace: what its pods may do to their node."""
+
 YES: Final = "true"
 """The only legal value of a label that is either there or not."""
 ANY: Final = "any"

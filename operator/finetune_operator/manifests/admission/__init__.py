@@ -1,0 +1,20 @@
+"""The rules of governance that the API server enforces by itself, as manifests; the chart's copies are generated from here.
+
+docs/adr/0015-the-api-server-judges-what-one-object-says.md
+"""
+
+from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
+from finetune_operator.manifests.admission.namespaces import namespaces
+from finetune_operator.manifests.admission.policy import AdmissionPolicy
+from finetune_operator.manifests.admission.subjects import adapterdeployments, finetunejobs
+
+POLICIES: tuple[AdmissionPolicy, ...] = (
+    finetunejobs(),
+    adapterdeployments(),
+    workloads(),
+    connections(),
+    networkpolicies(),
+    namespaces(),
+)
+
+__all__ = ["POLICIES", "AdmissionPolicy"]

@@ -1,0 +1,142 @@
+"""The policies that close a governed namespace: what runs there, who gets in, and which network policies there are.
+
+What is not covered, and why, is in docs/governance/admission.md.
+"""
+
+from finetune_operator.manifests.admission import classified
+from finetune_operator.manifests.admission.cel import differs, quoted, text, texts, together, told, when
+from finetune_operator.manifests.admission.policy import OPERATORS, AdmissionPolicy, Requests, Variables
+from finetune_trainer.contract.governance import vocabulary as words
+from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
+
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+"""Acts for all controllers where it runs without ``--use-service-account-credentials``."""
+
+
+def _controllers(*names: str) -> str:
+    return texts([CONTROLLER_MANAGER, *(f"system:serviceaccount:kube-system:{name}" for name in names)])
+
+
+POD_MAKERS = _controllers("job-controller", "replicaset-controller", "statefulset-controller")
+REPLICASET_MAKERS = _controllers("deployment-controller")
+CHANGERS = _controllers(
+    "job-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "deployment-controller",
+    "daemon-set-controller",
+    "cronjob-controller",
+    "replication-controller",
+    "generic-garbage-collector",
+)
+COLLECTORS = _controllers("generic-garbage-collector", "namespace-controller")
+SCHEDULERS = texts(["system:kube-scheduler"])
+
+ASKER: Variables = {
+    "operators": f"[] + {OPERATORS}",
+    "asker": "request.userInfo.username",
+    "shown": "variables.asker.matches('^[!-~]{1,128}$') ? variables.asker : 'who asks'",
+    "subresource": "request.?subResource.orValue('')",
+    "what": "request.resource.resource + (variables.subresource == '' ? '' : '/' + variables.subresource)",
+}
+CHANGED_PARTS = together(
+    f"({differs(path)} ? [{text(name)}] : [])"
+    for path, name in (("?spec", "spec"), ("metadata.?labels", "labels"), ("metadata.?ownerReferences", "ownerReferences"))
+)
+_KINDS = ("deployments", "replicasets", "statefulsets", "daemonsets")
+_CHANGES = ("UPDATE",)
+_BOTH = ("CREATE", "UPDATE")
+
+
+def workloads() -> AdmissionPolicy:
+    variables: Variables = {
+        **ASKER,
+        "isOperator": "variables.asker in variables.operators",
+        "owned": "object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))",
+        "mayCreate": " || ".join(
+            (
+                "variables.isOperator",
+                f"variables.what == 'pods' && variables.asker in {POD_MAKERS} && variables.owned",
+                f"variables.what == 'replicasets' && variables.asker in {REPLICASET_MAKERS} && variables.owned",
+                f"variables.what in ['bindings', 'pods/binding'] && variables.asker in {SCHEDULERS}",
+            )
+        ),
+        "mayChange": f"variables.isOperator || variables.asker in {CHANGERS}",
+        "changed": f"request.operation == 'UPDATE' ? ({CHANGED_PARTS}) : []",
+        "foreign": together((_made(), _altered())),
+        "entered": when(
+            "variables.what == 'pods/ephemeralcontainers'",
+            told(EnclosureRuleId.INTERACTIVE_ACCESS, "variables.what", text("no container is added to a running pod")),
+        ),
+        "findings": "variables.foreign + variables.entered",
+    }
+    return AdmissionPolicy(
+        name="workloads",
+        message="in a governed namespace only the operator and the controllers of Kubernetes make and change what runs",
+        requests=(
+            Requests("", "v1", ("pods", "replicationcontrollers"), _BOTH),
+            Requests("", "v1", ("bindings", "pods/binding"), ("CREATE",)),
+            Requests("", "v1", ("pods/status", "pods/resize", "pods/ephemeralcontainers"), _CHANGES),
+            Requests("", "v1", ("replicationcontrollers/status", "replicationcontrollers/scale"), _CHANGES),
+            Requests("apps", "v1", _KINDS, _BOTH),
+            Requests("apps", "v1", tuple(f"{kind}/{part}" for kind in _KINDS for part in ("status", "scale")), _CHANGES),
+            Requests("batch", "v1", ("jobs", "cronjobs"), _BOTH),
+            Requests("batch", "v1", ("jobs/status", "cronjobs/status"), _CHANGES),
+        ),
+        variables=variables,
+    )
+
+
+def connections() -> AdmissionPolicy:
+    ranks = f"variables.clearanceRank < 0 || variables.clearanceRank >= {classified.RANK_CONFIDENTIAL} || "
+    ranks += f"variables.floorRank >= {classified.RANK_CONFIDENTIAL}"
+    reason = quoted("namespaceObject.metadata.name", before="namespace ", after=f" may hold {words.Level.CONFIDENTIAL} data")
+    variables: Variables = {
+        "levels": classified.VOCABULARY["levels"],
+        "namespaceLabels": classified.NAMESPACE["namespaceLabels"],
+        "floorRank": classified.CLASSIFICATION["floorRank"],
+        "clearanceRank": classified.CLASSIFICATION["clearanceRank"],
+        "what": f"request.resource.resource + '/' + {ASKER['subresource']}",
+        "findings": when(ranks, told(EnclosureRuleId.INTERACTIVE_ACCESS, "variables.what", reason)),
+    }
+    return AdmissionPolicy(
+        name="connections",
+        message="nobody enters a pod of a governed namespace that may hold confidential data",
+        requests=(Requests("", "v1", ("pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy"), ("CONNECT",)),),
+        variables=variables,
+    )
+
+
+def networkpolicies() -> AdmissionPolicy:
+    every = ("CREATE", "UPDATE", "DELETE")
+    allowed = f"variables.asker in variables.operators || (request.operation != 'CREATE' && variables.asker in {COLLECTORS})"
+    done = "{'CREATE': 'made', 'UPDATE': 'changed', 'DELETE': 'deleted'}[request.operation]"
+    reason = f"{quoted('variables.shown')} + ' may not have it ' + {done}"
+    variables: Variables = {
+        **ASKER,
+        "findings": when(f"!({allowed})", told(EnclosureRuleId.FOREIGN_NETWORK_POLICY, "variables.what", reason)),
+    }
+    unchanged = " && ".join(f"!({differs(path)})" for path in ("?spec", "?specs", "metadata.?labels", "metadata.?ownerReferences"))
+    return AdmissionPolicy(
+        name="networkpolicies",
+        message="in a governed namespace only the operator makes, changes and deletes network policies",
+        requests=(
+            Requests("networking.k8s.io", "v1", ("networkpolicies",), every),
+            Requests("cilium.io", "v2", ("ciliumnetworkpolicies",), every),
+            Requests("crd.projectcalico.org", "v1", ("networkpolicies",), every),
+            Requests("projectcalico.org", "v3", ("networkpolicies",), every),
+        ),
+        variables=variables,
+        when={"more-than-finalizers-have-changed": f"request.operation != 'UPDATE' || !({unchanged})"},
+    )
+
+
+def _made() -> str:
+    reason = f"{quoted('variables.shown')} + ' may not have it made'"
+    return when("request.operation == 'CREATE' && !(variables.mayCreate)", told(EnclosureRuleId.FOREIGN_WORKLOAD, "variables.what", reason))
+
+
+def _altered() -> str:
+    reason = f"{quoted('variables.shown')} + ' may not change its ' + variables.changed.join(', ')"
+    condition = "variables.what != 'pods/ephemeralcontainers' && variables.changed.size() > 0 && !(variables.mayChange)"
+    return when(condition, told(EnclosureRuleId.FOREIGN_WORKLOAD, "variables.what", reason))

@@ -1,0 +1,107 @@
+"""One ValidatingAdmissionPolicy with its binding, as a value.
+
+A policy has one validation that tells all its findings, because the API server shows one denial only, and of several policies a random one.
+Versions are always explicit: with ``*`` the API server does not check types. Every expression is evaluated inside the API server, so that a
+policy holds while the operator is down. https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
+
+GROUP_NAME = "governance.finetune.dev"
+ACTIONS = "__ACTIONS__"
+"""What Helm replaces: `ACTIONS` by the actions of every binding, `OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
+OPERATORS, REGIMES, PLACES = "__OPERATORS__", "__REGIMES__", "__PLACES__"
+MESSAGE_LIMIT = 4_800
+"""Characters of a message; above 5,120 bytes the API server drops it for the static one."""
+
+Variables = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Which requests: of these resources and subresources, and these operations."""
+
+    group: str
+    version: str
+    resources: tuple[str, ...]
+    operations: tuple[str, ...]
+    scope: str = "Namespaced"
+
+    def to_manifest(self) -> dict[str, Any]:
+        return {
+            "apiGroups": [self.group],
+            "apiVersions": [self.version],
+            "resources": list(self.resources),
+            "operations": list(self.operations),
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Refuse unless the list of findings is empty. ``unless`` is CEL that lifts it and may use the authorizer, which a message cannot."""
+
+    findings: str
+    unless: str = ""
+
+    @property
+    def line(self) -> dict[str, str]:
+        """The variable with all findings on one line."""
+        found = f"variables.{self.findings}"
+        return {"name": f"{self.findings}Line", "expression": f"string({found}.size()) + ' finding(s): ' + {found}.join('; ')"}
+
+    def to_manifest(self, message: str) -> dict[str, str]:
+        line = f"variables.{self.line['name']}"
+        return {
+            "expression": f"{self.unless} || variables.{self.findings}.size() == 0"
+            if self.unless
+            else f"variables.{self.findings}.size() == 0",
+            "reason": "Forbidden",
+            "message": message,
+            "messageExpression": f"{line}.size() > {MESSAGE_LIMIT} ? {line}.substring(0, {MESSAGE_LIMIT}) + ' and more' : {line}",
+        }
+
+
+@dataclass(frozen=True)
+class AdmissionPolicy:
+    """``message`` is shown where the findings cannot be told, ``when`` are conditions without which nothing is judged."""
+
+    name: str
+    message: str
+    requests: tuple[Requests, ...]
+    variables: Variables
+    validations: tuple[Validation, ...] = (Validation("findings"),)
+    when: dict[str, str] = field(default_factory=dict)
+    governed_only: bool = True
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}.{GROUP_NAME}"
+
+    def to_manifests(self) -> list[dict[str, Any]]:
+        """The policy and its binding; governed are namespaces with the label, whatever its value, so that a typing error opens nothing."""
+        governed = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
+        binding: dict[str, Any] = {"policyName": self.full_name, "validationActions": ACTIONS}
+        return [
+            self._manifest("ValidatingAdmissionPolicy", self._spec()),
+            self._manifest("ValidatingAdmissionPolicyBinding", {**binding, **({"matchResources": governed} if self.governed_only else {})}),
+        ]
+
+    def _spec(self) -> dict[str, Any]:
+        conditions = [{"name": name, "expression": expression} for name, expression in self.when.items()]
+        return {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [rule.to_manifest() for rule in self.requests]},
+            **({"matchConditions": conditions} if conditions else {}),
+            "variables": [
+                *({"name": name, "expression": expression} for name, expression in self.variables.items()),
+                *(validation.line for validation in self.validations),
+            ],
+            "validations": [validation.to_manifest(self.message) for validation in self.validations],
+        }
+
+    def _manifest(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": self.full_name}, "spec": spec}

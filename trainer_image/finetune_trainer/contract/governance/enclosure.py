@@ -1,0 +1,51 @@
+"""The rules that only the API server can judge, because only it knows who asks: in the words and the form of the other rules.
+
+They hold in governed namespaces, and the last one wherever a Namespace is written; docs/governance/admission.md says what enforces them.
+"""
+
+from enum import StrEnum
+
+from finetune_trainer.contract.governance.rules import Rule, Severity
+
+
+class EnclosureRuleId(StrEnum):
+    SUBMITTER_MISMATCH = "SubmitterMismatch"
+    SPEC_EDITED_BY_ANOTHER = "SpecEditedByAnother"
+    FOREIGN_WORKLOAD = "ForeignWorkload"
+    INTERACTIVE_ACCESS = "InteractiveAccess"
+    FOREIGN_NETWORK_POLICY = "ForeignNetworkPolicy"
+    NAMESPACE_LABEL_PROTECTED = "NamespaceLabelProtected"
+
+
+ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
+    EnclosureRuleId.SUBMITTER_MISMATCH: Rule(
+        Severity.DENY,
+        "The annotation of who submitted a job is missing on a new one, is not the API server's name of who asks, or was changed.",
+        "Set it to the name that `kubectl auth whoami` prints, once and for all.",
+    ),
+    EnclosureRuleId.SPEC_EDITED_BY_ANOTHER: Rule(
+        Severity.DENY,
+        "Somebody other than its submitter changed what a job does, who could then approve what he wrote himself.",
+        "Ask its submitter to change it, or submit a job of your own.",
+    ),
+    EnclosureRuleId.FOREIGN_WORKLOAD: Rule(
+        Severity.DENY,
+        "In a governed namespace something that runs pods was made or changed by neither the operator nor a controller of Kubernetes.",
+        "Submit a FineTuneJob or an AdapterDeployment, or use a namespace that is not governed.",
+    ),
+    EnclosureRuleId.INTERACTIVE_ACCESS: Rule(
+        Severity.DENY,
+        "A way into a running pod: exec, attach, port-forward or proxy where data may be confidential, or a container added to it.",
+        "Read status, events and logs instead.",
+    ),
+    EnclosureRuleId.FOREIGN_NETWORK_POLICY: Rule(
+        Severity.DENY,
+        "In a governed namespace another than the operator made, changed or deleted a network policy; one opens what others close.",
+        "Ask the platform team; policies of its own are made before the namespace is governed.",
+    ),
+    EnclosureRuleId.NAMESPACE_LABEL_PROTECTED: Rule(
+        Severity.DENY,
+        "A label by which a namespace is governed, cleared or secured was set, changed or removed by somebody who may not administer it.",
+        "Ask somebody who holds the verb administer on governancepolicies.finetune.dev.",
+    ),
+}
