@@ -71,6 +71,7 @@ class Site:
         self.bed = bed
         self._stack = stack
         self._connections: dict[str, ApiServer] = {}
+        self._made: list[str] = []
         self._shared: dict[frozenset[tuple[str, str]], str] = {}
         self._older: dict[frozenset[tuple[str, str]], str] = {}
         self.admin = self.by("")
@@ -79,6 +80,10 @@ class Site:
         if user not in self._connections:
             self._connections[user] = self._stack.enter_context(ApiServer(self.bed, user=user))
         return self._connections[user]
+
+    def install_kinds(self) -> None:
+        for kind in (FINETUNEJOB, ADAPTERDEPLOYMENT):
+            install(self.admin, kind)
 
     def ask(self, user: str, method: str, path: str, body: Object | None = None, content_type: str = "application/json") -> Any:
         """Raises `Refused` where an admission policy did, and `RequestError` for anything else."""
@@ -102,13 +107,19 @@ class Site:
         """A fresh one with these labels, in which alice, bob and the operator may do everything."""
         name = f"gov-{uuid.uuid4().hex[:8]}"
         self.admin.request("POST", NAMESPACES, {"metadata": {"name": name, "labels": labels}})
-        self.admin.request("POST", f"{NAMESPACES}/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        self.admin.apply(f"{NAMESPACES}/{name}/serviceaccounts/default", account)
+        self._made.append(name)
+        self.grant(name)
+        return name
+
+    def grant(self, name: str) -> None:
+        """Let alice, bob and the operator do everything there, and wait until they may and admission knows the namespace."""
         subjects = [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user} for user in (ALICE, BOB, OPERATOR)]
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
         binding = {"metadata": {"name": "everything"}, "roleRef": role, "subjects": subjects}
         self.admin.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings", binding)
         self._until(lambda: self.by(BOB).request("GET", f"{NAMESPACES}/{name}/configmaps") and self._is_known(name))
-        return name
 
     def older_namespace(self, labels: dict[str, str]) -> str:
         """One with these labels that is older than the policies, which would not take all words; they have to be among `ODD`."""
@@ -160,9 +171,13 @@ class Site:
         self._until(lambda: refusing.update(self._refusing(*probe) for probe in probes) or len(refusing - {""}) == len(POLICIES))
 
     def withdraw(self) -> None:
+        """Take the policies away, and what was made under them."""
         for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
             for policy in POLICIES:
                 self.admin.request("DELETE", f"{REGISTRATION}/{kind}/{policy.full_name}")
+        for name in self._made:
+            for path in (jobs(name), deployments(name), f"{NAMESPACES}/{name}"):
+                self.admin.request("DELETE", path)
 
     def pod(self, namespace: str, name: str) -> None:
         """One that the operator made."""
@@ -253,6 +268,5 @@ def site(bed: Testbed) -> Iterator[Site]:
     """Without policies yet."""
     with ExitStack() as stack:
         here = Site(bed, stack)
-        for kind in (FINETUNEJOB, ADAPTERDEPLOYMENT):
-            install(here.admin, kind)
+        here.install_kinds()
         yield here

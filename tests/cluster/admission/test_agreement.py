@@ -3,7 +3,6 @@
 ``FINETUNE_FULL_SIZE=1`` asks about 12,000 objects. Each is a request that the API server runs to its end and does not store.
 """
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from threading import local
-from typing import Any
 
 import pytest
 
@@ -64,7 +62,7 @@ class Question:
         return {f"{finding.rule}: {finding.field}: {finding.reason}. {finding.remedy}" for finding in findings}
 
 
-def test_the_api_server_and_the_decision_agree(site: Site, population: list[Settled], record_property: Any) -> None:
+def test_the_api_server_and_the_decision_agree(site: Site, population: list[Settled]) -> None:
     random = Random(2026)  # the same objects on every machine
     questions = [_question(random, population, number) for number in range(OBJECTS)]
     own = local()
@@ -81,9 +79,7 @@ def test_the_api_server_and_the_decision_agree(site: Site, population: list[Sett
         own.site = Site(site.bed, stack)
 
     with ExitStack() as stack, ThreadPoolExecutor(THREADS, initializer=connect) as pool:
-        started = time.monotonic()
         answers = list(pool.map(answer, questions))
-        record_property("objects per second", round(OBJECTS / (time.monotonic() - started)))
     differing = [(question, told) for question, told in zip(questions, answers, strict=True) if told != question.expected]
     for question, told in differing[:1]:
         pytest.fail(f"{len(differing)} differ, such as {question}: the API server says {told}, the decision {question.expected}")

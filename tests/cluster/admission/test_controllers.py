@@ -1,0 +1,79 @@
+"""A governed namespace with the real operator and the controllers of Kubernetes: closed to others, and not to them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from finetune_operator.manifests.admission import POLICIES
+from finetune_testbed.apiserver import MERGE
+from finetune_testbed.bed import Testbed
+from tests.cluster import finetunejobs, operator_process
+from tests.cluster.admission.governed import ALICE, CLINIC, DIGEST, LABELS, REGISTRATION, SUBMITTED_BY, Site, pod_spec
+from tests.cluster.chart import Helm
+from tests.cluster.finetunejobs import Place
+from tests.cluster.operator_process import until
+
+PROCESS = "testbed-admin"
+"""The user whose kubeconfig the operator's process has here; a writer like the operator of the chart."""
+
+
+@pytest.fixture(scope="module")
+def governed(t2: Testbed) -> Iterator[tuple[Site, Place]]:
+    with ExitStack() as stack, finetunejobs.place(t2) as place:
+        here = Site(t2, stack)
+        here.install_kinds()
+        here.enforce(Helm(t2), "--set", f"governance.writers={{{PROCESS}}}")
+        try:
+            here.relabel(place.namespace, CLINIC)
+            yield here, place
+        finally:
+            here.withdraw()
+
+
+def test_every_expression_has_the_types_it_should(governed: tuple[Site, Place]) -> None:
+    """Of kinds that are there: the controller manager checks them."""
+    site, _ = governed
+    for policy in POLICIES:
+        path = f"{REGISTRATION}/validatingadmissionpolicies/{policy.full_name}"
+        status = until(lambda path=path: site.admin.request("GET", path).get("status"))  # type: ignore[misc]
+        warnings = [warning["warning"] for warning in status["typeChecking"].get("expressionWarnings", [])]
+        assert not warnings, f"{policy.name}: {warnings[0]}"
+
+
+def test_a_job_is_trained_and_its_children_go_with_it(governed: tuple[Site, Place], tmp_path: Path) -> None:
+    _, here = governed
+    document = finetunejobs.manifest("ward", here.namespace, {"baseModel__digest": DIGEST, "dataset__inline__digest": DIGEST})
+    document["metadata"] |= {"labels": LABELS, "annotations": {SUBMITTED_BY: PROCESS}}
+    with operator_process.running(here.bed.kubeconfig, tmp_path, ("--namespace", here.namespace)) as operator:
+        here.server.request("POST", here.job_path(), document)
+        assert here.wait_ended("ward") == "Succeeded"
+        here.delete("ward")
+        until(lambda: not here.jobs("ward") and not here.pods("ward") and not here.config_maps("ward"))
+        assert not operator.messages("error")
+
+
+def test_a_deployment_of_the_operator_runs_and_scales(governed: tuple[Site, Place]) -> None:
+    site, here = governed
+    path = here.path("deployments", group="apps/v1")
+    template = {"metadata": {"labels": {"app": "router"}}, "spec": pod_spec()}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": "router"}}, "template": template}
+    site.admin.request("POST", path, {"metadata": {"name": "router"}, "spec": spec})
+    until(lambda: _ready(site, f"{path}/router") == 1)
+    site.admin.request("PATCH", f"{path}/router", {"spec": {"replicas": 2}}, MERGE)
+    until(lambda: _ready(site, f"{path}/router") == 2)
+    site.admin.request("DELETE", f"{path}/router")
+    pods = f"{here.path('pods')}?labelSelector=app%3Drouter"
+    until(lambda: not site.admin.request("GET", pods)["items"])
+
+
+def test_nobody_else_gets_a_pod_there_by_a_controller(governed: tuple[Site, Place]) -> None:
+    site, here = governed
+    site.grant(here.namespace)
+    spec = {"template": {"spec": {**pod_spec(), "restartPolicy": "Never"}}}
+    assert site.found(ALICE, "POST", here.batch_path(), {"metadata": {"name": "own"}, "spec": spec}) == {"ForeignWorkload"}
+
+
+def _ready(site: Site, path: str) -> int:
+    return int(site.admin.request("GET", path).get("status", {}).get("readyReplicas", 0))
