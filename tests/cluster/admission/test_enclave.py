@@ -54,7 +54,8 @@ def _other(plural: str, name: str, owner: dict[str, Any] | None) -> dict[str, An
 @pytest.mark.parametrize("plural", WORKLOADS)
 def test_what_runs_is_made_by_the_operator_alone(site: Site, clinic: str, plural: str) -> None:
     request = "POST", f"{path(clinic, plural)}?dryRun=All", document(plural, "new")
-    assert site.found(ALICE, *request) == FOREIGN
+    for user in (ALICE, ""):
+        assert site.found(user, *request) == FOREIGN
     assert site.found(OPERATOR, *request) == set()
 
 
@@ -154,6 +155,7 @@ DUTIES: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
     ("operator suspends", OPERATOR, "PATCH", "jobs", "made", {"spec": {"suspend": False}}),
     ("operator rolls out", OPERATOR, "PATCH", "deployments", "made", TEMPLATE),
     ("Job controller releases", f"{CONTROLLERS}job-controller", "PATCH", "pods", "owned", {"metadata": {"ownerReferences": None}}),
+    ("collector lets go", f"{CONTROLLERS}generic-garbage-collector", "PATCH", "pods", "owned", {"metadata": {"ownerReferences": None}}),
     ("Deployment controller scales", f"{CONTROLLERS}deployment-controller", "PUT", "replicasets", "made", {"spec": {"replicas": 2}}),
 ]
 

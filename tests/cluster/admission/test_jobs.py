@@ -154,4 +154,5 @@ def test_a_deleted_job_loses_its_finalizer_although_the_clearance_is_gone(site: 
     site.until_found({"NamespaceNotCleared"}, ALICE, "POST", f"{jobs(there)}?dryRun=All", job("new"))
     raised = {"metadata": {"labels": {LEVEL: "restricted"}}}
     assert site.found(ALICE, "PATCH", f"{jobs(there, 'held')}?dryRun=All", raised, MERGE) == {"NamespaceNotCleared"}
+    assert site.found(ALICE, "PATCH", f"{jobs(there, 'held')}?dryRun=All", {"spec": {"training": {"seed": 9}}}, MERGE) == set()
     assert site.found(OPERATOR, "PATCH", jobs(there, "held"), {"metadata": {"finalizers": None}}, MERGE) == set()
