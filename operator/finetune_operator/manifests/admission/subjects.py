@@ -31,7 +31,9 @@ def finetunejobs() -> AdmissionPolicy:
         "residencyViolation": classified.in_two_places(),
         "notPinned": together(
             (
-                classified.unpinned("spec.dataset.inline", "!has(object.spec.dataset.inline.digest)"),
+                classified.unpinned(
+                    "spec.dataset.inline", "object.spec.dataset.?inline.hasValue() && !object.spec.dataset.?inline.?digest.hasValue()"
+                ),
                 classified.unpinned("spec.baseModel", "!has(object.spec.baseModel.digest)"),
             )
         ),
