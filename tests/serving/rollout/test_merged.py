@@ -161,6 +161,11 @@ def test_what_the_merge_waits_for_is_said_and_the_deadline_ends_it():
     world.jobs[name] = (order, replace(attempt, pod=waiting))
     world.tick()
     assert 'persistentvolumeclaim "merged" not found. Check the claims of spec.merge.uri' in world.condition("Ready")[2]
+    tainted = replace(pod, phase="Pending", unscheduled=Unscheduled("0/3 nodes are available: 3 had untolerated taint {gpu}", NOON))
+    world.jobs[name] = (order, replace(attempt, pod=tainted))
+    world.tick()
+    assert "Or tolerate a taint in spec.server.managed.resources.tolerations and delete the Job" in world.condition("Ready")[2]
+    world.jobs[name] = (order, replace(attempt, pod=waiting))
     world.run(7300, step=100)
     assert world.condition("Ready")[1] == "DeadlineExceeded"
     assert 'persistentvolumeclaim "merged" not found' in world.condition("Ready")[2]

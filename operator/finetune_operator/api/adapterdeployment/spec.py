@@ -86,7 +86,7 @@ class ServerResources(ApiModel):
         default={}, description="Labels a node must have."
     )
     tolerations: Annotated[list[Toleration], Field(max_length=16), ListAtomic()] = Field(
-        default=[], description="Taints the pods tolerate."
+        default=[], description="Taints that the pods tolerate, and those of the Jobs that check or merge for them."
     )
 
 

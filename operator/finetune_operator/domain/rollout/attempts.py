@@ -21,6 +21,7 @@ ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 20
 """With those that count for nothing: evictions, and results that nobody read."""
 _LIMIT: Final = 512
+_TOLERATE: Final = "Or tolerate a taint in spec.server.managed.resources.tolerations and delete the Job, which is then made anew."
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def ordered(draft: Draft, kind: Kind) -> str:
 def under_way(draft: Draft, kind: Kind, attempt: JobAttempt) -> str:
     """What an attempt that has not ended waits for."""
     draft.wake_in(draft.scene.settings.look_seconds)
-    trouble = trouble_of(attempt, kind)
+    trouble = trouble_of(attempt, kind, tolerant=draft.scene.spec.server.managed is not None)
     if trouble:
         draft.blocked = kind.reason, f"the {kind.name} waits: {trouble}"
     return trouble or f"the {kind.name} has not ended"
@@ -92,8 +93,11 @@ def surplus(attempts: Iterable[JobAttempt], current: Iterable[JobAttempt]) -> tu
     return tuple(job.reference for job in running if job.reference.uid not in wanted)
 
 
-def trouble_of(attempt: JobAttempt, kind: Kind) -> str:
-    """What keeps the attempt from running, with the next action; empty where it runs, or nothing is known."""
+def trouble_of(attempt: JobAttempt, kind: Kind, *, tolerant: bool) -> str:
+    """What keeps the attempt from running, with the next action; empty where it runs, or nothing is known.
+
+    ``tolerant``: whether there are servers whose tolerations are the Job's too.
+    """
     pod = attempt.pod
     if pod is None:
         newest = _newest(attempt.warnings, "FailedCreate")
@@ -102,14 +106,17 @@ def trouble_of(attempt: JobAttempt, kind: Kind) -> str:
         return of_quota(newest, kind.resources) or newest
     if pod.running:
         return ""
-    return _of_pod(pod, kind) or _newest(attempt.warnings, "FailedMount", "FailedAttachVolume", "FailedMapVolume") or ""
+    return _of_pod(pod, kind, tolerant=tolerant) or _newest(attempt.warnings, "FailedMount", "FailedAttachVolume", "FailedMapVolume") or ""
 
 
-def _of_pod(pod: Pod, kind: Kind) -> str:
+def _of_pod(pod: Pod, kind: Kind, *, tolerant: bool) -> str:
     if pod.unscheduled is not None and not pod.node:
         text = pod.unscheduled.message.strip().rstrip(".")[:_LIMIT]
         about_claim = "persistentvolumeclaim" in text.lower() or "volume" in text.lower()
-        return f"{text}. {f'Check the claims of {kind.claims}' if about_claim else f'Add a node{_or_less(kind)}'}."
+        if about_claim:
+            return f"{text}. Check the claims of {kind.claims}."
+        way_out = f"{text}. Add a node{_or_less(kind)}."
+        return f"{way_out} {_TOLERATE}" if tolerant and "taint" in text else way_out
     starting = pod.waiting_reason in ("", "ContainerCreating", "PodInitializing")
     return "" if starting else f"{pod.waiting_reason}: {pod.waiting_message}"[:_LIMIT]
 

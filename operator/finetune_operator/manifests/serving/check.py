@@ -7,14 +7,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from finetune_operator.api.adapterdeployment.deployment import KIND
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Engine
-from finetune_operator.api.base import LABEL_ATTEMPT, LABEL_DEPLOYMENT, LABEL_RUN, LABEL_SERVING_ROLE, LABEL_STEP
 from finetune_operator.api.uris import volume_path
-from finetune_operator.manifests.labels import owner_references
-from finetune_operator.manifests.names import Owner, job_name, label_value, run_hash, run_name
-from finetune_operator.manifests.security import container_security, pod_security
-from finetune_operator.manifests.serving.labels import CHECK, common_labels
+from finetune_operator.manifests.names import Owner, run_hash
+from finetune_operator.manifests.security import container_security
+from finetune_operator.manifests.serving.job import build_job, build_pod
+from finetune_operator.manifests.serving.labels import CHECK
 from finetune_operator.manifests.serving.policies import job_policy
 from finetune_operator.manifests.serving.settings import JsonObject, ServingSettings
 from finetune_operator.manifests.serving.volumes import TEMPORARY, claim_folder
@@ -54,32 +52,7 @@ def check_objects(owner: Owner, settings: ServingSettings) -> tuple[JsonObject, 
 def build_check_job(owner: Owner, spec: AdapterDeploymentSpec, order: CheckOrder, settings: ServingSettings) -> JsonObject:
     """The Job; all claims are mounted to be read, and the copy that is looked at goes with the pod."""
     identity = _identity(check_basis(spec, order.uri, order.digest))
-    labels = {
-        **common_labels(CHECK),
-        LABEL_SERVING_ROLE: CHECK,
-        LABEL_DEPLOYMENT: label_value(owner.name),
-        LABEL_RUN: run_hash(owner.uid, identity),
-        LABEL_STEP: CHECK,
-        LABEL_ATTEMPT: str(order.attempt),
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": job_name(run_name(owner, identity), CHECK, order.attempt),
-            "namespace": owner.namespace,
-            "labels": labels,
-            "ownerReferences": owner_references(owner, KIND),
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "podReplacementPolicy": "Failed",
-            "backoffLimit": 0,
-            "ttlSecondsAfterFinished": settings.finished_job_ttl_seconds,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(spec, order, settings)},
-        },
-    }
+    return build_job(owner, CHECK, _pod(spec, order, settings), settings, identity=identity, attempt=order.attempt)
 
 
 def _pod(spec: AdapterDeploymentSpec, order: CheckOrder, settings: ServingSettings) -> JsonObject:
@@ -96,18 +69,7 @@ def _pod(spec: AdapterDeploymentSpec, order: CheckOrder, settings: ServingSettin
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": container_security(),
     }
-    pod: JsonObject = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "securityContext": pod_security(),
-        "containers": [container],
-        "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
-    }
-    if settings.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return pod
+    return build_pod(container, volumes, spec, settings, grace_seconds=_GRACE_SECONDS)
 
 
 def _mounts(spec: AdapterDeploymentSpec, order: CheckOrder) -> tuple[ClaimMount, ...]:

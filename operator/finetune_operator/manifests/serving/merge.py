@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from finetune_operator.api.adapterdeployment.deployment import KIND
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, MergeResources, MergeSpec
-from finetune_operator.api.base import LABEL_ATTEMPT, LABEL_DEPLOYMENT, LABEL_RUN, LABEL_SERVING_ROLE, LABEL_STEP
 from finetune_operator.api.uris import VolumePath, volume_path
 from finetune_operator.manifests.failurepolicy import build_failure_policy
-from finetune_operator.manifests.labels import owner_references
-from finetune_operator.manifests.names import Owner, job_name, label_value, run_hash, run_name
+from finetune_operator.manifests.names import Owner, run_hash
 from finetune_operator.manifests.pod import PodEnvironment, build_container
-from finetune_operator.manifests.security import pod_security
-from finetune_operator.manifests.serving.labels import MERGE, common_labels
+from finetune_operator.manifests.serving.job import build_job, build_pod
+from finetune_operator.manifests.serving.labels import MERGE
 from finetune_operator.manifests.serving.settings import JsonObject, ServingSettings
 from finetune_operator.manifests.volumes import ClaimMount, claim_volumes
 from finetune_trainer.contract import ARTIFACT_MOUNT, BASE_MOUNT, OUT_MOUNT, MergeRequest
@@ -45,33 +42,8 @@ def build_merge_job(owner: Owner, spec: AdapterDeploymentSpec, order: MergeOrder
     """The Job; base model and adapter are mounted to be read, the place of merged models to be written."""
     assert spec.merge is not None, "mode Merged says where"
     identity = _identity(spec.merge.uri, merge_key(order.base_digest, order.adapter_digest))
-    labels = {
-        **common_labels(MERGE),
-        LABEL_SERVING_ROLE: MERGE,
-        LABEL_DEPLOYMENT: label_value(owner.name),
-        LABEL_RUN: run_hash(owner.uid, identity),
-        LABEL_STEP: MERGE,
-        LABEL_ATTEMPT: str(order.attempt),
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": job_name(run_name(owner, identity), MERGE, order.attempt),
-            "namespace": owner.namespace,
-            "labels": labels,
-            "ownerReferences": owner_references(owner, KIND),
-        },
-        "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "podReplacementPolicy": "Failed",
-            "backoffLimit": 0,
-            "podFailurePolicy": build_failure_policy(),
-            "ttlSecondsAfterFinished": settings.finished_job_ttl_seconds,
-            "template": {"metadata": {"labels": labels}, "spec": _pod(spec, spec.merge, order, settings)},
-        },
-    }
+    job = build_job(owner, MERGE, _pod(spec, spec.merge, order, settings), settings, identity=identity, attempt=order.attempt)
+    return {**job, "spec": {**job["spec"], "podFailurePolicy": build_failure_policy()}}
 
 
 def _pod(spec: AdapterDeploymentSpec, merge: MergeSpec, order: MergeOrder, settings: ServingSettings) -> JsonObject:
@@ -100,18 +72,7 @@ def _pod(spec: AdapterDeploymentSpec, merge: MergeSpec, order: MergeOrder, setti
         [*volume_mounts, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  the container's own, root is read-only
         serves_progress=False,
     )
-    pod: JsonObject = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "securityContext": pod_security(),
-        "containers": [container],
-        "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
-    }
-    if settings.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return pod
+    return build_pod(container, volumes, spec, settings, grace_seconds=_GRACE_SECONDS)
 
 
 def _identity(uri: str, key: str) -> str:

@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from finetune_inference.cli.preflight import _parser
-from finetune_operator.manifests.serving import JsonObject, check_basis
+from finetune_operator.manifests.serving import JsonObject, build_merge_job, check_basis
 from tests.unit.manifests.serving.samples import (
     CHECK_ORDER,
     DIGEST,
     EXTERNAL,
     FULL,
+    MERGE_SETTINGS,
+    MERGED,
     ONE_CLAIM,
+    ORDER,
     OWNER,
     SETTINGS,
     SMALL,
@@ -101,6 +104,16 @@ def test_whatever_a_verdict_depends_on_makes_another_one(change: dict[str, Any])
 def test_what_no_verdict_depends_on_makes_none():
     other = {**FULL, "paused": True, "server": {**FULL["server"], "managed": {**FULL["server"]["managed"], "replicas": 9}}}
     assert check_basis(read(FULL), *TYPED.values()) == check_basis(read(other), *TYPED.values())
+
+
+def test_it_may_run_where_the_servers_may():
+    wanted = FULL["server"]["managed"]["resources"]
+    merge = build_merge_job(OWNER, read({**MERGED, "server": FULL["server"]}), ORDER, MERGE_SETTINGS)["spec"]["template"]["spec"]
+    for found in (pod("full"), merge):
+        assert found["tolerations"] == wanted["tolerations"]
+        assert "nodeSelector" not in found, "it asks for no accelerator: any node will do"
+    assert "tolerations" not in pod("small")
+    assert "tolerations" not in pod("of one's own")
 
 
 def test_nobody_reaches_it_and_it_reaches_nobody():
