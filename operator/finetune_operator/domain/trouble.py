@@ -71,13 +71,18 @@ def _of_creation(job: Job, warnings: tuple[WarningEvent, ...]) -> Trouble | None
     newest = max((e for e in warnings if e.regarding.name == job.reference.name and e.reason == "FailedCreate"), key=_seen, default=None)
     if newest is None:
         return None
-    evidence = _cut(_POD_NAME.sub("the pod ", newest.message))
+    evidence = of_creation(newest.message)
     quota = of_quota(evidence, "spec.resources")
     if quota is not None:
         return Trouble(Reason.QUOTA_EXCEEDED, quota)
     if "violates PodSecurity" in evidence:
         return Trouble(Reason.FORBIDDEN, f"{evidence}. Ask the platform team: the trainer's pods satisfy the level restricted.")
     return Trouble(Reason.FORBIDDEN, f"the cluster refuses the pod: {evidence}")
+
+
+def of_creation(message: str) -> str:
+    """Why a Job gets no pod, in words that stay the same while its controller tries again and again."""
+    return _cut(_POD_NAME.sub("the pod ", message))
 
 
 def of_quota(evidence: str, resources: str) -> str | None:
@@ -99,16 +104,19 @@ def missing_secret(evidence: str) -> str | None:
     return found.group(1) if found is not None else None
 
 
+def of_claim(claim: str, field: str) -> str:
+    """What to do about a claim that is not there; ``field`` is what names it."""
+    return f"claim {claim} does not exist in this namespace. Create it, or correct {field}."
+
+
 def _of_scheduling(pod: Pod, spec: FineTuneJobSpec, job: Job) -> Trouble | None:
     if pod.unscheduled is None or pod.node:
         return None
     evidence, since = _cut(pod.unscheduled.message), pod.unscheduled.since
-    claim = _CLAIM.search(evidence)
+    claim = missing_claim(evidence)
     if claim:
-        field = field_of_claim(spec, claim.group(1))
-        return Trouble(
-            Reason.CLAIM_MISSING, f"{field}: claim {claim.group(1)} does not exist in this namespace. Create it, or correct {field}."
-        )
+        field = field_of_claim(spec, claim)
+        return Trouble(Reason.CLAIM_MISSING, f"{field}: {of_claim(claim, field)}")
     if "persistentvolumeclaim" in evidence.lower() or "volume" in evidence.lower():
         return Trouble(Reason.WAITING_FOR_VOLUME, f"{evidence} Check the claims and their storage class.", since)
     return Trouble(Reason.WAITING_FOR_NODE, f"waits for a node with {_wanted(spec, job)}: {evidence}", since)
@@ -127,12 +135,17 @@ def _wanted(spec: FineTuneJobSpec, job: Job) -> str:
 
 
 def _of_image(pod: Pod, image: str | None) -> Trouble | None:
+    unpulled = of_image(pod, f"image {image}", "trainer")
+    return Trouble(Reason.WAITING_FOR_IMAGE, unpulled) if unpulled is not None else None
+
+
+def of_image(pod: Pod, name: str, whose: str) -> str | None:
+    """Why the image cannot be pulled, and what to do about it; None where that is not what the pod waits for."""
     if pod.waiting_reason not in IMAGE_REASONS:
         return None
     # kubelet alternates between the failure and the back-off that quotes it: one text for both, or each turn would be a status write
     cause = _cut(_BACK_OFF.sub("", pod.waiting_message)) or pod.waiting_reason
-    hint = "Check the trainer image and imagePullSecrets of the operator's installation."
-    return Trouble(Reason.WAITING_FOR_IMAGE, f"image {image} cannot be pulled: {cause}. {hint}")
+    return f"{name} cannot be pulled: {cause}. Check the {whose} image and imagePullSecrets of the operator's installation."
 
 
 def _of_mounts(pod: Pod, warnings: list[WarningEvent], spec: FineTuneJobSpec, run_name: str) -> Trouble | None:

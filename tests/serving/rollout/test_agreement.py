@@ -67,6 +67,7 @@ def test_a_pod_that_comes_back_otherwise_stops_the_bake_and_what_serves_goes_on(
     world.run(600)
     assert world.rollout["step"] == 3
     assert world.condition("Loaded")[1] == "FingerprintChanged"
+    assert world.condition("Ready")[2].lower().count("replace") == 1, "what to do is said once"
     assert world.condition("Available")[0] == "True"
     odd(world)
     world.run_until("Retaining")

@@ -172,7 +172,8 @@ def test_what_the_check_waits_for_is_said_and_the_deadline_ends_it():
     world.jobs[name] = (order, replace(attempt, pod=pod))
     world.tick()
     assert (
-        'persistentvolumeclaim "x" not found. Check the claims of spec.adapter.uri and spec.baseModel.uri.' in world.condition("Ready")[2]
+        "claim x does not exist in this namespace. Create it, or correct what names it: spec.adapter.uri and spec.baseModel.uri."
+        in world.condition("Ready")[2]
     )
     world.run(7300, step=100)
     assert world.condition("Ready")[1] == "DeadlineExceeded"

@@ -1,6 +1,7 @@
 """Mode Merged: merged before a server is made, blue and green behind one alias, the same promises as with adapters."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -150,17 +151,29 @@ def test_what_the_merge_waits_for_is_said_and_the_deadline_ends_it():
     world.run(10)
     name = world.created[-1]
     order, attempt = world.jobs[name]
-    quota = WarningEvent(attempt.job.reference, "FailedCreate", 'pods "x" is forbidden: exceeded quota: team', NOON)
+    refused = 'Error creating: pods "bot-merge-1-{}" is forbidden: exceeded quota: team'
+    quota = WarningEvent(attempt.job.reference, "FailedCreate", refused.format("abcde"), NOON)
     world.jobs[name] = (order, replace(attempt, warnings=(quota,)))
     world.tick()
     assert world.condition("Ready")[1] == "Merging"
-    assert "exceeded quota: team. Free quota in this namespace" in world.condition("Ready")[2]
+    assert "the pod is forbidden: exceeded quota: team. Free quota in this namespace" in world.condition("Ready")[2]
+    writes = len(world.writes)
+    again = replace(quota, message=refused.format("vwxyz"), last_seen=NOON + timedelta(seconds=20))
+    world.jobs[name] = (order, replace(attempt, warnings=(again,)))
+    world.tick()
+    assert len(world.writes) == writes, "every try has another name"
     pod = world._ended(attempt, order, FailureClass.DONE).pod
     assert pod is not None
     waiting = replace(pod, phase="Pending", unscheduled=Unscheduled('persistentvolumeclaim "merged" not found', NOON))
     world.jobs[name] = (order, replace(attempt, pod=waiting))
     world.tick()
-    assert 'persistentvolumeclaim "merged" not found. Check the claims of spec.merge.uri' in world.condition("Ready")[2]
+    absent = "claim merged does not exist in this namespace. Create it, or correct what names it: spec.merge.uri, spec.baseModel.uri"
+    assert absent in world.condition("Ready")[2]
+    unpulled = replace(pod, phase="Pending", waiting_reason="ImagePullBackOff", waiting_message='Back-off pulling image "x": not found')
+    world.jobs[name] = (order, replace(attempt, pod=unpulled))
+    world.tick()
+    pulled_in_vain = "the image of the merge cannot be pulled: not found. Check the trainer image and imagePullSecrets"
+    assert pulled_in_vain in world.condition("Ready")[2]
     tainted = replace(pod, phase="Pending", unscheduled=Unscheduled("0/3 nodes are available: 3 had untolerated taint {gpu}", NOON))
     world.jobs[name] = (order, replace(attempt, pod=tainted))
     world.tick()
@@ -168,7 +181,7 @@ def test_what_the_merge_waits_for_is_said_and_the_deadline_ends_it():
     world.jobs[name] = (order, replace(attempt, pod=waiting))
     world.run(7300, step=100)
     assert world.condition("Ready")[1] == "DeadlineExceeded"
-    assert 'persistentvolumeclaim "merged" not found' in world.condition("Ready")[2]
+    assert absent in world.condition("Ready")[2]
     assert world.ended == [name]
 
 

@@ -73,7 +73,7 @@ def test_a_prometheus_that_is_lost_in_a_bake_is_not_held_against_the_canary(poli
     assert len(world.writes) - writes <= 3, "the words stay, so nothing is written"
     assert (world.rollout["step"], world.probed) == (2, {})
     assert world.condition("AnalysisPassing") == ("Unknown", "MetricsUnavailable", GONE)
-    assert GONE in world.condition("Ready")[2]
+    assert world.condition("Ready")[2] == GONE, "which says what to do, once"
     lose(world, "")
     world.run(20)
     assert world.rollout["step"] == 3
@@ -318,6 +318,8 @@ def test_a_schema_that_cannot_be_used_holds_the_step_and_nothing_is_held_against
     assert "spec.analysis.checks.schema.configMapRef: key schema.json of ConfigMap tickets" in world.condition("Ready")[2]
     assert message in world.condition("Ready")[2]
     assert "Put a JSON Schema" in world.condition("Ready")[2]
+    assert world.condition("AnalysisPassing")[:2] == ("Unknown", "SchemaUnusable"), "what cannot be checked has not passed"
+    assert message in world.condition("AnalysisPassing")[2]
     assert world.status is not None
     assert "failedVersions" not in world.status
     world.schema, world.schema_problem = '{"type": "array"}', ""

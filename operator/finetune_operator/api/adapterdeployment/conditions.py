@@ -27,7 +27,7 @@ CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.TRAFFIC_APPLIED: "Every router has applied the newest route.",
     ConditionType.EXPOSED: "Every Gateway of traffic.httpRoute has accepted the HTTPRoute to the router. Only there with that field, and "
     "until the HTTPRoute is gone.",
-    ConditionType.ANALYSIS_PASSING: "No check speaks against the canary; Unknown without a canary.",
+    ConditionType.ANALYSIS_PASSING: "No check speaks against the canary; Unknown without a canary, and where a check cannot be made.",
     ConditionType.AVAILABLE: "At least one server pod answers for the alias.",
     ConditionType.READY: "The version that the present spec asks for answers all callers of the alias.",
     ConditionType.RECONCILING: "Work is under way (abnormal-true, read by kstatus).",

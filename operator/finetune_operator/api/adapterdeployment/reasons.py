@@ -84,6 +84,8 @@ class Explanation:
     """Whether it goes on by itself as soon as what the message names is there, also without an edit of this object."""
     once_taken_back: str = ""
     """What a person does where the version was taken back for it, if that is something else."""
+    told: bool = False
+    """Whether messages tell the next action themselves, with names."""
 
     @property
     def advice(self) -> str:
@@ -134,6 +136,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.WAITING_FOR_APPROVAL: Explanation(
         "A person has to approve: the new artifact (adapter.promotion), or the end of a step (step.approval).",
         "Set spec.approvedVersion to the digest in the message.",
+        told=True,
     ),
     Reason.NOT_EVALUATED: Explanation(
         "preflight.requireEvaluation is set, and no run with a passed gate made this adapter.",
@@ -199,6 +202,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.METRICS_UNAVAILABLE: Explanation(
         "Prometheus (analysis.provider) cannot be read or lacks counters of a router: nothing passes, and the canary is not blamed.",
         "Do what the message says; the rollout goes on by itself. Or set analysis.provider to Routers.",
+        told=True,
     ),
     Reason.ANALYSIS_FAILED: Explanation(
         "A check failed, and rollback.automatic is false.",
@@ -246,6 +250,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.FINGERPRINT_CHANGED: Explanation(
         "Pods that hold the same version answer otherwise than each other; the message names them. A rollout of it does not go on.",
         "Replace the pods it names. If none is in the majority, compare their images, base model and nodes.",
+        told=True,
     ),
     Reason.MERGE_FAILED: Explanation(
         "Base and adapter cannot be made one model; the message has the trainer's reason and the way out.",

@@ -5,7 +5,8 @@ They run beside the decisions and are few at a time: whether they came through i
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, cycle, islice, zip_longest
 from typing import Final, Protocol
 
@@ -34,6 +35,7 @@ class Prober:
         self._token = token
         self._sent = sent
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._told: set[type[BaseException]] = set()
 
     def may_send(self) -> bool:
         """Whether there is a token now."""
@@ -48,7 +50,7 @@ class Prober:
             return  # decisions know, and say so in the status
         task = asyncio.create_task(self._send(key, alias, order_of(probes), routers, token))
         self._running[key] = task
-        task.add_done_callback(lambda _task: self._running.pop(key, None))
+        task.add_done_callback(partial(self._ended, key))
 
     async def close(self) -> None:
         """End what is under way."""
@@ -56,6 +58,15 @@ class Prober:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
+        """A defect ends its round and nothing else; it is said once for each kind, since every look may meet it again."""
+        self._running.pop(key, None)
+        error = None if task.cancelled() else task.exception()
+        for defect in _leaves(error) if error is not None else ():
+            if type(defect) not in self._told:
+                self._told.add(type(defect))
+                log.error("a defect ended a round of probes", exc_info=defect, extra={"key": str(key)})
 
     async def _send(self, key: Key, alias: str, versions: list[str], routers: Sequence[str], token: str) -> None:
         turn = asyncio.Semaphore(AT_ONCE)
@@ -73,6 +84,15 @@ class Prober:
         async with asyncio.TaskGroup() as group:
             for version, ip in zip(versions, cycle(routers), strict=False):
                 group.create_task(one(version, ip))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What a group of tasks has failed of, one by one."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for each in error.exceptions:
+        yield from _leaves(each)
 
 
 def order_of(probes: Probes) -> list[str]:

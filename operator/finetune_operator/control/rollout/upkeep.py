@@ -29,7 +29,10 @@ from finetune_operator.domain.rollout.target import is_refused
 
 log = logging.getLogger(__name__)
 
-_NO_OBJECTS: Final = "this operator makes no servers, and mode Merged needs them: start it with --inference-image"
+_NO_OBJECTS: Final = (
+    "spec.mode: Merged needs servers that the operator makes, and this one makes none. Ask whoever installed it to start it with "
+    "--inference-image and --trainer-image, or create another AdapterDeployment in mode Shared."
+)
 
 
 class Upkeep:

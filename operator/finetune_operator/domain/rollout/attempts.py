@@ -15,7 +15,7 @@ from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import ObjectReference
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.observed import JobAttempt
-from finetune_operator.domain.trouble import of_quota
+from finetune_operator.domain.trouble import missing_claim, of_claim, of_creation, of_image, of_quota
 
 ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 20
@@ -26,11 +26,12 @@ _TOLERATE: Final = "Or tolerate a taint in spec.server.managed.resources.tolerat
 
 @dataclass(frozen=True)
 class Kind:
-    """``name`` is what people read; ``resources`` names the field by which less is asked for, ``claims`` those that name volumes."""
+    """``name`` and ``image`` are what people read; ``resources`` names the field that asks for less, ``claims`` those that name volumes."""
 
     reason: Reason
     name: str
     action: str
+    image: str
     claims: str
     resources: str = ""
 
@@ -103,7 +104,8 @@ def trouble_of(attempt: JobAttempt, kind: Kind, *, tolerant: bool) -> str:
         newest = _newest(attempt.warnings, "FailedCreate")
         if newest is None:
             return ""
-        return of_quota(newest, kind.resources) or newest
+        evidence = of_creation(newest)
+        return of_quota(evidence, kind.resources) or evidence
     if pod.running:
         return ""
     return _of_pod(pod, kind, tolerant=tolerant) or _newest(attempt.warnings, "FailedMount", "FailedAttachVolume", "FailedMapVolume") or ""
@@ -113,10 +115,16 @@ def _of_pod(pod: Pod, kind: Kind, *, tolerant: bool) -> str:
     if pod.unscheduled is not None and not pod.node:
         text = pod.unscheduled.message.strip().rstrip(".")[:_LIMIT]
         about_claim = "persistentvolumeclaim" in text.lower() or "volume" in text.lower()
+        claim = missing_claim(text)
+        if claim:
+            return of_claim(claim, f"what names it: {kind.claims}")
         if about_claim:
             return f"{text}. Check the claims of {kind.claims}."
         way_out = f"{text}. Add a node{_or_less(kind)}."
         return f"{way_out} {_TOLERATE}" if tolerant and "taint" in text else way_out
+    unpulled = of_image(pod, f"the image of the {kind.name}", kind.image)
+    if unpulled is not None:
+        return unpulled
     starting = pod.waiting_reason in ("", "ContainerCreating", "PodInitializing")
     return "" if starting else f"{pod.waiting_reason}: {pod.waiting_message}"[:_LIMIT]
 

@@ -20,7 +20,7 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way
 from finetune_operator.domain.rollout.orders import PROMOTE
 from finetune_operator.domain.rollout.plan import Probes
-from finetune_operator.domain.rollout.schema import schema_problem
+from finetune_operator.domain.rollout.schema import unusable_schema
 from finetune_operator.domain.rollout.traffic import acknowledged, breaker_open, named
 from finetune_operator.domain.rollout.undoing import take_back
 
@@ -48,7 +48,7 @@ def bake(draft: Draft, step: Step) -> bool:
     if draft.order == PROMOTE and acknowledged(draft):
         draft.order = ""
         return _end(draft, rollout, seen, verdict)
-    if rollout.hold == Reason.ANALYSIS_FAILED.value or _stand_still(draft, step):
+    if rollout.hold == Reason.ANALYSIS_FAILED.value or _stand_still(draft):
         return False
     match verdict:
         case Promote():
@@ -101,11 +101,11 @@ def _ended_by_harm(draft: Draft, verdict: Verdict) -> bool:
     return False
 
 
-def _stand_still(draft: Draft, step: Step) -> bool:
+def _stand_still(draft: Draft) -> bool:
     """Stops the bake clock while nothing can be learnt, and lets it run again."""
     rollout, spec = draft.rollout, draft.scene.spec
     assert rollout is not None
-    schemaless = schema_problem(draft) if CheckKind.SCHEMA in checks_of(spec, step) else None
+    schemaless = unusable_schema(draft)
     if spec.paused:
         reason, message = Reason.PAUSED, "spec.paused holds the rollout. Set it to false to go on."
     elif not everywhere(draft, rollout.version):

@@ -34,7 +34,7 @@ from finetune_operator.domain.rollout.target import Target, find_target
 from finetune_operator.domain.subject import Mistakes
 from finetune_operator.manifests.serving import CheckOrder, check_basis, check_run
 
-_KIND: Final = Kind(Reason.CHECKING, "check", "Check", claims="spec.adapter.uri and spec.baseModel.uri")
+_KIND: Final = Kind(Reason.CHECKING, "check", "Check", "inference", claims="spec.adapter.uri and spec.baseModel.uri")
 _MOST_REMEMBERED: Final = 20
 _SENTENCE: Final = 200
 """Characters of a finding's message and way out, so that all parts of one fit where refusals are remembered."""

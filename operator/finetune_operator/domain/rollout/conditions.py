@@ -13,6 +13,7 @@ from finetune_operator.domain.rollout.compatibility import not_compared
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
 from finetune_operator.domain.rollout.loading import holds, pods_of
+from finetune_operator.domain.rollout.schema import unusable_schema
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
 from finetune_operator.domain.rollout.traffic import acknowledged, no_router, route_for
@@ -133,6 +134,9 @@ def _passing(draft: Draft) -> Judgement:
         return Judgement(FALSE if failed else UNKNOWN, reason_named(rollout.hold), rollout.message)
     if draft.scene.observed.unread:
         return Judgement(UNKNOWN, Reason.METRICS_UNAVAILABLE, draft.scene.observed.unread)
+    unusable = unusable_schema(draft)
+    if unusable is not None:
+        return Judgement(UNKNOWN, Reason.SCHEMA_UNUSABLE, unusable)
     return Judgement(TRUE, Reason.PASSING, "no check speaks against the canary")
 
 

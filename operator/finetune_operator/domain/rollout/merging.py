@@ -22,6 +22,7 @@ _KIND: Final = Kind(
     Reason.MERGING,
     "merge",
     "Merge",
+    "trainer",
     claims="spec.merge.uri, spec.baseModel.uri and the adapter",
     resources="spec.merge.resources",
 )

@@ -1,10 +1,18 @@
 """The JSON Schema that answers are held against: whether there is one that can be used, and else why not."""
 
+from finetune_operator.api.adapterdeployment.defaults import checks_of
+from finetune_operator.api.adapterdeployment.spec import CheckKind
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.traffic import SCHEMA_LIMIT, has_applied
 
 
-def schema_problem(draft: Draft) -> str | None:
+def unusable_schema(draft: Draft) -> str | None:
+    """Why answers cannot be held against it in the step under way; None where they can, or need not be."""
+    step = draft.step
+    return _problem(draft) if step is not None and CheckKind.SCHEMA in checks_of(draft.scene.spec, step) else None
+
+
+def _problem(draft: Draft) -> str | None:
     """With its field; None where it can be used, or none is asked for. Whether it is a schema is for the routers to say."""
     check, observed = draft.scene.spec.analysis.checks.schema_, draft.scene.observed
     if check is None:

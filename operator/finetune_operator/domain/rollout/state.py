@@ -148,7 +148,8 @@ def _once_taken_back(message: str, reason: str) -> str:
 
 
 def _with_action(message: str, reason: str) -> str:
-    return _ending_with(message, explanation_of(reason_named(reason)).next_action)
+    explained = explanation_of(reason_named(reason))
+    return message if explained.told else _ending_with(message, explained.next_action)
 
 
 def _ending_with(message: str, action: str) -> str:

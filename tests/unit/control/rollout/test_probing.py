@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from finetune_operator.cluster.serving import NoAnswer
 from finetune_operator.control.rollout.probing import AT_A_LOOK, AT_ONCE, Prober, order_of
 from finetune_operator.domain.rollout.plan import Probes
@@ -9,10 +11,11 @@ from tests.unit.control.rollout.samples import KEY
 
 
 class Client:
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, defect: type[Exception] | None = None) -> None:
         self.sent: list[tuple[str, str, str]] = []
         self.open = self.most = 0
         self._fails = fails
+        self.defect = defect
 
     async def probe(self, ip: str, alias: str, version: str, token: str) -> None:
         assert token == "token"
@@ -23,11 +26,13 @@ class Client:
         self.open -= 1
         if self._fails:
             raise NoAnswer
+        if self.defect is not None:
+            raise self.defect("odd")
 
 
 async def finished(prober: Prober) -> None:
     while prober._running:
-        await asyncio.gather(*prober._running.values())
+        await asyncio.gather(*prober._running.values(), return_exceptions=True)
         await asyncio.sleep(0)
 
 
@@ -63,3 +68,19 @@ async def test_a_failed_probe_is_counted_and_ends_nothing() -> None:
     await finished(prober)
     assert results == ["failed"] * 3
     await prober.close()
+
+
+async def test_a_defect_is_logged_once_for_each_kind_with_its_key_and_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(defect=ValueError)
+    prober = Prober(client, lambda: "token")
+    for defect in (ValueError, ValueError, TypeError):
+        client.defect = defect
+        prober.send(KEY, "bot", Probes((("a", 3),)), ["10.0.0.1"])
+        await finished(prober)
+    assert [(record.levelname, record.__dict__["key"]) for record in caplog.records] == [("ERROR", str(KEY))] * 2
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, TypeError]
+    client.defect = None
+    prober.send(KEY, "bot", Probes((("a", 3),)), ["10.0.0.1"])
+    before = len(client.sent)
+    await finished(prober)
+    assert len(client.sent) == before + 3, "the next round is sent"
