@@ -195,12 +195,22 @@ def test_a_rollout_that_is_held_taken_back_approved_and_ended(scene: Scene, oper
     scene.looks_like("the adapter is refused")
     site.apply(third, **LONG)
     scene.looks_like("baking")
+    site.order("prommote:1")
+    until(lambda: len(ignored(site)) == 1, PATIENCE)
     site.order("abort:1")
     scene.looks_like("aborted")
+    (told,) = ignored(site)
+    assert (told["type"], "'prommote:1' changes nothing" in told["note"]) == ("Warning", True)
     site.delete()
     until(site.gone)
     scene.states.catch_up()
     assert (NAME, "Draining", "Terminating") in scene.states.told
+
+
+def ignored(site: Site) -> list[Object]:
+    """Events about orders that nothing comes of."""
+    events = site.place.server.request("GET", site.place.path("events", group="events.k8s.io/v1"))["items"]
+    return [event for event in events if event["reason"] == Reason.ORDER_IGNORED]
 
 
 def test_a_canary_that_fails_its_check(scene: Scene, operator: OperatorProcess) -> None:
