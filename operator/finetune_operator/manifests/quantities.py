@@ -11,10 +11,13 @@ _SUFFIXES = {
 
 def whole(quantity: str | None) -> int | None:
     """The quantity rounded down, in its base unit (bytes for memory); None for none. Raises ``ValueError`` for what is no quantity."""
-    if quantity is None:
-        return None
+    return None if quantity is None else int(amount(quantity).to_integral_value(ROUND_FLOOR))
+
+
+def amount(quantity: str) -> Decimal:
+    """The quantity in its base unit. Raises ``ValueError`` for what is none."""
     number = quantity.rstrip("mkMGTPEi") if quantity[-1:] in "mkMGTPEi" else quantity
     try:
-        return int((Decimal(number) * _SUFFIXES[quantity[len(number) :]]).to_integral_value(ROUND_FLOOR))
+        return Decimal(number) * _SUFFIXES[quantity[len(number) :]]
     except (InvalidOperation, KeyError) as error:
         raise ValueError(f"{quantity!r} is not a quantity such as 16Gi") from error

@@ -1,6 +1,7 @@
 """The objects that serving runs as: applied when they are to be different, and looked at once in a while.
 
-Each carries the hash of what was applied, so that an operator that has just started reads instead of writing. What the API server refuses
+Each carries the hash of what was applied, so that an operator that has just started reads instead of writing. A look also finds
+what somebody has changed by hand, and applies again; fields that were never applied stay whose they are. What the API server refuses
 comes back as words for the status and is tried again later: a quota or a right may have changed.
 """
 
@@ -19,6 +20,7 @@ from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest, Page, Selection
 from finetune_operator.cluster.resources import DEPLOYMENTS, SERVING_RESOURCES, Resource
+from finetune_operator.control.rollout.drift import is_as_applied, state_of
 from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
@@ -82,6 +84,7 @@ class Children:
         self._objects = objects
         self._clock = clock
         self._verified: dict[Key | str, _Verified] = {}
+        self._settled: dict[Key | str, dict[tuple[str, str], object]] = {}
 
     async def ensure(
         self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str], models: Sequence[MergedModel] | None = None
@@ -122,7 +125,7 @@ class Children:
         try:
             await self._remove(namespace, wanted)
         finally:
-            self._verified.pop(namespace, None)  # what somebody saw to meanwhile may be gone since
+            self._drop(namespace)  # what somebody saw to meanwhile may be gone since
 
     async def _remove(self, namespace: str, wanted: Callable[[], bool]) -> None:
         for manifest in reversed(tuple(self._objects.namespace_objects(namespace))):
@@ -139,8 +142,12 @@ class Children:
                 log.warning("%s %s stays: %s", resource.kind, name, error, extra={"key": namespace})
 
     def forget(self, key: Key) -> None:
-        self._verified.pop(key, None)
-        self._verified.pop(_check_of(key), None)
+        self._drop(key)
+        self._drop(_check_of(key))
+
+    def _drop(self, whose: Key | str) -> None:
+        self._verified.pop(whose, None)
+        self._settled.pop(whose, None)
 
     async def _see_to(self, whose: Key | str, manifests: Iterable[JsonObject], uid: str, *, prune: bool = False) -> str:
         """``prune``: Deployments of this owner that are not among the manifests go, first: what takes their place may need their room."""
@@ -153,7 +160,7 @@ class Children:
             await self._prune(whose, uid, {manifest["metadata"]["name"] for manifest in stamped if manifest["kind"] == DEPLOYMENTS.kind})
         refusal = ""
         for manifest in stamped:
-            refusal = await self._apply(manifest, uid)
+            refusal = await self._apply(whose, manifest, uid)
             if refusal:
                 if known is None or known.refusal != refusal:
                     log.warning("refused: %s", refusal, extra={"key": str(whose)})
@@ -170,7 +177,7 @@ class Children:
                 if metadata["name"] not in wanted and is_ours(found, uid) and not metadata.get("deletionTimestamp"):
                     await self._api.delete(DEPLOYMENTS, key.namespace, metadata["name"], uid=metadata["uid"])
 
-    async def _apply(self, manifest: Manifest, uid: str) -> str:
+    async def _apply(self, whose: Key | str, manifest: Manifest, uid: str) -> str:
         resource, metadata = SERVING_RESOURCES[manifest["kind"]], manifest["metadata"]
         try:
             found: Manifest | None = await self._api.get(resource, metadata["namespace"], metadata["name"])
@@ -178,13 +185,29 @@ class Children:
             found = None
         if found is not None and not is_ours(found, uid):
             return name_taken(manifest)
-        if found is not None and (found["metadata"].get("annotations") or {}).get(APPLIED) == metadata["annotations"][APPLIED]:
+        if found is not None and not self._differs(whose, found, manifest):
             return ""
         try:
-            await self._api.apply(resource, manifest)
+            applied = await self._api.apply(resource, manifest)
         except (Forbidden, Invalid) as error:
             return refused(manifest, error)
+        self._settled.setdefault(whose, {})[_place(manifest)] = _settlement(applied, manifest)
         return ""
+
+    def _differs(self, whose: Key | str, found: Manifest, manifest: Manifest) -> bool:
+        """From what we applied, or by somebody's edit; what stayed different right after our own write is not ours to decide."""
+        stamp = (found["metadata"].get("annotations") or {}).get(APPLIED)
+        if stamp == manifest["metadata"]["annotations"][APPLIED] and is_as_applied(found, manifest):
+            return False
+        return self._settled.get(whose, {}).get(_place(manifest)) != _settlement(found, manifest)
+
+
+def _place(manifest: JsonObject) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _settlement(found: Manifest, manifest: Manifest) -> object:
+    return manifest["metadata"]["annotations"][APPLIED], state_of(found)
 
 
 def _check_of(key: Key) -> str:

@@ -17,6 +17,7 @@ from finetune_operator.cluster.errors import Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest, Selection
 from finetune_operator.cluster.resources import HTTP_ROUTES
 from finetune_operator.control.rollout.children import APPLIED, ApplyApi, is_ours, stamped_manifest
+from finetune_operator.control.rollout.drift import contains
 from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import JsonObject
@@ -152,12 +153,3 @@ def condition_of(resource: Manifest) -> Mapping[str, Any]:
     """``Exposed`` as it is stored; empty where the status does not speak of an HTTPRoute, and then there is none of ours."""
     conditions = reading.objects(resource.get("status"), "conditions")
     return next((each for each in conditions if reading.text(each, "type") == ConditionType.EXPOSED.value), {})
-
-
-def contains(found: Any, wanted: Any) -> bool:
-    """Whether everything that is wanted is there as wanted; fields beside it may be the API server's defaults."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(name in found and contains(found[name], inner) for name, inner in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(contains, found, wanted))
-    return bool(found == wanted)

@@ -13,7 +13,8 @@ from finetune_operator.cluster.errors import Forbidden, NotFound
 from finetune_operator.cluster.kube import Manifest, Page, Selection
 from finetune_operator.cluster.resources import Resource
 from finetune_operator.control.rollout.children import REFUSED_SECONDS
-from finetune_operator.control.rollout.exposures import Exposures, contains
+from finetune_operator.control.rollout.drift import contains
+from finetune_operator.control.rollout.exposures import Exposures
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.domain.rollout.observed import Exposure
 from finetune_operator.manifests.names import Owner
