@@ -1,5 +1,6 @@
 """Servers and routers with a control plane behind them: their pods come, are found, may be drained, and go with their owner."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import JsonObject, namespace_objects, router_selector, server_name, server_objects, server_selector
 from finetune_testbed.apiserver import RequestError
+from tests.cluster import operator_process
 from tests.cluster.crd import install
 from tests.cluster.finetunejobs import Place
 from tests.cluster.operator_process import until
@@ -30,8 +32,8 @@ def deployment(here: Place) -> AdapterDeployment:
     return asked_for(here, 2)
 
 
-def asked_for(here: Place, replicas: int, claims: tuple[str, ...] = ()) -> AdapterDeployment:
-    spec = {**SMALL, "server": {"managed": {"replicas": replicas}}}
+def asked_for(here: Place, replicas: int, claims: tuple[str, ...] = (), **changes: Any) -> AdapterDeployment:
+    spec = {**SMALL, "server": {"managed": {"replicas": replicas}}, **changes}
     metadata = {"name": NAME, "namespace": here.namespace}
     manifest = {"apiVersion": API_VERSION, "kind": "AdapterDeployment", "metadata": metadata, "spec": spec}
     stored = AdapterDeployment.from_manifest(here.server.apply(here.path("adapterdeployments", NAME, f"{GROUP}/{VERSION}"), manifest))
@@ -133,3 +135,27 @@ def exists(here: Place, path: str) -> bool:
             raise
         return False
     return True
+
+
+def test_pods_that_a_quota_refuses_are_told_in_the_status(here: Place, tmp_path: Path):
+    """The Deployment's own words, as the real controllers leave them."""
+    quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}
+    here.server.request("POST", here.path("resourcequotas"), quota)
+    until(lambda: here.server.request("GET", here.path("resourcequotas", "no-pods"))["status"].get("hard"))
+    install(here.server, ADAPTERDEPLOYMENT)
+    for found in namespace_objects(here.namespace, SETTINGS):
+        apply(here, found)
+    adapter = {"uri": "pvc://adapters/x", "digest": "sha256:" + "1" * 64}
+    asked_for(here, 1, adapter=adapter, preflight={"requireEvaluation": False})
+    with operator_process.running(here.bed.kubeconfig, tmp_path, ("--namespace", here.namespace, "--serving")):
+        until(lambda: "exceeded quota: no-pods" in ready(here))
+        assert ready(here).startswith("there is no server pod: the API server takes no more pods of Deployment server-bot: ")
+        assert "ask for less in spec.server.managed.resources" in ready(here)
+        here.server.request("DELETE", here.path("adapterdeployments", NAME, f"{GROUP}/{VERSION}"))
+
+
+def ready(here: Place) -> str:
+    """The message of the condition."""
+    found = here.server.request("GET", here.path("adapterdeployments", NAME, f"{GROUP}/{VERSION}"))
+    conditions = (found.get("status") or {}).get("conditions") or []
+    return next((str(each["message"]) for each in conditions if each["type"] == "Ready"), "")

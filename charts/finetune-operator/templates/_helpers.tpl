@@ -86,7 +86,7 @@ them without serving too: the finalizer of those that are deleted has to come of
   verbs: [get]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, serviceaccounts]
   verbs: [get, create, patch, delete]

@@ -19,6 +19,8 @@ _MOUNTING: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 
 CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
 """In the order in which they start; the agent of a server pod is among the first."""
+REPLICA_FAILURE: Final = "ReplicaFailure"
+"""Condition of a Deployment: the API server takes no pod of its ReplicaSet; the message quotes it."""
 EVENT_MESSAGE_LIMIT: Final = 1024
 _LABELS = (f"{GROUP}/", "app.kubernetes.io/")
 _JOB_STATUS = ("active", "ready", "succeeded", "failed", "terminating", "startTime", "completionTime", "conditions")
@@ -47,6 +49,13 @@ def project_pod(manifest: Manifest) -> Manifest | None:
             **{kind: [_container(container) for container in status.get(kind) or []] for kind in CONTAINERS},
         },
     }
+
+
+def project_deployment(manifest: Manifest) -> Manifest | None:
+    """Of how it stands only why no pods can be made for it: all else is told by its pods."""
+    conditions = (manifest.get("status") or {}).get("conditions") or []
+    failed = [_pick(each, *_CONDITION) for each in conditions if each.get("type") == REPLICA_FAILURE and each.get("status") == "True"]
+    return {**_header(manifest), "status": {"conditions": failed}}
 
 
 def project_event(manifest: Manifest) -> Manifest | None:

@@ -62,12 +62,12 @@ LEASE_RIGHTS: Final = (Right(LEASES, ("get", "create", "update")),)
 SERVING_RIGHTS: Final = (
     Right(ADAPTER_DEPLOYMENTS, ("get",)),
     Right(ADAPTER_DEPLOYMENTS, ("patch",), "status"),
+    Right(DEPLOYMENTS, ("list", "watch")),
     Right(SECRETS, ("get",), only=ENGINE_KEY_SECRET),
 )
 """The one Secret holds the key of engines that users run themselves."""
 SERVING_OBJECT_RIGHTS: Final = (
     *(Right(kind, ("get", "create", "patch", "delete")) for kind in SERVING_RESOURCES.values()),
-    Right(DEPLOYMENTS, ("list",)),
     Right(HTTP_ROUTES, ("get", "list", "create", "patch", "delete")),
     Right(PODS, ("get",)),
 )

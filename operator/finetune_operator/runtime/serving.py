@@ -14,7 +14,7 @@ from finetune_operator.cluster.engines import Engines
 from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
 from finetune_operator.cluster.prometheus import PrometheusClient
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, JOBS, PODS
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS, JOBS, PODS
 from finetune_operator.cluster.secrets import NamespaceSecret
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
@@ -58,6 +58,7 @@ from finetune_operator.runtime.settings import Settings, peers_of
 log = logging.getLogger(__name__)
 
 PODS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER},{CHECK},{MERGE})"
+SETS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER})"
 JOBS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({CHECK},{MERGE})"
 COALESCE: Final = 0.05
 """Seconds that a change of a pod waits for the next one."""
@@ -160,7 +161,12 @@ class Serving:
 
     def _make_reflectors(self, kube: KubeApi, namespaces: tuple[str, ...]) -> list[Reflector]:
         intake = Intake(self.cache.deployments, self.queue)
-        kinds = ((ADAPTER_DEPLOYMENTS, intake, ""), (PODS, self.cache.pods, PODS_OF_SERVING), (JOBS, self.cache.jobs, JOBS_OF_SERVING))
+        kinds = (
+            (ADAPTER_DEPLOYMENTS, intake, ""),
+            (PODS, self.cache.pods, PODS_OF_SERVING),
+            (JOBS, self.cache.jobs, JOBS_OF_SERVING),
+            (DEPLOYMENTS, self.cache.sets, SETS_OF_SERVING),
+        )
         return [
             Reflector(
                 kube,

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.cluster.projections import project_event
+from finetune_operator.cluster.projections import project_deployment, project_event
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import ObjectReference
-from finetune_operator.domain.rollout.startup import ROUTER_PLACES, server_places, startup_trouble
-from tests.serving.rollout.world import NOON, World, serving, spec
+from finetune_operator.domain.rollout.observed import Unmade
+from finetune_operator.domain.rollout.startup import ROUTER_PLACES, creation_trouble, server_places, startup_trouble
+from tests.serving.rollout.world import NOON, ONE, World, serving, spec, version
 
 PIN = 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found'
 LOST_CLAIM = '0/2 nodes are available: persistentvolumeclaim "{}" not found. preemption: 0/2 nodes are available.'
@@ -178,3 +179,66 @@ def test_why_no_router_runs_is_told_at_once_and_costs_no_writes_while_it_lasts()
     lost.routers, lost.router_trouble = {}, world.router_trouble
     lost.run(20)
     assert lost.condition("Ready")[1:] == ("NotServing", f"nobody answers for the alias: there is no router: {lost.router_trouble}")
+
+
+QUOTA = 'pods "server-tickets-6d4f9-{}" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0'
+POLICY = 'pods "server-tickets-6d4f9-{}" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+
+
+def lacking(message: str) -> dict[str, Any]:
+    """The server's Deployment, as a cache keeps it."""
+    told = [
+        {"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."},
+        {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message},
+    ]
+    metadata = {"name": "server-tickets", "namespace": "ns", "uid": "u", "labels": {"finetune.dev/serving-role": "server", "app": "x"}}
+    kept = project_deployment({"metadata": metadata, "spec": {"replicas": 2}, "status": {"replicas": 0, "conditions": told}})
+    assert kept is not None
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (QUOTA, ("exceeded quota: small", "Free quota in this namespace, or ask for less in spec.server.managed.resources.")),
+        (POLICY, ('violates PodSecurity "restricted:latest"', "ask the platform team")),
+    ],
+)
+def test_pods_that_the_api_server_refuses_are_told_in_words_that_stay(message: str, words: tuple[str, ...]) -> None:
+    said = {creation_trouble(lacking(message.format(pod)), server_places(asked())) for pod in ("abcde", "fghij")}
+    (text,) = said
+    assert text.startswith("the API server takes no more pods of Deployment server-tickets: ")
+    assert [word for word in words if word not in text] == [], text
+
+
+def test_a_deployment_that_lacks_nothing_has_no_trouble() -> None:
+    ended = lacking(QUOTA)
+    ended["status"]["conditions"][0]["status"] = "False"
+    odd: list[dict[str, Any]] = [{}, {"status": []}, ended, {"status": {"conditions": [{"type": "Progressing", "status": "True"}]}}]
+    for found in odd:
+        assert creation_trouble(found, server_places(asked())) == ""
+
+
+def test_servers_that_cannot_be_made_are_told_wherever_they_are_missed() -> None:
+    world = World(pods=0)
+    world.unmade = (Unmade("the API server takes no more pods of Deployment server-tickets: exceeded quota."),)
+    world.run(20)
+    assert world.condition("Ready")[1] == "NoPods"
+    assert world.unmade[0].why in world.condition("Ready")[2]
+    written = len(world.writes)
+    world.run(600)
+    assert len(world.writes) == written
+    lost = serving()
+    lost.pods, lost.unmade = {}, world.unmade
+    lost.run(20)
+    assert lost.condition("Ready")[1] == "NotServing"
+    assert lost.condition("Loaded")[1] == "NoPods"
+    for kind in ("Ready", "Loaded"):
+        assert lost.unmade[0].why in lost.condition(kind)[2], kind
+
+
+def test_of_servers_of_other_versions_nothing_is_said() -> None:
+    lost = serving()
+    lost.pods, lost.unmade = {}, (Unmade("exceeded quota", serves="222222222222"),)
+    lost.run(20)
+    assert lost.condition("Ready")[2] == f"no server pod holds {version(ONE)}; clients get 503 until one does"

@@ -18,6 +18,7 @@ from finetune_operator.domain.rollout.observed import (
     Router,
     ServerPod,
     Sibling,
+    Unmade,
 )
 from finetune_operator.domain.rollout.plan import RolloutPlan
 
@@ -128,6 +129,7 @@ class World:
         self.slow_pods: set[str] = set()
         self.troubles: dict[str, str] = {}
         self.router_trouble = ""
+        self.unmade: tuple[Unmade, ...] = ()
         self.odd_pods: set[str] = set()
         self.rate = 40.0
         self.writes: list[dict[str, Any]] = []
@@ -181,6 +183,7 @@ class World:
             standing=self.standing,
             pods=tuple(ServerPod(name, tuple(held.values()), trouble=self.troubles.get(name, "")) for name, held in self.pods.items()),
             routers=tuple(self._router(name, process) for name, process in self.routers.items()),
+            unmade=self.unmade,
             router_trouble=self.router_trouble,
             siblings=self.siblings,
             evaluated=self.evaluated,

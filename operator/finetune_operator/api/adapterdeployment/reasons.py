@@ -149,7 +149,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         True,
     ),
     Reason.NO_PODS: Explanation(
-        "No server pod exists, or server.external.matchLabels matches none.", "Raise replicas, or correct the labels."
+        "No server pod exists, or server.external.matchLabels matches none; the message says if a quota or a policy takes none.",
+        "Raise replicas, correct the labels, or free what the message names.",
     ),
     Reason.SERVERS_REFUSED: Explanation(
         "An object of this deployment cannot be made or changed, or its pods not be listed; what serves goes on, and the message says why.",

@@ -1,16 +1,16 @@
-"""What the operator knows of serving, in memory: AdapterDeployments, the pods of the inference service, its Jobs, and the jobs' artifacts.
+"""What the operator knows of serving, in memory: AdapterDeployments, their pods, Deployments and Jobs, and the artifacts of FineTuneJobs.
 
 ``wake`` hears whose decision a change may concern, ``seen`` of every version of a deployment, ``pod_gone`` of the namespace and uid of pods
 that are no more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key, ParentStore, Store, controller_of
 from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.projections import project_job, project_pod
+from finetune_operator.cluster.projections import project_deployment, project_job, project_pod
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.control.rollout.artifacts import Artifacts
 from finetune_operator.control.rollout.siblings import Siblings, summary_of
@@ -44,6 +44,7 @@ class ServingCache:
         self.selected = selected
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
         self.jobs = Store(project_job, self._job_changed, index=_group_of, by_namespace=by_namespace)
+        self.sets = Store(project_deployment, self._set_changed, index=_group_of, by_namespace=by_namespace)
 
     # What the watches bring.
 
@@ -89,6 +90,14 @@ class ServingCache:
         """Router pods that may get requests: ready ones, and others whose process runs, because connections outlive readiness."""
         return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and _runs(pod)]
 
+    def server_sets(self, key: Key) -> list[Manifest]:
+        """Deployments that its servers run as: one, or in mode Merged one for each version."""
+        return self.sets.of(f"{key.namespace}/{SERVER}/{label_value(key.name)}")
+
+    def router_sets(self, namespace: str) -> list[Manifest]:
+        """The router's Deployment."""
+        return self.sets.of(f"{namespace}/{ROUTER}")
+
     def idle_routers(self, namespace: str) -> list[Manifest]:
         """Router pods that are to run, and do not."""
         return [pod for pod in self.pods.of(f"{namespace}/{ROUTER}") if not _leaving(pod) and not _runs(pod)]
@@ -109,6 +118,12 @@ class ServingCache:
         labels, namespace = metadata["labels"], metadata["namespace"]
         if self.pods.get(namespace, metadata["name"]) is None:
             self._pod_gone(namespace, metadata["uid"])
+        self._wake_concerned(namespace, labels)
+
+    def _set_changed(self, found: Manifest) -> None:
+        self._wake_concerned(found["metadata"]["namespace"], found["metadata"]["labels"])
+
+    def _wake_concerned(self, namespace: str, labels: Mapping[str, str]) -> None:
         if labels.get(LABEL_SERVING_ROLE) == ROUTER:
             self._wake_all(self.siblings.keys_of(namespace))
         else:

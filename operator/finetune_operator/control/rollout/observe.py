@@ -27,8 +27,9 @@ from finetune_operator.domain.rollout.observed import (
     RolloutSettings,
     Router,
     ServerPod,
+    Unmade,
 )
-from finetune_operator.domain.rollout.startup import ROUTER_PLACES, server_places, startup_trouble
+from finetune_operator.domain.rollout.startup import ROUTER_PLACES, Places, creation_trouble, server_places, startup_trouble
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import CHECK, MERGE, SERVER, MergedModel, merged_model
@@ -74,7 +75,8 @@ def observe(
             replace(engines.server_pod(pod) if engines is not None else _server(readings, pod), trouble=trouble_of(pod)) for pod in servers
         ),
         routers=tuple(_router(readings, pod, key, scraped=from_prometheus(resource)) for pod in cache.routers(key.namespace)),
-        router_trouble=_router_trouble(cache.idle_routers(key.namespace), warnings, now),
+        unmade=tuple(_unmade(cache, key, places)),
+        router_trouble=_router_trouble(cache, key.namespace, warnings, now),
         siblings=cache.siblings_of(key),
         evaluated=cache.artifacts.evaluated(key.namespace),
         record=cache.artifacts.record(key.namespace, digest),
@@ -148,12 +150,19 @@ def _server(readings: Readings, pod: Manifest) -> ServerPod:
     return ServerPod(pod["metadata"]["name"], held, serves=pod["metadata"]["labels"].get(LABEL_VERSION) or "")
 
 
-def _router_trouble(pods: list[Manifest], warnings: Warnings, now: datetime) -> str:
-    for pod in pods:
+def _unmade(cache: ServingCache, key: Key, places: Places) -> Iterator[Unmade]:
+    for found in cache.server_sets(key):
+        why = creation_trouble(found, places)
+        if why:
+            yield Unmade(why, found["metadata"]["labels"].get(LABEL_VERSION) or "")
+
+
+def _router_trouble(cache: ServingCache, namespace: str, warnings: Warnings, now: datetime) -> str:
+    for pod in cache.idle_routers(namespace):
         found = startup_trouble(pod, ROUTER_PLACES, newest(warnings(pod["metadata"]["uid"])), now)
         if found:
             return f"router pod {pod['metadata']['name']}: {found}"
-    return ""
+    return next((why for each in cache.router_sets(namespace) if (why := creation_trouble(each, ROUTER_PLACES))), "")
 
 
 def _router(readings: Readings, pod: Manifest, key: Key, *, scraped: bool) -> Router:

@@ -12,7 +12,7 @@ from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.compatibility import not_compared
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
-from finetune_operator.domain.rollout.loading import holds, pods_of
+from finetune_operator.domain.rollout.loading import holds, pods_of, unmade
 from finetune_operator.domain.rollout.schema import unusable_schema
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
@@ -96,7 +96,7 @@ def _loaded(draft: Draft) -> Judgement:
     if not wanted:
         return Judgement(UNKNOWN, Reason.NOT_SERVING, "no version is to be loaded yet")
     if not draft.scene.observed.pods:
-        return Judgement(FALSE, Reason.NO_PODS, draft.scene.observed.refusal or "there is no server pod")
+        return Judgement(FALSE, Reason.NO_PODS, draft.scene.observed.refusal or unmade(draft, wanted[0]) or "there is no server pod")
     apart = next((words for version in wanted if (words := disagreement(draft, version)) is not None), None)
     if apart is not None:
         return Judgement(FALSE, Reason.FINGERPRINT_CHANGED, apart)

@@ -66,7 +66,15 @@ def in_the_way(draft: Draft, version: str) -> str | None:
         if held.state is HeldState.RETRYING and held.reason:
             return f"pod {pod.name} does not hold {version} yet: {held.reason}: {held.message}"
     troubled = next((pod for pod in pods_of(draft, version) if pod.trouble and not holds(pod, version)), None)
-    return None if troubled is None else f"pod {troubled.name} does not hold {version} yet: {troubled.trouble}"
+    if troubled is not None:
+        return f"pod {troubled.name} does not hold {version} yet: {troubled.trouble}"
+    return unmade(draft, version) or None
+
+
+def unmade(draft: Draft, version: str) -> str:
+    """Why pods that are to hold the version cannot be made; empty where they can."""
+    wanted = ("", digest_prefix_of(version))
+    return next((each.why for each in draft.scene.observed.unmade if each.serves in wanted), "")
 
 
 @dataclass(frozen=True)

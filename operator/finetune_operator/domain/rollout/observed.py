@@ -73,6 +73,14 @@ class ServerPod:
 
 
 @dataclass(frozen=True)
+class Unmade:
+    """Why the API server takes no more server pods, with the way out; ``serves`` is as that of the pods would be."""
+
+    why: str
+    serves: str = ""
+
+
+@dataclass(frozen=True)
 class Router:
     """A router that may get requests, whether it answers or not.
 
@@ -178,6 +186,7 @@ class RolloutObserved:
     ``evaluated`` are digests of artifacts of this namespace whose gate passed.
     ``record`` is of the artifact that is asked for. ``output_schema`` is the text behind ``checks.schema.configMapRef``, None where it is
     not there, and ``schema_problem`` says why in words that follow its name. ``selector`` selects the server pods.
+    ``unmade``: why server pods that are to be there are not, one for each Deployment of them that lacks some.
     ``router_trouble``: what keeps a router from running, with the way out; empty where nothing is known to.
     ``checks`` and ``merges`` are the attempts of this object's Jobs, also of earlier versions.
     ``exposure`` is None where nobody looked, or nobody could.
@@ -191,6 +200,7 @@ class RolloutObserved:
     job: JobArtifact | None = None
     standing: JobStanding | None = None
     pods: tuple[ServerPod, ...] = ()
+    unmade: tuple[Unmade, ...] = ()
     routers: tuple[Router, ...] = ()
     router_trouble: str = ""
     siblings: tuple[Sibling, ...] = ()

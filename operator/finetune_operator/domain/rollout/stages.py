@@ -19,7 +19,7 @@ from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.checking import check, failure_of, is_due
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.ledger import open_books
-from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal
+from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal, unmade
 from finetune_operator.domain.rollout.merging import merge
 from finetune_operator.domain.rollout.orders import ABORT, RETRY
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
@@ -32,6 +32,7 @@ _NO_PODS = (
     "Look at the events of its Deployment's ReplicaSets: a quota or a policy may refuse such pods. Free quota, or ask for less in "
     "spec.server.managed.resources."
 )
+_NO_PODS_AT_ALL = "raise spec.server.managed.replicas, or look at the Deployment's events"
 _NO_BOOKS = (
     "spec.analysis.provider: Prometheus has not told what every router has counted, so the bake cannot begin. It goes on by itself; "
     f"if not, see that each router is scraped, and that there are at most {MAX_ROUTERS}"
@@ -115,7 +116,9 @@ def _validate(draft: Draft) -> None:
 def _no_pods(draft: Draft) -> str:
     external = draft.scene.spec.server.external
     if external is None:
-        return "there is no server pod: raise spec.server.managed.replicas, or look at the Deployment's events"
+        assert draft.rollout is not None
+        why = unmade(draft, draft.rollout.version)
+        return f"there is no server pod: {why or _NO_PODS_AT_ALL}"
     labels = ", ".join(f"{name}={value}" for name, value in sorted(external.match_labels.items()))[:512]
     return f"spec.server.external.matchLabels ({labels}) matches no running pod of this namespace: correct it, or start your server"
 

@@ -4,6 +4,7 @@ Words stay the same while the trouble does: of a container that waits mostly the
 back-off.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Final
 from finetune_operator.domain import reading
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import JsonObject
-from finetune_operator.domain.trouble import IMAGE_REASONS, MOUNT_EVENT_SECONDS, missing_claim, missing_secret
+from finetune_operator.domain.trouble import IMAGE_REASONS, MOUNT_EVENT_SECONDS, missing_claim, missing_secret, of_quota
 
 _WORDS: Final = 512
 """Characters that are kept of what others say."""
@@ -23,6 +24,8 @@ _PULL_FAILED, _PULLED_IN_VAIN = "ErrImagePull", "ImagePullBackOff"
 _MOUNTS: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _MOUNT_PATIENCE: Final = timedelta(seconds=10)
 """A mount that fails in a pod's first seconds mostly succeeds in the next ones."""
+_POD: Final = re.compile(r'^pods "[^"]*" (is )?')
+"""Every try has another name; the message must not change with it."""
 _CLAIMS: Final = ("spec.baseModel.uri", "spec.adapter.uri", "spec.merge.uri")
 """Where one claim holds several, the first is named."""
 _INSTALLATION: Final = "image and imagePullSecrets of the operator's installation"
@@ -86,6 +89,17 @@ def startup_trouble(pod: JsonObject, places: Places, warnings: Iterable[WarningE
         if reason not in _STARTING:
             return _of_container(container, reason, places)
     return "" if _has_started(pod) else _of_mounts(pod, places, warnings, now)
+
+
+def creation_trouble(found: JsonObject, places: Places) -> str:
+    """Why a Deployment lacks pods, as the API server told its ReplicaSet; empty where nothing is refused."""
+    failed = next((each for each in reading.objects(found, "status", "conditions") if each.get("type") == "ReplicaFailure"), None)
+    if failed is None or failed.get("status") != "True":
+        return ""
+    evidence = _POD.sub("", reading.text(failed, "message")).strip().rstrip(".")[:_WORDS]
+    said = f"the API server takes no more pods of Deployment {reading.text(found, 'metadata', 'name')}: {evidence}"
+    of_room = of_quota(said, places.resources)
+    return of_room or f"{said}. Satisfy the policy or correct what it names, or ask the platform team: it is tried again by itself."
 
 
 def unscheduled(evidence: str, places: Places) -> str:

@@ -13,7 +13,7 @@ from finetune_operator.domain.rollout.baking import UNSENDABLE
 from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
-from finetune_operator.domain.rollout.loading import holds
+from finetune_operator.domain.rollout.loading import holds, in_the_way
 from finetune_operator.domain.rollout.target import NoTarget
 from finetune_operator.domain.rollout.traffic import no_router
 
@@ -69,7 +69,8 @@ def _serving(draft: Draft) -> State:
         text = f"no server pod holds {version}; clients get 503 until one does"
         if refusal:
             return State(Phase.DEGRADED, Reason.SERVERS_REFUSED, f"{text}. {refusal}", stalled=True)
-        return State(Phase.DEGRADED, Reason.NOT_SERVING, text)
+        trouble = in_the_way(draft, version)
+        return State(Phase.DEGRADED, Reason.NOT_SERVING, f"{text}: {trouble}" if trouble else text)
     if not draft.scene.observed.routers:
         return State(Phase.DEGRADED, Reason.NOT_SERVING, f"nobody answers for the alias: {no_router(draft)}")
     if refusal:
