@@ -34,9 +34,10 @@ def example(file: str, **changes: Any) -> Object:
 
 @dataclass(frozen=True)
 class Served:
-    """One AdapterDeployment of the tenant's namespace, called `NAME`."""
+    """One AdapterDeployment of the tenant's namespace; its alias is its name."""
 
     kubectl: Kubectl
+    name: str = NAME
 
     # The object
 
@@ -45,13 +46,13 @@ class Served:
 
     def edit(self, **spec: Any) -> None:
         """A JSON merge patch of the spec."""
-        self.kubectl.run("patch", "adep", NAME, "-n", NAMESPACE, "--type=merge", "--patch", json.dumps({"spec": spec}))
+        self.kubectl.run("patch", "adep", self.name, "-n", NAMESPACE, "--type=merge", "--patch", json.dumps({"spec": spec}))
 
     def delete(self) -> None:
-        self.kubectl.run("delete", "adep", NAME, "-n", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=300s")
+        self.kubectl.run("delete", "adep", self.name, "-n", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=300s")
 
     def get(self) -> Object:
-        return self.kubectl.get("adapterdeployment", NAME, "-n", NAMESPACE)
+        return self.kubectl.get("adapterdeployment", self.name, "-n", NAMESPACE)
 
     def wait(self, what: Callable[[Object], Any], seconds: float = 600) -> Object:
         """The object once ``what`` holds of it; fails with its status when it does not in time."""
@@ -67,7 +68,7 @@ class Served:
                 refusal = f"; {error}"
             time.sleep(POLL_SECONDS)
         raise AssertionError(
-            f"{NAME} did not get there in {seconds:.0f} s: {json.dumps(found.get('status', {}), indent=1)[:6000]}{refusal}"
+            f"{self.name} did not get there in {seconds:.0f} s: {json.dumps(found.get('status', {}), indent=1)[:6000]}{refusal}"
         )
 
     def wait_ended(self, digest: str) -> Object:
@@ -100,7 +101,7 @@ class Served:
 
     def traffic(self, rate: float) -> AbstractContextManager[Load]:
         """Streams at a fixed rate, from a thread of its own; its records are whole once the block has ended."""
-        document: Object = {"model": ALIAS, "messages": QUESTIONS[0], "max_tokens": 40, "temperature": 0}
+        document: Object = {"model": self.name, "messages": QUESTIONS[0], "max_tokens": 40, "temperature": 0}
         headers = {"Authorization": f"Bearer {KEY}"}
         return Load(self.url, rate, callers=CALLERS, document=document, headers=headers).on_a_thread()
 

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import time
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,9 +19,9 @@ from finetune_inference.artifact.contents import folder_digest
 from finetune_inference.contract import version_name
 from finetune_operator.api.base import GROUP
 from tests.e2e.adapterdeployment.served import ALIAS, NAME, QUESTIONS, Object, Served, restarts
+from tests.e2e.adapterdeployment.watched import Rollout, watched
 from tests.e2e.conftest import PIN
 from tests.e2e.tenant import NAMESPACE, Tenant, artifact_folder
-from tests.engines.load import Load, Record
 
 RATE = 6.0
 SAMPLE = 8
@@ -210,41 +208,6 @@ def test_agents_and_routers_may_read_what_concerns_them(
     }
     answer = json.loads(served.kubectl.run("create", "-f", "-", "-o", "json", stdin=json.dumps(review).encode()))
     assert answer["status"]["allowed"] is allowed
-
-
-@dataclass
-class Rollout:
-    """How one went: the object at its end, and what came of every request meanwhile."""
-
-    digest: str
-    end: Object = field(default_factory=dict)
-    records: list[Record] = field(default_factory=list)
-    ended: float = 0.0
-
-    @property
-    def version(self) -> str:
-        return version_name(ALIAS, self.digest)
-
-    @property
-    def entry(self) -> Object:
-        entry: Object = self.end["status"]["history"][0]
-        return entry
-
-    def after(self) -> list[Record]:
-        """Requests that began once every router had applied the end."""
-        return [record for record in list(self.records) if record.began > self.ended]
-
-    def answers(self) -> Counter[str]:
-        return Counter(record.version for record in self.records)
-
-
-def watched(served: Served, digest: str, load: Load) -> Rollout:
-    """Wait for its end under load, and for some requests after it."""
-    rollout = Rollout(digest, end=served.wait_ended(digest))
-    rollout.ended = time.monotonic()
-    rollout.records = load.records
-    served.wait(lambda _: len(rollout.after()) >= 2 * RATE)
-    return rollout
 
 
 @pytest.fixture(scope="module")
