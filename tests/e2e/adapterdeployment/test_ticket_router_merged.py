@@ -114,18 +114,28 @@ def test_a_digest_that_the_files_do_not_have_is_refused_by_the_pod_that_reads_th
     found = mistyped.wait(lambda found: conditions(found).get("Stalled", {}).get("status") == "True")
     accepted = conditions(found)["Accepted"]
     assert (accepted["status"], accepted["reason"]) == ("False", "ArtifactRefused")
-    assert "spec.adapter.digest" in accepted["message"]
+    assert "DigestMismatch" in accepted["message"]
     assert story.digest in accepted["message"]
     (pod,) = own(mistyped, "pods", "check")
     assert pod["status"]["phase"] == "Failed"
-    assert own(mistyped, "deployments,services,poddisruptionbudgets") == []
+    assert own(mistyped, "deployments,services,poddisruptionbudgets,serviceaccounts,roles,rolebindings") == []
 
 
 def test_the_merge_is_one_pod_of_the_trainers_image_that_ends_well(story: Story, installed: Environment) -> None:
     (pod,) = own(story.merged, "pods", "merge")
     (container,) = pod["spec"]["containers"]
-    assert (container["image"], pod["status"]["phase"]) == (installed.trainer_image, "Succeeded")
+    assert pod["status"]["phase"] == "Succeeded"
+    assert container["image"].rpartition("@")[2] == installed.trainer_image.rpartition("@")[2]
     assert [job["status"]["succeeded"] for job in own(story.merged, "jobs", "merge")] == [1]
+
+
+def test_network_policies_of_merge_and_servers_are_as_the_api_server_took_them(story: Story) -> None:
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in own(story.merged, "networkpolicies")}
+    assert sorted(policies) == [f"merge-{MERGED}", f"server-{MERGED}"]
+    assert not {"ingress", "egress"} & policies[f"merge-{MERGED}"].keys()
+    for role in ("merge", "server"):
+        (pod,) = own(story.merged, "pods", role)
+        assert policies[f"{role}-{MERGED}"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
 
 def test_on_the_claim_lie_the_model_and_what_describes_it_and_nothing_half_done(story: Story, tenant: Tenant) -> None:
@@ -140,7 +150,7 @@ def test_on_the_claim_lie_the_model_and_what_describes_it_and_nothing_half_done(
 def test_its_server_sees_the_merged_model_alone_and_writes_nothing_of_it(story: Story) -> None:
     digits = digest_prefix_of(version_name(MERGED, story.digest))
     look = f"ls /mnt /mnt/*; touch /mnt/merged/{digits}/mine 2>/dev/null || echo refused"
-    assert {"merged", digits, "refused"} == {word.rstrip(":") for word in inside(story.merged, "engine", look)} - {"/mnt/merged"}
+    assert {word for word in inside(story.merged, "engine", look) if not word.startswith("/")} == {"merged", digits, "refused"}
     assert f"{digits}.meta" in inside(story.merged, "agent", look)
     assert restarts(own(story.merged, "pods", "server")) == 0
 
@@ -179,6 +189,20 @@ def test_the_former_versions_servers_go_once_its_time_is_over(update: Rollout, s
     story.merged.wait(lambda _: len(own(story.merged, "deployments", "server")) == 1)
     (deployment,) = own(story.merged, "deployments", "server")
     assert deployment["metadata"]["name"] == f"server-{MERGED}-{digest_prefix_of(update.version)}"
+
+
+def test_a_model_that_was_changed_on_the_claim_is_read_by_no_engine(update: Rollout, story: Story) -> None:
+    """The kubelet starts a new server's engine once its agent has found the files to be those that were merged; who serves goes on."""
+    before = {pod["metadata"]["name"] for pod in own(story.merged, "pods", "server")}
+    config = f"{FOLDER}/{update.end['status']['stable']['merged']['digest'].removeprefix('sha256:')}/config.json"
+    story.merged.kubectl.run("exec", "-n", NAMESPACE, claims.LOADER, "--", "sh", "-c", f"echo >> {config}")
+    story.merged.edit(server={"managed": {"replicas": 2}})
+    found = story.merged.wait(lambda found: "DigestMismatch" in json.dumps(conditions(found).get("Loaded", {})))
+    print(json.dumps(conditions(found)))
+    (pod,) = [pod for pod in own(story.merged, "pods", "server") if pod["metadata"]["name"] not in before]
+    (engine,) = pod["status"]["containerStatuses"]
+    assert (engine["started"], list(engine["state"]), engine["restartCount"]) == (False, ["waiting"], 0)
+    assert answers(story.merged, update.version) == story.answers
 
 
 def test_deleting_leaves_the_models_on_the_claim_and_nothing_else(update: Rollout, story: Story, tenant: Tenant) -> None:
