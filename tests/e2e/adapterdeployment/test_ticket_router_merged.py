@@ -63,6 +63,7 @@ def story(mistyped: Served, served: Served, tenant: Tenant) -> Iterator[Story]:
     """The same adapter in both modes, each with one server."""
     job = tenant.get(NAME)
     merged = Served(served.kubectl, MERGED)
+    on_claims(merged, f"rm -rf {FOLDER}")  # of an earlier session with the same testbed
     place = {"mode": "Merged", "merge": {"uri": "pvc://adapters/merged", "resources": {"requests": {"cpu": "200m", "memory": "1Gi"}}}}
     base = {"digest": job["status"]["currentRun"]["inputs"]["baseDigest"]}
     changes = {"strategy": {"canary": None, "blueGreen": {}}, "rollback": {"keepStableLoadedSeconds": 1}}
@@ -107,6 +108,11 @@ def inside(of: Served, container: str, script: str) -> set[str]:
     (pod,) = own(of, "pods", "server")
     command = ("exec", "-n", NAMESPACE, pod["metadata"]["name"], "-c", container, "--", "sh", "-c", script)
     return set(of.kubectl.run(*command).split())
+
+
+def on_claims(of: Served, script: str) -> None:
+    """Run a script where all claims are."""
+    of.kubectl.run("exec", "-n", NAMESPACE, claims.LOADER, "--", "sh", "-c", script)
 
 
 def test_a_digest_that_the_files_do_not_have_is_refused_by_the_pod_that_reads_them(mistyped: Served, story: Story) -> None:
@@ -195,10 +201,9 @@ def test_a_model_that_was_changed_on_the_claim_is_read_by_no_engine(update: Roll
     """The kubelet starts a new server's engine once its agent has found the files to be those that were merged; who serves goes on."""
     before = {pod["metadata"]["name"] for pod in own(story.merged, "pods", "server")}
     config = f"{FOLDER}/{update.end['status']['stable']['merged']['digest'].removeprefix('sha256:')}/config.json"
-    story.merged.kubectl.run("exec", "-n", NAMESPACE, claims.LOADER, "--", "sh", "-c", f"echo >> {config}")
+    on_claims(story.merged, f"echo >> {config}")
     story.merged.edit(server={"managed": {"replicas": 2}})
     found = story.merged.wait(lambda found: "DigestMismatch" in json.dumps(conditions(found).get("Loaded", {})))
-    print(json.dumps(conditions(found)))
     (pod,) = [pod for pod in own(story.merged, "pods", "server") if pod["metadata"]["name"] not in before]
     (engine,) = pod["status"]["containerStatuses"]
     assert (engine["started"], list(engine["state"]), engine["restartCount"]) == (False, ["waiting"], 0)
