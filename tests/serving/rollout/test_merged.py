@@ -195,6 +195,19 @@ def test_servers_whose_files_are_not_those_that_were_merged_end_the_rollout():
     assert "DigestMismatch" in world.condition("Ready")[2]
 
 
+@pytest.mark.parametrize("state", [HeldState.REJECTED, HeldState.RETRYING])
+def test_a_later_server_that_cannot_have_the_model_is_named_with_what_it_says(state: HeldState):
+    """At rest: who holds the model answers on, and nothing is taken back."""
+    world = serving()
+    world.refused[version(ONE)] = HeldVersion(version(ONE), state, "DigestMismatch", "merged.digest: other files. Merge again.")
+    world.run(20)
+    status, reason, message = world.condition("Loaded")
+    assert (status, reason) == ("False", "Loading")
+    assert "pod 111111111111.0 " in message
+    assert "DigestMismatch: merged.digest: other files. Merge again." in message
+    assert world.stable == version(ONE)
+
+
 class Watched(MergedWorld):
     """Checks the promises at every write."""
 

@@ -12,7 +12,7 @@ from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.compatibility import not_compared
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
-from finetune_operator.domain.rollout.loading import holds, pods_of, unmade
+from finetune_operator.domain.rollout.loading import holds, pods_of, unmade, what_a_pod_says
 from finetune_operator.domain.rollout.schema import unusable_schema
 from finetune_operator.domain.rollout.state import State, answering, reason_named
 from finetune_operator.domain.rollout.target import REFUSED, NoTarget, Target
@@ -104,7 +104,8 @@ def _loaded(draft: Draft) -> Judgement:
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")
     absent = any(not pods_of(draft, version) for version in wanted) and draft.scene.observed.refusal
-    return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}{f': {absent}' if absent else ''}")
+    why = absent or next((words for version in wanted if (words := what_a_pod_says(draft, version)) is not None), None)
+    return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}{f': {why}' if why else ''}")
 
 
 def wanted_versions(draft: Draft) -> list[str]:

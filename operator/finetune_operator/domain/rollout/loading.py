@@ -77,6 +77,12 @@ def unmade(draft: Draft, version: str) -> str:
     return next((each.why for each in draft.scene.observed.unmade if each.serves in wanted), "")
 
 
+def what_a_pod_says(draft: Draft, version: str) -> str | None:
+    """Why the version is not everywhere, by the first pod that refuses it, else the first that tries in vain; None where none does."""
+    refused = refusal(draft, version)
+    return refused[1] if refused is not None else in_the_way(draft, version)
+
+
 @dataclass(frozen=True)
 class Shortage:
     """Why there is no room, with the numbers; ``goes`` are former versions that make enough of it by going, if any do."""
