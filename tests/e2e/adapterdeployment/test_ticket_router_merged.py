@@ -66,7 +66,7 @@ def story(mistyped: Served, served: Served, tenant: Tenant) -> Iterator[Story]:
     on_claims(merged, f"rm -rf {FOLDER}")  # of an earlier session with the same testbed
     place = {"mode": "Merged", "merge": {"uri": "pvc://adapters/merged", "resources": {"requests": {"cpu": "200m", "memory": "1Gi"}}}}
     base = {"digest": job["status"]["currentRun"]["inputs"]["baseDigest"]}
-    changes = {"strategy": {"canary": None, "blueGreen": {}}, "rollback": {"keepStableLoadedSeconds": 1}}
+    changes = {"strategy": {"canary": None, "blueGreen": {}}, "analysis": None, "rollback": {"keepStableLoadedSeconds": 1}}
     merged.apply(manifest(MERGED, **place, baseModel=base, **changes))
     served.apply(manifest(NAME))
     for each in (served, merged):
