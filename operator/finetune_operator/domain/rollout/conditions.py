@@ -104,7 +104,7 @@ def _loaded(draft: Draft) -> Judgement:
         unread = _UNREAD if draft.scene.spec.server.external is not None else ""
         return Judgement(TRUE, Reason.LOADED, f"every server pod holds {' and '.join(wanted)}{unread}")
     absent = any(not pods_of(draft, version) for version in wanted) and draft.scene.observed.refusal
-    why = absent or next((words for version in wanted if (words := what_a_pod_says(draft, version)) is not None), None)
+    why = absent or next((words for version in wanted if (words := what_a_pod_says(draft, version))), "")
     return Judgement(FALSE, Reason.LOADING, f"not every server pod holds {' and '.join(wanted)}{f': {why}' if why else ''}")
 
 
