@@ -203,7 +203,7 @@ def test_a_model_that_was_changed_on_the_claim_is_read_by_no_engine(update: Roll
     config = f"{FOLDER}/{update.end['status']['stable']['merged']['digest'].removeprefix('sha256:')}/config.json"
     on_claims(story.merged, f"echo >> {config}")
     story.merged.edit(server={"managed": {"replicas": 2}})
-    found = story.merged.wait(lambda found: "DigestMismatch" in json.dumps(conditions(found).get("Loaded", {})))
+    story.merged.wait(lambda found: "DigestMismatch" in json.dumps(conditions(found).get("Loaded", {})))
     (pod,) = [pod for pod in own(story.merged, "pods", "server") if pod["metadata"]["name"] not in before]
     (engine,) = pod["status"]["containerStatuses"]
     assert (engine["started"], list(engine["state"]), engine["restartCount"]) == (False, ["waiting"], 0)
