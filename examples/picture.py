@@ -21,11 +21,13 @@ def draw(progress: Iterable[Mapping[str, Any]], evaluation: Mapping[str, Any], t
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     points = [(event["step"], event["loss"]) for event in progress]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(3, 2), layout="constrained")
     left.plot([step for step, _ in points], [loss for _, loss in points], color=_TUNED, linewidth=1.8, marker=".", markersize=5)
     left.set(xlabel="step", ylabel="training loss", ylim=(0, None), title="Training")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     shares = [metric for metric in evaluation["metrics"] if metric["name"] != "Perplexity"]
     for offset, side, color in ((-0.2, "base", _BASE), (0.2, "tuned", _TUNED)):
         values = [100 * float(metric[side]) for metric in shares]
