@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from tests.cluster.operator_process import until
 KINDS = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
 
-class Watch:
+class Watch(ABC):
     """Of one collection, from when it is entered; ``error`` is what broke it off, after which nothing is proven."""
 
     def __init__(self, bed: Testbed, path: str, selector: str = "") -> None:
@@ -25,9 +26,9 @@ class Watch:
         self._versions: dict[str, int] = {}
         self._leaving = False
 
+    @abstractmethod
     def take(self, kind: str, found: dict[str, Any]) -> None:
         """One event, on the watch's own thread."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         context = ssl.create_default_context(cafile=self.bed.pki / "ca.crt")

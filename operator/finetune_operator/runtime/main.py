@@ -9,13 +9,14 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.kube import KubeApi
+from finetune_operator.control.failures import leaves
 from finetune_operator.control.leader import LeadershipLost
 from finetune_operator.runtime import logging as logs
 from finetune_operator.runtime.metrics import Metrics
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(_serve(settings))
     except* PreflightFailed as failures:
         status = 2
-        for failure in _leaves(failures):
+        for failure in leaves(failures):
             log.critical("%s", failure)
     except* (ApiError, LeadershipLost, Ended, OSError) as failures:
         status = 1
-        for failure in _leaves(failures):
+        for failure in leaves(failures):
             log.critical("ending: %s", failure)
     except* Exception:
         status = 1
@@ -67,14 +68,6 @@ def _install_signals(process: Process) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop.set)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ from typing import Any
 
 from finetune_inference.contract import Finding, PreflightResult
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
-from finetune_operator.domain.children import Job, JobState, Place, Pod
-from finetune_operator.domain.plan import ObjectReference
+from finetune_operator.domain.children import Job, JobState, Pod
 from finetune_operator.domain.rollout.checking import awaits_check
 from finetune_operator.domain.rollout.observed import JobAttempt, RolloutObserved
 from finetune_operator.domain.rollout.plan import RolloutPlan
-from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import CheckOrder, build_check_job
-from tests.serving.rollout.world import ONE, UID, Crash, World, spec
+from tests.serving.rollout.jobs_world import OWNER, JobsWorld, ended_pod
+from tests.serving.rollout.world import ONE, spec
 from tests.unit.manifests.serving.samples import SETTINGS
 
-OWNER = Owner("support", "bot", UID)
 PICKLE = Finding(
     field="adapter_model.bin", reason="PickleRefused", message="loading it can run code", way_out="Save it again as safetensors."
 )
@@ -28,7 +26,7 @@ def typed_spec(digest: str = ONE, **changes: Any) -> dict[str, Any]:
     return document
 
 
-class CheckedWorld(World):
+class CheckedWorld(JobsWorld[CheckOrder]):
     """``verdicts`` are what the next checks find, or the exit codes without a word; none finds nothing. A check takes one tick.
 
     ``server_pods`` appear once nothing speaks against making servers, as the operator makes them then.
@@ -38,11 +36,8 @@ class CheckedWorld(World):
         super().__init__(document or typed_spec())
         self.server_pods, self.pods = self.pods, {}
         self.checks = checks
-        self.jobs: dict[str, tuple[CheckOrder, JobAttempt]] = {}
         self.verdicts: list[tuple[Finding, ...] | int] = []
-        self.stuck = self.lost = self.evicted = False
-        self.created: list[str] = []
-        self.ended: list[str] = []
+        self.evicted = False
 
     def type(self, digest: str) -> None:
         """A person edits the uri and digest."""
@@ -50,18 +45,15 @@ class CheckedWorld(World):
 
     def observe(self) -> RolloutObserved:
         seen = super().observe()
-        checks = tuple(attempt for _, attempt in self.jobs.values())
-        return replace(seen, job=None, checks=checks, settings=replace(seen.settings, checks_files=self.checks))
+        return replace(seen, job=None, checks=self.attempts(), settings=replace(seen.settings, checks_files=self.checks))
 
     def reconcile(self) -> RolloutPlan:
         if not (self.status or {}).get("desired") and not awaits_check(self.observe()):
             self.pods = self.server_pods
         plan = super().reconcile()
         if plan.check is not None:
-            self._create(plan.check)
-        for reference in plan.ends:
-            self.ended.append(reference.name)
-            self.jobs.pop(reference.name, None)
+            self.create(plan.check, build_check_job(OWNER, AdapterDeploymentSpec.model_validate(self.spec), plan.check, SETTINGS))
+        self.end(plan)
         return plan
 
     def tick(self, seconds: float = 10.0) -> None:
@@ -69,21 +61,6 @@ class CheckedWorld(World):
             if attempt.job.active and not self.stuck:
                 self.jobs[name] = (order, self._ended(attempt, order, self.verdicts.pop(0) if self.verdicts else ()))
         super().tick(seconds)
-
-    def _create(self, order: CheckOrder) -> None:
-        if self.crash_at is not None and self.crash_at <= 0:
-            self.crash_at = None
-            raise Crash
-        manifest = build_check_job(OWNER, AdapterDeploymentSpec.model_validate(self.spec), order, SETTINGS)
-        name, labels = manifest["metadata"]["name"], manifest["metadata"]["labels"]
-        if name in self.jobs:
-            return
-        if self.crash_at is not None:
-            self.crash_at -= 1
-        self.created.append(name)
-        place = Place(labels["finetune.dev/run"], labels["finetune.dev/step"], int(labels["finetune.dev/attempt"]))
-        reference = ObjectReference("batch/v1", "Job", "support", name, f"uid-{len(self.created)}")
-        self.jobs[name] = (order, JobAttempt(Job(reference, place, JobState.ACTIVE, False, False, "", "", self.now, None)))
 
     def _ended(self, attempt: JobAttempt, order: CheckOrder, verdict: tuple[Finding, ...] | int) -> JobAttempt:
         code = verdict if isinstance(verdict, int) else 3 * bool(verdict)
@@ -98,8 +75,4 @@ class CheckedWorld(World):
         return JobAttempt(job, self.pod(job, said, code))
 
     def pod(self, job: Job, said: str, code: int | None) -> Pod:
-        reference = ObjectReference("v1", "Pod", "support", f"{job.reference.name}-x", "pod")
-        evicted = "the node is drained" if self.evicted else None
-        return Pod(
-            reference, job.place, "Failed", False, "", "", None, "", "", evicted, None, "", "", False, code, "", said, None, None, ""
-        )
+        return ended_pod(job, said, code, "the node is drained" if self.evicted else None)

@@ -1,21 +1,20 @@
 """The small world in mode Merged: Jobs that merge, and servers that come and go with the versions that are to be served."""
 
+from dataclasses import replace
 from typing import Any
 
 from finetune_inference.contract import digest_prefix_of
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
-from finetune_operator.domain.children import Job, JobState, Place, Pod
-from finetune_operator.domain.plan import ObjectReference
+from finetune_operator.domain.children import JobState
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobAttempt, RolloutObserved, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
-from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving import MergeOrder, build_merge_job, merge_key
 from finetune_trainer.contract import FailureClass, MergeSummary, Summary, TerminationMessage
-from tests.serving.rollout.world import UID, Crash, World, spec
+from tests.serving.rollout.jobs_world import OWNER, JobsWorld, ended_pod
+from tests.serving.rollout.world import spec
 from tests.unit.manifests.serving.samples import SETTINGS
 
 BASE = "sha256:" + "b" * 64
-OWNER = Owner("support", "bot", UID)
 REPLICAS = 2
 STEPS = [{"weight": weight, "bakeSeconds": 10} for weight in (5, 20, 40, 60, 80)]
 
@@ -35,8 +34,8 @@ def merged_digest(adapter: str) -> str:
     return "sha256:" + adapter[7:][::-1][:32] + "c" * 32
 
 
-class MergedWorld(World):
-    """``outcomes`` are how the next merges end, by attempt made; a merge takes one tick. ``lost``: the pods are gone with their results.
+class MergedWorld(JobsWorld[MergeOrder]):
+    """``outcomes`` are how the next merges end, by attempt made; a merge takes one tick.
 
     ``refusal``: why no more servers can be made; ``barred``: none come, and nobody tells why.
     """
@@ -44,29 +43,22 @@ class MergedWorld(World):
     def __init__(self, document: dict[str, Any] | None = None) -> None:
         super().__init__(document or merged_spec(), pods=0)
         self.rate = 200.0
-        self.jobs: dict[str, tuple[MergeOrder, JobAttempt]] = {}
         self.outcomes: list[FailureClass] = []
-        self.lost = self.stuck = False
         self.barred, self.refusal = False, ""
-        self.created: list[str] = []
-        self.ended: list[str] = []
         self.crowd: list[int] = []
         self.made: dict[str, dict[str, HeldVersion]] = {}
 
     def observe(self) -> RolloutObserved:
         seen = super().observe()
         pods = tuple(ServerPod(name, tuple(held.values()), serves=name.split(".")[0]) for name, held in self.made.items())
-        merges = tuple(attempt for _, attempt in self.jobs.values())
-        return RolloutObserved(**{**vars(seen), "pods": pods, "merges": merges, "refusal": self.refusal})
+        return RolloutObserved(**{**vars(seen), "pods": pods, "merges": self.attempts(), "refusal": self.refusal})
 
     def reconcile(self) -> RolloutPlan:
         self.servers()
         plan = super().reconcile()
         if plan.merge is not None:
-            self._create(plan.merge)
-        for reference in plan.ends:
-            self.ended.append(reference.name)
-            self.jobs.pop(reference.name, None)
+            self.create(plan.merge, build_merge_job(OWNER, AdapterDeploymentSpec.model_validate(self.spec), plan.merge, SETTINGS))
+        self.end(plan)
         return plan
 
     def servers(self) -> None:
@@ -102,29 +94,10 @@ class MergedWorld(World):
     def _desired(self) -> list[dict[str, Any]]:
         return list((self.status or {}).get("desired", {}).get("versions", []))
 
-    def _create(self, order: MergeOrder) -> None:
-        if self.crash_at is not None and self.crash_at <= 0:
-            self.crash_at = None
-            raise Crash
-        manifest = build_merge_job(OWNER, AdapterDeploymentSpec.model_validate(self.spec), order, SETTINGS)
-        name, labels = manifest["metadata"]["name"], manifest["metadata"]["labels"]
-        if name in self.jobs:
-            return
-        if self.crash_at is not None:
-            self.crash_at -= 1
-        self.created.append(name)
-        place = Place(labels["finetune.dev/run"], labels["finetune.dev/step"], int(labels["finetune.dev/attempt"]))
-        reference = ObjectReference("batch/v1", "Job", "support", name, f"uid-{len(self.created)}")
-        job = Job(reference, place, JobState.ACTIVE, False, False, "", "", self.now, None)
-        self.jobs[name] = (order, JobAttempt(job))
-
     def _ended(self, attempt: JobAttempt, order: MergeOrder, outcome: FailureClass) -> JobAttempt:
         done = outcome is FailureClass.DONE
-        job = attempt.job
-        ended = Job(
-            job.reference, job.place, JobState.COMPLETE if done else JobState.FAILED, False, False, "", "", job.started_at, self.now
-        )
-        return JobAttempt(ended, None if self.lost else _pod(ended, _words(order, outcome)))
+        ended = replace(attempt.job, state=JobState.COMPLETE if done else JobState.FAILED, finished_at=self.now)
+        return JobAttempt(ended, None if self.lost else ended_pod(ended, _words(order, outcome), 0))
 
 
 def _words(order: MergeOrder, outcome: FailureClass) -> str:
@@ -149,8 +122,3 @@ def _words(order: MergeOrder, outcome: FailureClass) -> str:
         hint="" if done else "Merge it into the base it was trained on.",
         summary=Summary(merge=summary) if done else None,
     ).to_json()
-
-
-def _pod(job: Job, words: str) -> Pod:
-    reference = ObjectReference("v1", "Pod", "support", f"{job.reference.name}-x", "pod")
-    return Pod(reference, job.place, "Failed", False, "", "", None, "", "", None, None, "", "", False, 0, "", words, None, None, "")

@@ -5,13 +5,14 @@ They run beside the decisions and are few at a time: whether they came through i
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, cycle, islice, zip_longest
 from typing import Final, Protocol
 
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.serving import NoAnswer
+from finetune_operator.control.failures import leaves
 from finetune_operator.domain.rollout.plan import Probes
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Prober:
         """A defect ends its round and nothing else; it is said once for each kind, since every look may meet it again."""
         self._running.pop(key, None)
         error = None if task.cancelled() else task.exception()
-        for defect in _leaves(error) if error is not None else ():
+        for defect in leaves(error) if error is not None else ():
             if type(defect) not in self._told:
                 self._told.add(type(defect))
                 log.error("a defect ended a round of probes", exc_info=defect, extra={"key": str(key)})
@@ -84,15 +85,6 @@ class Prober:
         async with asyncio.TaskGroup() as group:
             for version, ip in zip(versions, cycle(routers), strict=False):
                 group.create_task(one(version, ip))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What a group of tasks has failed of, one by one."""
-    if not isinstance(error, BaseExceptionGroup):
-        yield error
-        return
-    for each in error.exceptions:
-        yield from _leaves(each)
 
 
 def order_of(probes: Probes) -> list[str]:
