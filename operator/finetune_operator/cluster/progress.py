@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import aiohttp
 from pydantic import ValidationError
 
+from finetune_operator.cluster.address import url_of
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.kube import KubeApi, read_bounded
 from finetune_trainer.contract import PROGRESS_PORT, ProgressReport
@@ -56,8 +57,7 @@ class DirectReader:
                 auto_decompress=False,
                 connector=aiohttp.TCPConnector(limit=32, force_close=True),
             )
-        host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-        url = f"http://{host}:{self._port}{PATH}"
+        url = url_of(pod.ip, self._port, PATH)
         try:
             async with self._session.get(url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False) as response:
                 if response.status != 200:

@@ -13,6 +13,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from finetune_inference.contract import JUDGED_SERIES, Acknowledgement, AgentStatus
+from finetune_operator.cluster.address import url_of
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.exposition import Malformed, MetricLine, read_line
 from finetune_operator.cluster.kube import read_bounded
@@ -50,17 +51,17 @@ class PodClient:
 
     async def acknowledgement(self, ip: str) -> Acknowledgement:
         """What a router has applied. Raises `NoAnswer`."""
-        return await self._document(Acknowledgement, _url(ip, self._router_port, "/routes"))
+        return await self._document(Acknowledgement, url_of(ip, self._router_port, "/routes"))
 
     async def agent_status(self, ip: str) -> AgentStatus:
         """What an agent's engine holds. Raises `NoAnswer`."""
-        return await self._document(AgentStatus, _url(ip, self._agent_port, "/status"))
+        return await self._document(AgentStatus, url_of(ip, self._agent_port, "/status"))
 
     async def samples(self, ip: str, deployments: Collection[str]) -> dict[str, list[MetricLine]]:
         """A router's counters by deployment. Raises `NoAnswer`; half an answer is none."""
         kept: dict[str, list[MetricLine]] = {name: [] for name in deployments}
         count = 0
-        async with self._get(_url(ip, self._router_port, "/metrics"), METRICS_TIMEOUT) as response:
+        async with self._get(url_of(ip, self._router_port, "/metrics"), METRICS_TIMEOUT) as response:
             async for line in _lines(response):
                 sample = read_line(line, JUDGED_SERIES)
                 if sample is None or sample.labels.get("deployment") not in kept:
@@ -75,7 +76,7 @@ class PodClient:
         """A short request that asks exactly this version, for the router to count; the answer is thrown away. Raises `NoAnswer`."""
         headers = {"x-adapter-version": version, "x-adapter-pin-token": token}
         body = {"model": alias, "messages": [{"role": "user", "content": PROBE}], "max_tokens": PROBE_TOKENS, "stream": True}
-        url, window = _url(ip, self._inference_port, "/v1/chat/completions"), aiohttp.ClientTimeout(total=PROBE_TIMEOUT)
+        url, window = url_of(ip, self._inference_port, "/v1/chat/completions"), aiohttp.ClientTimeout(total=PROBE_TIMEOUT)
         try:
             async with self._open().post(url, json=body, headers=headers, timeout=window, allow_redirects=False) as response:
                 await read_bounded(response, DOCUMENT_LIMIT)
@@ -140,8 +141,3 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
     if rest:
         raise NoAnswer("the answer breaks off in a line")
-
-
-def _url(ip: str, port: int, path: str) -> str:
-    host = f"[{ip}]" if ":" in ip else ip
-    return f"http://{host}:{port}{path}"

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from finetune_inference.contract.proof import Tolerances
+from finetune_operator.cluster.address import url_of
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.engines import EngineAnswer, Proof, PushFailed
 from finetune_operator.cluster.kube import Manifest
@@ -306,7 +307,3 @@ def _withdrawn(before: Known) -> Known:
 def _place(pod: Manifest, port: int) -> tuple[str, str, int]:
     metadata = pod["metadata"]
     return metadata["namespace"], metadata["uid"], port
-
-
-def url_of(address: str, port: int) -> str:
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"

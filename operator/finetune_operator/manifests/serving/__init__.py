@@ -9,7 +9,6 @@ from finetune_operator.manifests.serving.exposure import build_http_route
 from finetune_operator.manifests.serving.labels import (
     AGENT_NAME,
     CHECK,
-    LABEL_ADAPTER_DEPLOYMENT,
     MERGE,
     ROUTER,
     ROUTER_NAME,
@@ -46,7 +45,6 @@ __all__ = [
     "ENGINE_KEY_SECRET",
     "ENGINE_PORT",
     "KEYS_SECRET",
-    "LABEL_ADAPTER_DEPLOYMENT",
     "LABEL_SERVING_ROLE",
     "MERGE",
     "ROUTER",

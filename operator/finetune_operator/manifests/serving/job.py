@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from finetune_operator.api.adapterdeployment.deployment import KIND
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.base import LABEL_ATTEMPT, LABEL_DEPLOYMENT, LABEL_RUN, LABEL_SERVING_ROLE, LABEL_STEP
-from finetune_operator.manifests.labels import owner_references
 from finetune_operator.manifests.names import Owner, job_name, label_value, run_hash, run_name
 from finetune_operator.manifests.security import pod_security
-from finetune_operator.manifests.serving.labels import common_labels
+from finetune_operator.manifests.serving.labels import common_labels, owned_metadata
 from finetune_operator.manifests.serving.settings import JsonObject, ServingSettings
 
 
@@ -25,12 +23,7 @@ def build_job(owner: Owner, role: str, pod: JsonObject, settings: ServingSetting
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {
-            "name": job_name(run_name(owner, identity), role, attempt),
-            "namespace": owner.namespace,
-            "labels": labels,
-            "ownerReferences": owner_references(owner, KIND),
-        },
+        "metadata": owned_metadata(owner, job_name(run_name(owner, identity), role, attempt), labels),
         "spec": {
             "completions": 1,
             "parallelism": 1,

@@ -15,7 +15,6 @@ from finetune_operator.manifests.labels import owner_references
 from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.serving.settings import JsonObject
 
-LABEL_ADAPTER_DEPLOYMENT = LABEL_DEPLOYMENT
 SERVER = "server"
 ROUTER = "router"
 AGENT = "agent"
@@ -40,7 +39,7 @@ def server_name(owner: Owner) -> str:
 
 def managed_selector(owner: Owner) -> dict[str, str]:
     """Labels of the pods that the operator runs for ``owner``; never to be changed, since a Deployment's selector cannot be."""
-    return {LABEL_SERVING_ROLE: SERVER, LABEL_ADAPTER_DEPLOYMENT: owner.name}
+    return {LABEL_SERVING_ROLE: SERVER, LABEL_DEPLOYMENT: owner.name}
 
 
 def version_selector(owner: Owner, digits: str) -> dict[str, str]:
@@ -60,20 +59,13 @@ def router_selector() -> dict[str, str]:
 
 
 def server_metadata(owner: Owner) -> JsonObject:
-    """Metadata of a managed server's object: controlled by its AdapterDeployment, gone with it."""
-    return {
-        "name": server_name(owner),
-        "namespace": owner.namespace,
-        "labels": {**common_labels(SERVER), **managed_selector(owner)},
-        "ownerReferences": owner_references(owner, KIND),
-    }
+    """Metadata of a managed server's object."""
+    return owned_metadata(owner, server_name(owner), {**common_labels(SERVER), **managed_selector(owner)})
 
 
 def job_metadata(owner: Owner, role: str) -> JsonObject:
     """Metadata of what belongs to the Jobs of one AdapterDeployment that check, or merge."""
-    metadata = server_metadata(owner)
-    labels = {**common_labels(role), LABEL_ADAPTER_DEPLOYMENT: owner.name}
-    return {**metadata, "name": f"{role}-{owner.name}", "labels": labels}
+    return owned_metadata(owner, f"{role}-{owner.name}", {**common_labels(role), LABEL_DEPLOYMENT: owner.name})
 
 
 def http_route_name(owner: Owner) -> str:
@@ -82,20 +74,18 @@ def http_route_name(owner: Owner) -> str:
 
 
 def http_route_metadata(owner: Owner) -> JsonObject:
-    """Metadata of the HTTPRoute of an AdapterDeployment; gone with it."""
-    labels = {**common_labels(ROUTER), LABEL_ADAPTER_DEPLOYMENT: owner.name}
-    return {
-        "name": http_route_name(owner),
-        "namespace": owner.namespace,
-        "labels": labels,
-        "ownerReferences": owner_references(owner, KIND),
-    }
+    """Metadata of the HTTPRoute of an AdapterDeployment."""
+    return owned_metadata(owner, http_route_name(owner), {**common_labels(ROUTER), LABEL_DEPLOYMENT: owner.name})
 
 
 def version_metadata(owner: Owner, digits: str) -> JsonObject:
     """Metadata of what serves one version; the names of such AdapterDeployments have at most 40 characters, so this one has at most 60."""
-    metadata = server_metadata(owner)
-    return {**metadata, "name": f"{server_name(owner)}-{digits}", "labels": {**metadata["labels"], LABEL_VERSION: digits}}
+    return owned_metadata(owner, f"{server_name(owner)}-{digits}", {**common_labels(SERVER), **version_selector(owner, digits)})
+
+
+def owned_metadata(owner: Owner, name: str, labels: dict[str, str]) -> JsonObject:
+    """Metadata of what is controlled by an AdapterDeployment, and gone with it."""
+    return {"name": name, "namespace": owner.namespace, "labels": labels, "ownerReferences": owner_references(owner, KIND)}
 
 
 def namespace_metadata(namespace: str, name: str, role: str) -> JsonObject:
