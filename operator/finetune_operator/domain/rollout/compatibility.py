@@ -48,7 +48,7 @@ def _another_base(spec: AdapterDeploymentSpec, record: ArtifactRecord) -> str | 
         if record.base_digest in ("", served.digest):
             return None
         return (
-            f"spec.baseModel.digest is {_short(served.digest)}, and the adapter was trained on {_short(record.base_digest)}. "
+            f"spec.baseModel.digest is {short_digest(served.digest)}, and the adapter was trained on {short_digest(record.base_digest)}. "
             "Serve that base model, or deploy an adapter of this one."
         )
     if record.base_uri in ("", served.uri) or not record.base_digest:
@@ -73,5 +73,6 @@ def _engine_of(spec: AdapterDeploymentSpec) -> Engine:
     return spec.server.managed.engine if spec.server.managed is not None else Engine.VLLM
 
 
-def _short(digest: str) -> str:
+def short_digest(digest: str) -> str:
+    """As people compare digests."""
     return digest.removeprefix("sha256:")[:12]

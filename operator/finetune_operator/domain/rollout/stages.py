@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import CounterProvider, Step
-from finetune_operator.api.adapterdeployment.status import MAX_ROUTERS, RetainedVersion, RolloutStatus, Stage, VersionStatus
+from finetune_operator.api.adapterdeployment.status import MAX_ROUTERS, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout import retention, undoing
 from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
@@ -236,9 +236,7 @@ def _promote(draft: Draft) -> None:
         return
     former, keep = draft.stable, draft.scene.spec.rollback
     if former is not None:
-        until = draft.now + timedelta(seconds=max(keep.keep_stable_loaded_seconds, keep.drain_timeout_seconds))
-        kept = {"version": former.version, "digest": former.digest, "uri": former.uri, "merged": former.merged}
-        undoing.retain(draft, RetainedVersion.model_validate({**kept, "until": until, "served": True}))
+        undoing.retain(draft, former, max(keep.keep_stable_loaded_seconds, keep.drain_timeout_seconds), served=True)
     draft.stable = VersionStatus(version=rollout.version, digest=rollout.digest, uri=rollout.uri, since=draft.now, merged=rollout.merged)
     draft.rollout = None
     undoing.remember(draft, rollout, Reason.PROMOTED, f"{rollout.version} answers all callers")

@@ -10,7 +10,7 @@ from finetune_inference.contract import version_name
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, VersionStatus
-from finetune_operator.domain.rollout.compatibility import incompatibility
+from finetune_operator.domain.rollout.compatibility import incompatibility, short_digest
 from finetune_operator.domain.rollout.followed import why_no_artifact
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
 from finetune_operator.domain.rollout.subject import Subject, read_subject
@@ -61,7 +61,7 @@ def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: Rollout
         return NoTarget(Reason.INVALID_SPEC, "spec.adapter needs fineTuneJobRef, or uri and digest. Set one of them.")
     if spec.preflight.require_evaluation and source.digest not in observed.evaluated:
         text = (
-            f"spec.adapter.digest {_short(source.digest)} is the artifact of no run with a passed gate in this namespace. "
+            f"spec.adapter.digest {short_digest(source.digest)} is the artifact of no run with a passed gate in this namespace. "
             "Use fineTuneJobRef, or set spec.preflight.requireEvaluation to false."
         )
         return NoTarget(Reason.NOT_EVALUATED, text)
@@ -85,7 +85,7 @@ def _of_job(spec: AdapterDeploymentSpec, job: str, observed: RolloutObserved) ->
     if not re.fullmatch(_DIGEST, artifact.digest):
         return NoTarget(Reason.WAITING_FOR_ARTIFACT, f"FineTuneJob {job} names no digest of its artifact")
     if pinned is not None and artifact.digest != pinned:
-        text = f"spec.adapter.digest is {_short(pinned)}, and FineTuneJob {job} has {_short(artifact.digest)}"
+        text = f"spec.adapter.digest is {short_digest(pinned)}, and FineTuneJob {job} has {short_digest(artifact.digest)}"
         return NoTarget(Reason.WAITING_FOR_ARTIFACT, text)
     if spec.preflight.require_evaluation and not artifact.gated:
         text = f"FineTuneJob {job} has no gate. Add spec.evaluation.gates there, or set spec.preflight.requireEvaluation to false here."
@@ -112,7 +112,3 @@ def _older_rival(subject: Subject, spec: AdapterDeploymentSpec, siblings: tuple[
     if subject.created_at is None:
         return oldest
     return oldest if (oldest.created_at, oldest.uid) < (subject.created_at, subject.owner.uid) else None
-
-
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:12]

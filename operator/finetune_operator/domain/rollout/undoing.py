@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from finetune_operator.api.adapterdeployment.reasons import Reason
-from finetune_operator.api.adapterdeployment.status import FailedVersion, HistoryEntry, RetainedVersion, RolloutStatus, Stage
+from finetune_operator.api.adapterdeployment.status import FailedVersion, HistoryEntry, RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.traffic import acknowledged
 
@@ -44,11 +44,7 @@ def finish(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str, *
         entry = FailedVersion(digest=rollout.digest, reason=reason.value, message=message[:_SHORT], at=draft.now)
         draft.failed = [entry, *(other for other in draft.failed if other.digest != rollout.digest)][:_FAILED_LIMIT]
     if drain:
-        until = draft.now + timedelta(seconds=draft.scene.spec.rollback.drain_timeout_seconds)
-        retain(
-            draft,
-            RetainedVersion(version=rollout.version, digest=rollout.digest, uri=rollout.uri, until=until, merged=rollout.merged),
-        )
+        retain(draft, rollout, draft.scene.spec.rollback.drain_timeout_seconds, served=False)
 
 
 def remember(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str) -> None:
@@ -64,9 +60,13 @@ def remember(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str)
     draft.history = [entry, *draft.history][: draft.scene.spec.revision_history_limit]
 
 
-def retain(draft: Draft, version: RetainedVersion) -> None:
-    """Newest first, each once, as many as status holds."""
-    draft.retained = [version, *(other for other in draft.retained if other.version != version.version)][:8]
+def retain(draft: Draft, version: VersionStatus | RolloutStatus, seconds: float, *, served: bool) -> None:
+    """It stays loaded without traffic; newest first, each once, as many as status holds."""
+    until = draft.now + timedelta(seconds=seconds)
+    kept = RetainedVersion(
+        version=version.version, digest=version.digest, uri=version.uri, until=until, served=served, merged=version.merged
+    )
+    draft.retained = [kept, *(other for other in draft.retained if other.version != version.version)][:8]
 
 
 def outcome_of(rollout: RolloutStatus) -> Reason:
