@@ -13,7 +13,8 @@ NAMESPACE = "default"
 
 def path_of(kind: CrdSpec) -> str:
     """Where objects of the kind are."""
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/{kind.plural}"
+    place = f"namespaces/{NAMESPACE}/" if kind.namespaced else ""
+    return f"/apis/{GROUP}/{VERSION}/{place}{kind.plural}"
 
 
 PATH = path_of(FINETUNEJOB)

@@ -13,6 +13,10 @@ from finetune_operator.api.adapterdeployment import deployment
 from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.base import GROUP, VERSION, ApiModel
 from finetune_operator.api.finetunejob import FineTuneJob
+from finetune_operator.api.governance import approval, dataset, policy
+from finetune_operator.api.governance.approval import Approval
+from finetune_operator.api.governance.dataset import TrainingDataset
+from finetune_operator.api.governance.policy import GovernancePolicy
 from finetune_operator.api.markers import RULES_KEY
 from finetune_operator.api.schema import structural_schema, without_defaults
 
@@ -61,10 +65,15 @@ class CrdSpec:
     categories: tuple[str, ...] = ("finetuning",)
     columns: tuple[PrinterColumn, ...] = field(default=())
     scale: Scale | None = None
+    namespaced: bool = True
 
     @property
     def name(self) -> str:
         return f"{self.plural}.{GROUP}"
+
+    @property
+    def scope(self) -> str:
+        return "Namespaced" if self.namespaced else "Cluster"
 
     def to_manifest(self) -> dict[str, Any]:
         names = {
@@ -80,15 +89,21 @@ class CrdSpec:
             "served": True,
             "storage": True,
             "schema": {"openAPIV3Schema": self._schema()},
-            "subresources": {"status": {}} if self.scale is None else {"status": {}, "scale": self.scale.to_manifest()},
+            **self._subresources(),
             "additionalPrinterColumns": [column.to_manifest() for column in self.columns],
         }
         return {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
             "metadata": {"name": self.name},
-            "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+            "spec": {"group": GROUP, "names": names, "scope": self.scope, "versions": [version]},
         }
+
+    def _subresources(self) -> dict[str, Any]:
+        """A kind whose model has no status has nothing that the operator would say about its objects one by one."""
+        if "status" not in self.model.model_fields:
+            return {}
+        return {"subresources": {"status": {}} if self.scale is None else {"status": {}, "scale": self.scale.to_manifest()}}
 
     def _schema(self) -> dict[str, Any]:
         whole = structural_schema(self.model)
@@ -102,7 +117,7 @@ class CrdSpec:
                 "kind": {"type": "string"},
                 "metadata": {"type": "object"},
                 "spec": properties["spec"],
-                "status": without_defaults(properties["status"]),
+                **({"status": without_defaults(properties["status"])} if "status" in properties else {}),
             },
         }
         if RULES_KEY in whole:
@@ -160,7 +175,60 @@ ADAPTERDEPLOYMENT = CrdSpec(
     ),
 )
 
-KINDS = (FINETUNEJOB, ADAPTERDEPLOYMENT)
+TRAININGDATASET = CrdSpec(
+    model=TrainingDataset,
+    kind=dataset.KIND,
+    plural=dataset.PLURAL,
+    singular=dataset.SINGULAR,
+    short_names=dataset.SHORT_NAMES,
+    description="One version of data: where it lies, its digest and its classification. The right to create one is the right to classify.",
+    columns=(
+        PrinterColumn("Level", ".spec.level", "How sensitive the data are."),
+        PrinterColumn("Regimes", ".spec.regimes", "What they stand under."),
+        PrinterColumn("Residency", ".spec.residency", "Where they must stay."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        PrinterColumn("URI", ".spec.uri", "Where they lie.", wide=True),
+        PrinterColumn("Digest", ".spec.digest", "Digest of the files.", wide=True),
+    ),
+)
+
+GOVERNANCEPOLICY = CrdSpec(
+    model=GovernancePolicy,
+    kind=policy.KIND,
+    plural=policy.PLURAL,
+    singular=policy.SINGULAR,
+    short_names=policy.SHORT_NAMES,
+    description="What may be trained where, on what, with whose approval. Every policy that matches is judged by itself; all must be met.",
+    columns=(
+        PrinterColumn("Mode", ".spec.mode", "Whether it blocks or only records."),
+        PrinterColumn("From", ".spec.match.minLevel", "The level from which it applies."),
+        PrinterColumn("Regimes", ".spec.match.regimes", "The regimes under which it applies."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        PrinterColumn("Generation", ".metadata.generation", "What decisions name it by.", type="integer", wide=True),
+    ),
+    namespaced=False,
+)
+
+APPROVAL = CrdSpec(
+    model=Approval,
+    kind=approval.KIND,
+    plural=approval.PLURAL,
+    singular=approval.SINGULAR,
+    short_names=approval.SHORT_NAMES,
+    description="Somebody's word for one decision about one object, bound to its digest. It is created once and never changed.",
+    columns=(
+        PrinterColumn("Subject", ".spec.subjectRef.name", "What is approved."),
+        PrinterColumn("Stage", ".spec.stage", "What may go on."),
+        PrinterColumn("Approver", ".spec.approver", "Who approves."),
+        PrinterColumn("Expires", ".spec.expiresAt", "From when it does not count."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+        PrinterColumn("Digest", ".spec.subjectDigest", "Of the decision it is for.", wide=True),
+        PrinterColumn("Why", ".spec.reason", "In the approver's words.", wide=True),
+    ),
+)
+
+GOVERNANCE_KINDS = (TRAININGDATASET, GOVERNANCEPOLICY, APPROVAL)
+KINDS = (FINETUNEJOB, ADAPTERDEPLOYMENT, *GOVERNANCE_KINDS)
 
 HEADER = "# Generated from finetune_operator.api by hack/manifests.sh; do not edit.\n"
 

@@ -20,7 +20,7 @@ class ObjectMeta(ApiModel):
     """What the operator reads of an object's metadata."""
 
     name: str
-    namespace: str
+    namespace: str = ""
     uid: str = ""
     generation: int = 0
     resource_version: str = ""

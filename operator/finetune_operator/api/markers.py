@@ -18,13 +18,15 @@ class Rule:
     """A CEL rule with the message a user reads: it names the field and the remedy.
 
     ``message_expression`` is CEL that yields the message, for messages that quote the value; ``message`` stands in should it fail.
-    ``field_path`` points the error at a field below the object that carries the rule.
+    ``field_path`` points the error at a field below the object that carries the rule; ``reason`` is the API server's word for the
+    refusal, of those that it knows for rules.
     """
 
     rule: str
     message: str
     message_expression: str | None = None
     field_path: str | None = None
+    reason: str | None = None
 
     def to_schema(self) -> dict[str, str]:
         entry = {"rule": self.rule, "message": self.message}
@@ -32,6 +34,8 @@ class Rule:
             entry["messageExpression"] = self.message_expression
         if self.field_path is not None:
             entry["fieldPath"] = self.field_path
+        if self.reason is not None:
+            entry["reason"] = self.reason
         return entry
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -27,14 +27,21 @@ _BOUND_NAMES = {
 def fields_page(kind: CrdSpec) -> str:
     """Every field of a kind: type, default, bounds, meaning; then the rules that span fields."""
     schema = kind.to_manifest()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    short_names = ", ".join(f"`{name}`" for name in kind.short_names)
+    place = "namespaced" if kind.namespaced else "of the whole cluster"
     lines = [
         GENERATED,
         f"# {kind.kind}\n",
-        f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name {', '.join(f'`{name}`' for name in kind.short_names)}, namespaced.",
+        f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name {short_names}, {place}.",
         f"{kind.description}\n",
-        'Decimals are quoted text: `learningRate: "2e-4"`. Unquoted, YAML reads `2e-4` as a number, which the API server refuses.\n',
     ]
+    if "status" in schema["properties"]:
+        lines.append(
+            'Decimals are quoted text: `learningRate: "2e-4"`. Unquoted, YAML reads `2e-4` as a number, which the API server refuses.\n'
+        )
     for part, title in (("spec", "Spec"), ("status", "Status")):
+        if part not in schema["properties"]:
+            continue
         lines += [f"## {title}\n", "| Field | Type | Default | Bounds | Meaning |", "|---|---|---|---|---|"]
         lines += [_row(path, field, required) for path, field, required in _fields(schema["properties"][part], part)]
         lines.append("")

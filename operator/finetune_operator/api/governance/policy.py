@@ -1,0 +1,110 @@
+"""The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision.
+
+What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: labels of nodes,
+hosts of trackers and judges, duplicates and overlap in the data, proofs of an adapter.
+"""
+
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field
+
+from finetune_operator.api.base import API_VERSION, ApiModel
+from finetune_operator.api.finetunejob import ObjectMeta
+from finetune_operator.api.governance.vocabulary import LABEL_KEYS, LabelValue, LabelWord, LicenceTerm, Place, SourcePrefix
+from finetune_operator.api.markers import ListAtomic, ListSet, MapAtomic, Rule
+from finetune_trainer.contract.governance import Policy, facts
+from finetune_trainer.contract.governance.policy import Egress, Mode
+from finetune_trainer.contract.governance.vocabulary import Level, ScanProfile
+
+KIND = "GovernancePolicy"
+PLURAL = "governancepolicies"
+SINGULAR = "governancepolicy"
+SHORT_NAMES = ("gpol",)
+_UNSET = "unset, everything below confidential and nothing from there on; * is everything"
+
+
+class PolicyMatch(ApiModel):
+    RULES: ClassVar[tuple[Rule, ...]] = (LABEL_KEYS,)
+
+    namespace_labels: Annotated[dict[str, LabelValue], Field(max_length=16), MapAtomic()] = Field(
+        default={}, description="Only in namespaces that have all these labels."
+    )
+    min_level: Level = Field(default=Level.PUBLIC, description="Only from this level on.")
+    regimes: Annotated[list[LabelWord], Field(max_length=32), ListSet()] = Field(
+        default=[], description="Only under one of these regimes; none: under any and under none."
+    )
+
+
+class LicenceTermsSpec(ApiModel):
+    allow: Annotated[list[LicenceTerm], Field(max_length=128), ListSet()] | None = Field(
+        default=None, description=f"Licence keys, or names of categories, that a base model may have; {_UNSET}."
+    )
+    conditional: Annotated[list[LicenceTerm], Field(max_length=128), ListSet()] = Field(
+        default=[], description="Those that need a waiver each time."
+    )
+    deny: Annotated[list[LicenceTerm], Field(max_length=128), ListSet()] = Field(default=[], description="Those that are refused.")
+
+
+class QualitySpec(ApiModel):
+    min_examples: Annotated[int, Field(ge=0, le=10**9)] = Field(default=0, description="Fewest training examples.")
+    waivable: bool = Field(default=False, description="Whether a waiver lets fewer pass.")
+
+
+class ApprovalRuleSpec(ApiModel):
+    stage: facts.ApprovalStage = Field(
+        description="Before what: Train the training, Promote the publishing.", json_schema_extra={"enum": ["Train", "Promote"]}
+    )
+    min_level: Level = Field(default=Level.PUBLIC, description="Only from this level on.")
+    count: Annotated[int, Field(ge=1, le=8)] = Field(default=1, description="So many people, none of them submitter or author.")
+    valid_for_seconds: Annotated[int, Field(ge=60, le=10 * 366 * 86_400)] | None = Field(
+        default=None, description="So long after it was given an approval counts, in seconds."
+    )
+
+
+class GovernancePolicySpec(ApiModel):
+    mode: Mode = Field(default=Mode.ENFORCE, description="Audit records what it would refuse, and blocks nothing.")
+    match: PolicyMatch = Field(default=PolicyMatch(), description="Which jobs it concerns.")
+    zones: Annotated[list[Place], Field(max_length=64), ListSet()] | None = Field(
+        default=None, description=f"Places where data may have to stay; {_UNSET}."
+    )
+    data_sources: Annotated[list[SourcePrefix], Field(max_length=64), ListSet()] | None = Field(
+        default=None, description=f"pvc://CLAIM/PATH prefixes below which data may lie; {_UNSET}."
+    )
+    require_digests: bool | None = Field(
+        default=None, description="Data, base model and image must be named by digest; unset, from confidential on."
+    )
+    licences: LicenceTermsSpec = Field(
+        default=LicenceTermsSpec(), description="Licences of base models; deny beats conditional, which beats allow."
+    )
+    scan: ScanProfile | None = Field(default=None, description="What a scan of all rows for identifiers must at least be able to see.")
+    quality: QualitySpec | None = Field(default=None, description="What the data must be.")
+    egress: Egress | None = Field(
+        default=None, description="Closed: training needs a probe that found no way outside; unset, from confidential on."
+    )
+    approvals: Annotated[list[ApprovalRuleSpec], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Who has to agree before what."
+    )
+    waiver_approvals: Annotated[int, Field(ge=1, le=8)] = Field(
+        default=2, description="So many waivers by different people let a finding of this policy pass that needs approval."
+    )
+    require_evaluation: bool | None = Field(
+        default=None, description="A gate must have decided before the adapter is published; unset, from confidential on."
+    )
+
+    def to_policy(self, name: str, uid: str, generation: int) -> Policy:
+        """The contract's policy. Raises ``pydantic.ValidationError`` where that knows tighter bounds."""
+        return Policy.model_validate({"name": name, "uid": uid, "generation": generation, **self.model_dump(exclude_none=True)})
+
+
+class GovernancePolicy(ApiModel):
+    """What may be trained where, on what, with whose approval."""
+
+    api_version: str = API_VERSION
+    kind: str = KIND
+    metadata: ObjectMeta
+    spec: GovernancePolicySpec = Field(default=GovernancePolicySpec(), description="What is demanded, of which jobs.")
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> Self:
+        """Read a stored object; raises ``pydantic.ValidationError`` whose locations name the field."""
+        return cls.model_validate(manifest)

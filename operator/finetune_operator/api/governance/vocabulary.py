@@ -1,0 +1,47 @@
+"""Texts of governance with their bounds, as the contract's decision knows them, for the definitions of the three kinds."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from finetune_operator.api.markers import Rule
+from finetune_operator.api.scalars import LabelValue, ObjectName
+from finetune_trainer.contract.governance.policy import Host, LicenceTerm, Place, SourcePrefix
+from finetune_trainer.contract.governance.vocabulary import LABEL_PREFIX, LabelWord
+
+SUBMITTER_ANNOTATION = f"{LABEL_PREFIX}submitted-by"
+"""On a FineTuneJob: who created it, by the API server's own name for them, which its admission policies compare."""
+
+UserName = Annotated[str, Field(min_length=1, max_length=253)]
+
+LABEL_KEYS = Rule(
+    "!has(self.namespaceLabels) || self.namespaceLabels.all(k, size(k) <= 316 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
+    "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",
+    "match.namespaceLabels holds label names with their values, such as finetune.dev/governed: 'true'",
+    field_path=".namespaceLabels",
+)
+IMMUTABLE_DATASET = Rule(
+    "self == oldSelf",
+    "a TrainingDataset is one version of data and does not change: create another one for the changed data or classification",
+    reason="FieldValueForbidden",
+)
+CREATE_ONLY = Rule(
+    "self == oldSelf",
+    "an Approval is create-only: delete it to withdraw it, and create another one for another decision",
+    reason="FieldValueForbidden",
+)
+
+__all__ = [
+    "CREATE_ONLY",
+    "IMMUTABLE_DATASET",
+    "LABEL_KEYS",
+    "SUBMITTER_ANNOTATION",
+    "Host",
+    "LabelValue",
+    "LabelWord",
+    "LicenceTerm",
+    "ObjectName",
+    "Place",
+    "SourcePrefix",
+    "UserName",
+]
