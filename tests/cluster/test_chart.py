@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from finetune_operator.api.base import API_VERSION, GROUP, LABEL_SERVING_ROLE, VERSION
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, GOVERNANCE_KINDS
 from finetune_operator.cluster.prometheus import PrometheusServer
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
@@ -22,12 +22,13 @@ from finetune_operator.manifests.serving import (
     ServingSettings,
     namespace_objects,
 )
-from finetune_operator.runtime.preflight import LEASE_RIGHTS, RIGHTS, SERVING_OBJECT_RIGHTS, SERVING_RIGHTS, Right
+from finetune_operator.runtime.preflight import GOVERNANCE_RIGHTS, LEASE_RIGHTS, RIGHTS, SERVING_OBJECT_RIGHTS, SERVING_RIGHTS, Right
 from finetune_operator.runtime.serving import serving_settings
 from finetune_operator.runtime.settings import Settings
 from finetune_testbed import binaries
 from finetune_testbed.apiserver import ApiServer, RequestError
 from finetune_testbed.bed import Testbed
+from finetune_trainer.contract.governance.facts import Site
 from tests.cluster.chart import CHART, NAME, NAMESPACE, Helm
 from tests.cluster.crd import DEFINITIONS
 
@@ -35,7 +36,11 @@ SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}-progress-key"
 TEAM = "team-a"
 SERVING = ("--set", "serving.enabled=true")
 GOVERNANCE = ("--set", "governance.enabled=true")
-RIGHTS_OF = {"without serving": ((), RIGHTS), "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS))}
+RIGHTS_OF = {
+    "without serving": ((), RIGHTS),
+    "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS)),
+    "with governance": (GOVERNANCE, (*RIGHTS, *GOVERNANCE_RIGHTS)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,7 @@ def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
         (*GOVERNANCE, "--set", "governance.residencies={onprem-a},governance.action=Warn,governance.writers={system:kueue}"),
         ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
         (*SERVING, "--set", "networkPolicy.enabled=true"),
+        (*GOVERNANCE, "--set", "watchNamespaces={default,team-a},governance.residencies={onprem-a}"),
         (*SERVING, "--set", "serving.prometheus.url=https://p,serving.prometheus.bearerTokenSecret=t,serving.prometheus.caConfigMap=c"),
         (*SERVING, "--set", "watchNamespaces={default,team-a}", "--set", "serving.pinSecret=pin,serving.router.requireApiKeys=true"),
     ],
@@ -142,6 +148,30 @@ def test_serving_is_off_and_its_definition_is_left_out_until_somebody_enables_it
     assert "adapterdeployments" not in json.dumps([role for role in of_kind(documents, "ClusterRole") if role["metadata"]["name"] != NAME])
     both = {found["metadata"]["name"] for found in of_kind(helm.template(*SERVING), "CustomResourceDefinition")}
     assert both == {FINETUNEJOB.name, ADAPTERDEPLOYMENT.name}
+
+
+def test_governance_is_off_and_its_definitions_are_left_out_until_somebody_enables_it(helm: Helm) -> None:
+    assert not operator_settings(helm.template()).governance
+    documents = helm.template(*GOVERNANCE, "--set", "governance.residencies={onprem-a,eu-de},governance.regimes={trade}")
+    assert {found["metadata"]["name"] for found in of_kind(documents, "CustomResourceDefinition")} == {
+        FINETUNEJOB.name,
+        *(kind.name for kind in GOVERNANCE_KINDS),
+    }
+    settings = operator_settings(documents)
+    assert settings.governance
+    assert settings.site() == Site(residencies=("onprem-a", "eu-de"), regimes=("trade",))
+
+
+def test_with_chosen_namespaces_governance_needs_two_kinds_of_the_whole_cluster(helm: Helm) -> None:
+    values = (*GOVERNANCE, "--set", "watchNamespaces={team-a},rbac.aggregateToUserRoles=false")
+    (role,) = [role for role in of_kind(helm.template(*values), "ClusterRole") if role["metadata"]["name"] == f"{NAME}-governance"]
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"namespaces", "governancepolicies"}
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
+
+
+def test_nobody_classifies_or_approves_by_the_built_in_roles(helm: Helm) -> None:
+    (edit,) = [role for role in of_kind(helm.template(*GOVERNANCE), "ClusterRole") if role["metadata"]["name"].endswith("-edit")]
+    assert {resource for rule in edit["rules"] for resource in rule["resources"]} == {"finetunejobs"}
 
 
 def test_its_defaults_of_serving_are_those_of_the_operator(helm: Helm) -> None:

@@ -56,8 +56,8 @@ MISTAKES = [
     Mistake("credentials for a volume", {"baseModel.credentialsSecretRef": {"name": "t"}}, ("credentialsSecretRef", "remove it")),
     Mistake("no artifact", {"artifact": ABSENT}, ("spec.artifact", "Required")),
     # The data
-    Mistake("two datasets", {"dataset.ref": {"name": "tickets"}}, ("spec.dataset.ref", "unknown field")),
-    Mistake("no dataset", {"dataset.inline": ABSENT}, ("spec.dataset.inline", "Required")),
+    Mistake("two datasets", {"dataset.ref": {"name": "tickets"}}, ("spec.dataset", "exactly one", "remove the other")),
+    Mistake("no dataset", {"dataset.inline": ABSENT}, ("spec.dataset", "exactly one", "set one")),
     Mistake("two validations", {"dataset.validation": {"percent": 5, "uri": "pvc://d/v"}}, ("spec.dataset.validation", "remove percent")),
     Mistake("an empty validation", {"dataset.validation": {}}, ("spec.dataset.validation", "needs percent", "or uri")),
     Mistake("most rows held out", {"dataset.validation.percent": 80}, ("spec.dataset.validation.percent", "less than or equal to 50")),

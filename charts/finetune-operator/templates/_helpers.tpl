@@ -69,6 +69,21 @@ them without serving too: the finalizer of those that are deleted has to come of
 {{- if .Values.serving.enabled }}
 {{ include "finetune-operator.servingRules" . }}
 {{- end }}
+{{- if .Values.governance.enabled }}
+- apiGroups: [finetune.dev]
+  resources: [trainingdatasets, approvals]
+  verbs: [list, watch]
+{{- end }}
+{{- end -}}
+
+{{/* What governance reads of the whole cluster, whatever namespaces are watched. */}}
+{{- define "finetune-operator.governanceRules" -}}
+- apiGroups: [finetune.dev]
+  resources: [governancepolicies]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
 {{- end -}}
 
 {{/* For AdapterDeployments, and for what their servers and routers are made of; the right to get pods is one that the router is given.

@@ -14,6 +14,7 @@ from finetune_operator.api.base import ApiModel, Timestamp
 
 class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
+    GOVERNED = "Governed"
     PREPARED = "Prepared"
     ADMITTED = "Admitted"
     TRAINED = "Trained"
@@ -29,6 +30,7 @@ class ConditionType(StrEnum):
 
 CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.ACCEPTED: "The spec is valid and the operator knows what to do; False names the field to change.",
+    ConditionType.GOVERNED: "What the policies that apply demand is met; absent where none applies and the namespace is not governed.",
     ConditionType.PREPARED: "The current run's dataset is read, checked and sealed, and the estimate is made.",
     ConditionType.ADMITTED: "The train step's pod has a node and runs; False says what it waits for.",
     ConditionType.TRAINED: "The current run has trained to its end.",

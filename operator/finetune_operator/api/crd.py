@@ -147,6 +147,7 @@ FINETUNEJOB = CrdSpec(
         PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
         PrinterColumn("Run", ".status.currentRun.number", "Number of the current run.", type="integer", wide=True),
         PrinterColumn("Dataset", ".status.dataset.digest", "Digest of the sealed dataset.", wide=True),
+        PrinterColumn("Level", ".status.governance.classification.level", "How sensitive it all is.", wide=True),
         PrinterColumn("Artifact", ".status.artifact.uri", "Where the adapter lies.", wide=True),
         PrinterColumn("Message", _condition("Ready", "message"), "What happened and what to do next.", wide=True),
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from finetune_operator.api.conditions import ConditionType as C
+from finetune_trainer.contract.governance import RULES, Severity
 
 
 class Reason(StrEnum):
@@ -67,6 +68,38 @@ class Reason(StrEnum):
     CHILD_DELETED = "ChildDeleted"
     POD_LOST = "PodLost"
     INTERNAL = "Internal"
+    # Governance: what holds a job beside the rules, and the rules that can
+    ALLOWED = "Allowed"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    POLICY_DRIFT = "PolicyDrift"
+    DATASET_MISSING = "DatasetMissing"
+    GOVERNANCE_OFF = "GovernanceOff"
+    LABEL_INVALID = "LabelInvalid"
+    CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
+    DATASET_NOT_REGISTERED = "DatasetNotRegistered"
+    NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
+    NO_MATCHING_POLICY = "NoMatchingPolicy"
+    RESIDENCY_VIOLATION = "ResidencyViolation"
+    NOT_PINNED = "NotPinned"
+    LICENCE_UNKNOWN = "LicenceUnknown"
+    LICENCE_DENIED = "LicenceDenied"
+    UNSAFE_MODEL_FORMAT = "UnsafeModelFormat"
+    UNDECLARED_REGIME = "UndeclaredRegime"
+    DEIDENTIFICATION_REFUTED = "DeidentificationRefuted"
+    TOO_FEW_EXAMPLES = "TooFewExamples"
+    TOO_MANY_DUPLICATES = "TooManyDuplicates"
+    EVALUATION_OVERLAP = "EvaluationOverlap"
+    EXTERNAL_TRACKER = "ExternalTracker"
+    EXTERNAL_JUDGE = "ExternalJudge"
+    NO_COMPLIANT_NODE = "NoCompliantNode"
+    EGRESS_NOT_ENFORCED = "EgressNotEnforced"
+    EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
+    DIGEST_MISMATCH = "DigestMismatch"
+    GATE_MISSING = "GateMissing"
+    NEED_MORE_ITEMS = "NeedMoreItems"
+    ADAPTER_NOT_CLEARED = "AdapterNotCleared"
+    UNVERIFIED = "Unverified"
+    REVOKED = "Revoked"
 
 
 SUMMARY = (C.READY, C.RECONCILING, C.STALLED, C.COMPLETE, C.FAILED)
@@ -144,7 +177,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SUSPENDED: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend holds the run.", "Set spec.suspend to false."),
     Reason.SUSPENDING: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend is set; the running pod seals a checkpoint and ends."),
-    Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED), "An earlier step has not ended, or no run has begun."),
+    Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED, C.GOVERNED), "An earlier step has not ended, or no run has begun."),
     Reason.NOT_SUSPENDED: Explanation((C.SUSPENDED,), "spec.suspend is not set."),
     Reason.GATE_PASSED: Explanation((C.EVALUATED,), "The tuned model beats the base model as the gate demands."),
     Reason.NOT_GATED: Explanation((C.EVALUATED,), "No gate was asked for; the measured figures are in status."),
@@ -264,10 +297,39 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "counts as a failure of the infrastructure.",
     ),
     Reason.POD_LOST: Explanation(_EVERYWHERE, "The pod or its node is gone without a word; the next attempt resumes."),
+    Reason.ALLOWED: Explanation((C.GOVERNED,), "Nothing that blocks was found; the message tells what was."),
+    Reason.AWAITING_APPROVAL: Explanation(
+        (C.GOVERNED, *_EVERYWHERE),
+        "A policy asks for approvals or waivers of this very decision; the message has the stage, how many, and the digest.",
+        "Have somebody who may approve, and neither submitted nor wrote the job, create an Approval with that digest.",
+    ),
+    Reason.POLICY_DRIFT: Explanation(
+        (C.GOVERNED, *_EVERYWHERE),
+        "Policies, labels or approvals changed under a running step, which would not be let begin now; at level restricted it is stopped.",
+        "Satisfy the rules that the message names; otherwise the next step does not begin.",
+    ),
+    Reason.DATASET_MISSING: Explanation(
+        _EVERYWHERE,
+        "spec.dataset.ref names a TrainingDataset that does not exist, or cannot be read. Clears by itself when it can.",
+        "Have its steward register it, or correct the name.",
+    ),
+    Reason.GOVERNANCE_OFF: Explanation(
+        _EVERYWHERE,
+        "spec.dataset.ref is used, or the job was governed before, and this installation does not look after governance.",
+        "Install with governance.enabled (--governance); or, for data that nobody registered, use spec.dataset.inline in another job.",
+        True,
+    ),
     Reason.INTERNAL: Explanation(
         _EVERYWHERE, "The trainer ended with an unexpected error.", "Look at the pod's log; please report it with the message.", True
     ),
 }
+
+EXPLANATIONS |= {
+    Reason(rule.value): Explanation((C.GOVERNED, *_EVERYWHERE), text.meaning, text.remedy, text.severity is Severity.DENY)
+    for rule, text in RULES.items()
+    if rule.value in set(Reason)
+}
+"""A rule that refuses is a reason of its own; the table of rules says what it means."""
 
 
 def explanation_of(reason: Reason) -> Explanation:

@@ -110,9 +110,10 @@ def governance_rules_page() -> str:
     lines = [
         GENERATED,
         "# Rules of governance\n",
-        "What the decision about a job, or about serving an adapter, can find. So far it is a library,",
-        "`finetune_trainer.contract.governance`: no kind carries a policy yet, and neither operator nor trainer asks it. What of it one",
-        "object and its namespace tell, the API server enforces in governed namespaces, see [admission](../governance/admission.md).\n",
+        "What the decision about a job, or about serving an adapter, can find. `finetune-operator --governance` asks it about FineTuneJobs",
+        "at `Accept`, at `Start` and at `Promote`, and again when a policy, a label, registered data or an approval changes; nothing asks",
+        "it about serving yet. What it cannot be told yet: a scan, a probe of egress, files' formats, nodes, trackers, judges, proofs.",
+        "What an object and its namespace tell, the API server enforces in governed ones: [admission](../governance/admission.md).\n",
         "*Denied* is refused; *needs approval* waits for a waiver by enough people; *held* waits; a *note* travels along. What a policy",
         "in mode `Audit` finds is told and does none of this. All findings are told at once: what blocks first, then the worst, then in",
         "this order. *Unknown counts from*: the stage from which on a fact that nobody has established is a finding; before it, and where",

@@ -26,7 +26,11 @@ VALIDATION = (
 
 DATASET = (
     Rule(
-        "!has(self.validation) || !has(self.validation.uri) || self.validation.uri != self.inline.uri",
+        "has(self.ref) != has(self.inline)",
+        "dataset takes exactly one of ref (a TrainingDataset) and inline (uri, format): set one, and remove the other",
+    ),
+    Rule(
+        "!has(self.inline) || !has(self.validation) || !has(self.validation.uri) || self.validation.uri != self.inline.uri",
         "validation.uri is the training data itself: give rows of their own, or hold out a share with validation.percent",
         field_path=".validation",
     ),
@@ -165,12 +169,12 @@ SPEC = (
         field_path=".training.lossOn",
     ),
     Rule(
-        f"!({_PRETRAINS}) || self.dataset.inline.format in ['Auto', 'Text']",
+        f"!({_PRETRAINS}) || !has(self.dataset.inline) || self.dataset.inline.format in ['Auto', 'Text']",
         "stage ContinuedPretraining reads raw text: set dataset.inline.format to Text or Auto, or use stage SFT for conversations",
         field_path=".dataset.inline.format",
     ),
     Rule(
-        "self.stage != 'SFT' || self.dataset.inline.format != 'Text'",
+        "self.stage != 'SFT' || !has(self.dataset.inline) || self.dataset.inline.format != 'Text'",
         "stage SFT learns answers, and Text has none: use stage ContinuedPretraining for raw text",
         field_path=".dataset.inline.format",
     ),
@@ -206,7 +210,7 @@ SPEC = (
         field_path=".evaluation",
     ),
     Rule(
-        "!has(self.evaluation.dataset) || self.evaluation.dataset.uri != self.dataset.inline.uri",
+        "!has(self.evaluation.dataset) || !has(self.dataset.inline) || self.evaluation.dataset.uri != self.dataset.inline.uri",
         "evaluation.dataset.uri is the training data itself: give held-out items, or leave it out to use the validation rows",
         field_path=".evaluation.dataset",
     ),

@@ -63,13 +63,22 @@ class ValidationSpec(ApiModel):
 class DatasetSpec(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.DATASET
 
-    inline: InlineDataset = Field(description="Where the rows are.")
+    ref: LocalObjectReference | None = Field(
+        default=None, description="A TrainingDataset of this namespace: registered data with their classification; or inline."
+    )
+    inline: InlineDataset | None = Field(default=None, description="Where the rows are; or ref.")
     validation: Annotated[ValidationSpec, UnstoredDefault()] = Field(
         default=ValidationSpec(percent=10), description="Rows held out from training: percent or uri; when absent, 10 percent."
     )
     max_dropped_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         default=10, description="More unusable rows than this share, in percent, and the dataset is rejected."
     )
+
+    @property
+    def rows(self) -> InlineDataset:
+        """Where the rows are, of a spec whose reference was followed: only such a spec is made into pods."""
+        assert self.inline is not None, "a reference is followed before anything is made of it"
+        return self.inline
 
 
 class ConfigMapKeyReference(ApiModel):

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.conditions import Condition
-from finetune_operator.api.markers import ListAtomic, ListMap
+from finetune_operator.api.markers import ListAtomic, ListMap, ListSet
 from finetune_operator.api.scalars import ContentDigest
-from finetune_trainer.contract import Metric, Severity, Step, Verdict
+from finetune_trainer.contract import Metric, Severity, Step, Verdict, governance
+from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
 
 SignedDecimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
 """A measured number as text."""
@@ -22,6 +23,8 @@ Count = Annotated[int, Field(ge=0)]
 RunKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Uri = Annotated[str, Field(max_length=2048)]
 ShortText = Annotated[str, Field(max_length=64)]
+LabelText = Annotated[str, Field(max_length=63)]
+"""A label's value as somebody wrote it, be it a word of the vocabulary or not."""
 
 
 class Phase(StrEnum):
@@ -233,11 +236,56 @@ class EvaluationStatus(ApiModel):
     metrics: Annotated[list[MetricStatus], Field(max_length=8), ListMap(("name",))] = Field(default=[], description="Base against tuned.")
 
 
+class ClassificationStatus(ApiModel):
+    level: Level = Field(description="Highest of all parts.")
+    regimes: Annotated[list[LabelWord], Field(max_length=64), ListSet()] = Field(default=[], description="Of all parts together.")
+    residencies: Annotated[list[LabelWord], Field(max_length=96), ListSet()] = Field(
+        default=[], description="Places where all of it must stay; none: anywhere."
+    )
+
+
 class ArtifactStatus(ApiModel):
     uri: Uri = Field(description="Where the adapter lies.")
     digest: ContentDigest = Field(description="Digest of its files.")
     bytes: Count | None = Field(default=None, description="Size.")
     run_number: Annotated[int, Field(ge=1)] = Field(description="The run that made it.")
+    classification: ClassificationStatus | None = Field(
+        default=None, description="How sensitive it is, by what it was made of; absent where governance has no say."
+    )
+
+
+class DeclaredLabels(ApiModel):
+    level: LabelText | None = Field(default=None, description="The level label.")
+    residency: LabelText | None = Field(default=None, description="The residency label.")
+    regimes: Annotated[list[LabelText], Field(max_length=64), ListSet()] = Field(default=[], description="Regimes labelled.")
+
+
+class GovernanceFinding(ApiModel):
+    rule: ShortText = Field(description="Which rule, see docs/reference/governance-rules.md.")
+    severity: ShortText = Field(description="Deny, NeedsApproval, Hold or Note.")
+    field: Annotated[str, Field(max_length=384)] = Field(description="What it is about.")
+    message: Annotated[str, Field(max_length=1024)] = Field(description="Why, and what to do. Never a value from a row.")
+    policy: Annotated[str, Field(max_length=280)] | None = Field(default=None, description="Whose demand it is, as NAME@GENERATION.")
+    blocks: bool = Field(description="False for a note, for what is waived, and for a policy that only audits.")
+
+
+class GovernanceStatus(ApiModel):
+    decision: governance.Outcome = Field(description="Deny, NeedsApproval, Hold or Allow: the worst of what blocks.")
+    digest: ContentDigest | None = Field(
+        default=None, description="Of the sealed decision, once the data are prepared: what an Approval names as subjectDigest."
+    )
+    passed: bool = Field(default=False, description="Whether the job was ever let pass: from then on its classification only rises.")
+    classification: ClassificationStatus = Field(description="Of everything together, as it was when the job was last let pass.")
+    declared: DeclaredLabels | None = Field(default=None, description="The object's own labels when it was last let pass; they only rise.")
+    licence: Annotated[str, Field(max_length=128)] | None = Field(
+        default=None, description="Licence of the base model, as the prepare step read it."
+    )
+    policies: Annotated[list[Annotated[str, Field(max_length=280)]], Field(max_length=128), ListAtomic()] = Field(
+        default=[], description="Those that apply, as NAME@GENERATION."
+    )
+    findings: Annotated[list[GovernanceFinding], Field(max_length=32), ListAtomic()] = Field(
+        default=[], description="What was found, the worst first; what an auditing policy finds is told and blocks nothing."
+    )
 
 
 class FineTuneJobStatus(ApiModel):
@@ -254,4 +302,7 @@ class FineTuneJobStatus(ApiModel):
     dataset: DatasetStatus | None = Field(default=None, description="What the prepare step of the current run found.")
     estimate: EstimateStatus | None = Field(default=None, description="What the train step of the current run needs.")
     evaluation: EvaluationStatus | None = Field(default=None, description="How the current run's model compares.")
+    governance: GovernanceStatus | None = Field(
+        default=None, description="What was decided about the job; absent where no policy applies and the namespace is not governed."
+    )
     artifact: ArtifactStatus | None = Field(default=None, description="The adapter to use: moves only when a gate has passed.")

@@ -31,6 +31,10 @@ class Resource:
 
 FINETUNE_JOBS = Resource(GROUP, VERSION, "finetunejobs", "FineTuneJob")
 ADAPTER_DEPLOYMENTS = Resource(GROUP, VERSION, "adapterdeployments", "AdapterDeployment")
+TRAINING_DATASETS = Resource(GROUP, VERSION, "trainingdatasets", "TrainingDataset")
+GOVERNANCE_POLICIES = Resource(GROUP, VERSION, "governancepolicies", "GovernancePolicy", namespaced=False)
+APPROVALS = Resource(GROUP, VERSION, "approvals", "Approval")
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 JOBS = Resource("batch", "v1", "jobs", "Job")
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from finetune_operator.api.base import LABEL_STEP
 from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import DomainSettings, Observed, PodProgress, Rejection, WarningEvent
 from finetune_operator.domain.plan import ObjectReference
 from finetune_trainer.contract import Step
@@ -19,6 +20,7 @@ def observe(
     *,
     answers: Mapping[str, PodProgress],
     rejections: Mapping[ObjectReference, Rejection],
+    governance: GovernanceView | None = None,
 ) -> Observed:
     """Everything known about one FineTuneJob at this instant."""
     jobs = cache.jobs.of(resource["metadata"]["uid"])
@@ -32,6 +34,7 @@ def observe(
         warnings=newest(event for child in regarded for event in cache.events.of(child["metadata"]["uid"])),
         progress=_progress(pods, answers),
         rejections=tuple(rejections.values()),
+        governance=governance,
     )
 
 

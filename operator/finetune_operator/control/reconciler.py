@@ -14,6 +14,7 @@ from finetune_operator.cluster.cache import ClusterCache, Key, controller_of
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import CHILD_RESOURCES, FINETUNE_JOBS, JOBS, Resource
+from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.measures import Measures
 from finetune_operator.control.observe import observe
 from finetune_operator.control.progress import ProgressPoller
@@ -68,6 +69,7 @@ class Reconciler:
         recorder: Recorder,
         poller: ProgressPoller,
         measures: Measures,
+        governance: GovernanceCache | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.unsettled: set[Key] = set()
@@ -80,6 +82,7 @@ class Reconciler:
         self._poller = poller
         self._measures = measures
         self._settings = settings
+        self._governance = governance
         self._decide = decide
         self._now = now
         self._rejections: dict[Key, dict[ObjectReference, Rejection]] = {}
@@ -107,7 +110,9 @@ class Reconciler:
 
     def _plan(self, key: Key, resource: Manifest) -> Plan:
         rejections = self._rejections.get(key, {})
-        observed = observe(self._cache, key, resource, self._settings, answers=self._poller.answers, rejections=rejections)
+        view = self._governance.view(key) if self._governance is not None else None
+        answers = self._poller.answers
+        observed = observe(self._cache, key, resource, self._settings, answers=answers, rejections=rejections, governance=view)
         return self._decide(observed, self._now())
 
     def _forget(self, key: Key) -> Result:
@@ -269,9 +274,9 @@ class Reconciler:
 def _same_basis(current: Manifest, decided_upon: Manifest) -> bool:
     """Whether a decision about the one holds for the other: same object, same spec, same status."""
     metadata = (current["metadata"], decided_upon["metadata"])
-    return all(metadata[0].get(field) == metadata[1].get(field) for field in ("uid", "generation")) and (current.get("status") or {}) == (
-        decided_upon.get("status") or {}
-    )
+    return all(metadata[0].get(field) == metadata[1].get(field) for field in ("uid", "generation", "labels")) and (
+        current.get("status") or {}
+    ) == (decided_upon.get("status") or {})
 
 
 def _differs(wanted: Any, present: Any) -> bool:

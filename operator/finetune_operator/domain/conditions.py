@@ -15,6 +15,7 @@ from finetune_operator.api.status import CurrentRun, Outcome
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, reason_named
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.edits import asked_elsewhere, newer_key, remark
+from finetune_operator.domain.governance.judge import Judged
 from finetune_operator.domain.lifecycle import spec_of_run
 from finetune_operator.domain.results import gate_decision, prepared_message
 from finetune_trainer.contract import Step
@@ -48,23 +49,25 @@ class Overall:
 Judgements = dict[ConditionType, Judgement]
 
 
-def build_conditions(draft: Draft) -> list[Condition]:
+def build_conditions(draft: Draft, judged: Judged | None) -> list[Condition]:
     """All conditions, sorted by type; a transition time moves only when the status does."""
-    judgements = {**_of_steps(draft), **_of_summary(draft, overall(draft))}
+    judgements = {**_of_steps(draft), **_of_summary(draft, overall(draft, judged)), **_governed(draft, judged)}
     generation, now = draft.scene.subject.generation, draft.scene.now
     before = {condition.type: condition for condition in draft.scene.status.conditions}
     return [
-        _condition(kind, judgements[kind], generation, before.get(kind), now) for kind in sorted(ConditionType, key=lambda kind: kind.value)
+        _condition(kind, judgements[kind], generation, before.get(kind), now) for kind in sorted(judgements, key=lambda kind: kind.value)
     ]
 
 
-def overall(draft: Draft) -> Overall:
+def overall(draft: Draft, judged: Judged | None) -> Overall:
     """What is to be said about the object as a whole."""
     acceptance, run, activity = draft.scene.acceptance, draft.run, draft.activity
     if acceptance.problem:
         return Overall(Reason.INVALID_SPEC, acceptance.problem, stalled=True)
     if activity is not None:
         return _under_way(draft, activity)
+    if run is not None and run.outcome is Outcome.SUCCEEDED and judged is not None and judged.denied:
+        return Overall(judged.reason, judged.message, stalled=True, ended=True)
     if run is not None and run.outcome is not None:
         return _ended(draft, run)
     return Overall(Reason.RUN_PENDING, "a run is about to begin")
@@ -118,6 +121,17 @@ def _of_summary(draft: Draft, state: Overall) -> Judgements:
         ConditionType.FAILED: _end(failed, state),
         ConditionType.SUSPENDED: _suspended(draft),
     }
+
+
+def _governed(draft: Draft, judged: Judged | None) -> Judgements:
+    """Nothing at all where governance has no say."""
+    if judged is None:
+        return {} if draft.governance is None else {ConditionType.GOVERNED: Judgement(UNKNOWN, Reason.NOT_STARTED)}
+    if not judged.blocks:
+        return {ConditionType.GOVERNED: Judgement(TRUE, Reason.ALLOWED, judged.message)}
+    goes_on = draft.activity is not None and draft.activity.kind in (ActivityKind.RUNNING, ActivityKind.STARTING)
+    reason = Reason.POLICY_DRIFT if goes_on else judged.reason
+    return {ConditionType.GOVERNED: Judgement(FALSE, reason, judged.message)}
 
 
 def _flag(value: bool, state: Overall, *, say: bool = False) -> Judgement:

@@ -16,7 +16,9 @@ from finetune_operator.domain.acceptance import accept
 from finetune_operator.domain.activity import ActivityKind
 from finetune_operator.domain.conditions import build_conditions, overall, reason_of
 from finetune_operator.domain.draft import Draft, begin_draft, read_scene
+from finetune_operator.domain.governance.judge import judge
 from finetune_operator.domain.launch import pod_environment
+from finetune_operator.domain.lifecycle import governed_spec
 from finetune_operator.domain.observed import Observed
 from finetune_operator.domain.phase import phase_of
 from finetune_operator.domain.plan import EventNote, LiveChecks, Plan
@@ -24,6 +26,7 @@ from finetune_operator.domain.progress import FIGURES
 from finetune_operator.domain.subject import Mistakes, Subject, read_subject
 
 _UNREADABLE_RETRY_SECONDS = 600.0
+_NAMESPACE_SECONDS = 0.5
 
 
 def decide(observed: Observed, now: datetime) -> Plan:
@@ -31,9 +34,11 @@ def decide(observed: Observed, now: datetime) -> Plan:
     subject = read_subject(observed.resource)
     if subject is None or subject.deleting:
         return Plan()  # deleting it collects its children; artifacts stay
+    if observed.governance is not None and not observed.governance.known:
+        return Plan(requeue_after=_NAMESPACE_SECONDS)
     if isinstance(subject.status, Mistakes):
         return _unreadable(subject.status)
-    draft = begin_draft(read_scene(observed, subject, subject.status, accept(subject, subject.status), now))
+    draft = begin_draft(read_scene(observed, subject, subject.status, accept(subject, subject.status, observed.governance), now))
     lifecycle.advance(draft)
     if draft.undecided:
         return Plan(requeue_after=min(draft.wakes))
@@ -70,10 +75,11 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
 
 
 def _build_status(draft: Draft) -> FineTuneJobStatus:
-    state = overall(draft)
+    judged = judge(draft, governed_spec(draft))
+    state = overall(draft, judged)
     return FineTuneJobStatus(
         observed_generation=draft.scene.subject.generation,
-        conditions=build_conditions(draft),
+        conditions=build_conditions(draft, judged),
         phase=phase_of(draft, state),
         accepted=draft.accepted,
         current_run=draft.run,
@@ -81,6 +87,7 @@ def _build_status(draft: Draft) -> FineTuneJobStatus:
         dataset=draft.dataset,
         estimate=draft.estimate,
         evaluation=draft.evaluation,
+        governance=draft.governance,
         artifact=draft.artifact,
     )
 
@@ -92,7 +99,7 @@ def _note_trouble(draft: Draft, conditions: list[Condition]) -> None:
     blocked = draft.activity is not None and draft.activity.kind is ActivityKind.BLOCKED
     invalid = bool(draft.scene.acceptance.problem)
     if (blocked or invalid) and reason != before:
-        state = overall(draft)
+        state = overall(draft, None)
         draft.note(state.reason, "Wait" if blocked else "Accept", state.message, warning=state.reason is not Reason.QUEUED)
 
 

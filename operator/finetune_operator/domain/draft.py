@@ -13,6 +13,7 @@ from finetune_operator.api.status import (
     EstimateStatus,
     EvaluationStatus,
     FineTuneJobStatus,
+    GovernanceStatus,
     HistoryEntry,
 )
 from finetune_operator.domain.acceptance import Acceptance
@@ -84,6 +85,7 @@ class Draft:
     estimate: EstimateStatus | None
     evaluation: EvaluationStatus | None
     artifact: ArtifactStatus | None
+    governance: GovernanceStatus | None = None
     activity: Activity | None = None
     creates: list[Child] = field(default_factory=list)
     deletes: list[Deletion] = field(default_factory=list)
@@ -137,4 +139,5 @@ def begin_draft(scene: Scene) -> Draft:
         estimate=status.estimate,
         evaluation=status.evaluation,
         artifact=status.artifact,
+        governance=status.governance,
     )

@@ -17,6 +17,7 @@ from finetune_operator.domain.plan import Child
 from finetune_operator.domain.trouble import of_quota
 from finetune_operator.manifests.configmap import build_config_map
 from finetune_operator.manifests.job import Attempt, build_job
+from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import CLEAN, job_name, run_hash
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
@@ -79,6 +80,7 @@ def pod_environment(draft: Draft, run: CurrentRun | None) -> PodEnvironment:
         image_pull_policy=settings.image_pull_policy,
         image_pull_secrets=settings.image_pull_secrets,
         finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
+        classification=_classification(draft),
     )
 
 
@@ -86,7 +88,11 @@ def config_map(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> dict[str
     owner = draft.scene.owner
     digest = progress_token_digest(draft.scene.settings.progress_key, owner.uid, run.key)
     document = build_run_spec(owner, spec, key=run.key, name=run.name, number=run.number, token_digest=digest)
-    return build_config_map(owner, document)
+    return build_config_map(owner, document, _classification(draft))
+
+
+def _classification(draft: Draft) -> dict[str, str]:
+    return classification_labels(draft.governance.classification if draft.governance is not None else None)
 
 
 def _move(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:

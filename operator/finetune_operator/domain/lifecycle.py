@@ -13,6 +13,7 @@ from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Out
 from finetune_operator.domain import attempts, edits, history, launch
 from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.governance.judge import judge
 from finetune_operator.domain.progress import without_rates
 from finetune_operator.domain.results import GateDecision, gate_decision, headline, record_publish
 from finetune_operator.domain.retry import GiveUp
@@ -20,8 +21,10 @@ from finetune_operator.domain.subject import parse_spec
 from finetune_operator.manifests.names import run_name
 from finetune_operator.manifests.volumes import work_claim
 from finetune_trainer.contract import PublishSummary, canonical_json
+from finetune_trainer.contract.governance.vocabulary import Level
 
 _MESSAGE_LIMIT = 2000
+_SWITCHED_OFF = "the job is governed, and this operator does not look after governance. Install with governance.enabled."
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,19 @@ def advance(draft: Draft) -> None:
     elif draft.scene.subject.suspend:
         _hold(draft, run)
     elif run.attempt == 0 or attempts.accounted(run):
-        launch.begin(draft, run, spec)
+        if not _held_by_governance(draft, run, spec):
+            launch.begin(draft, run, spec)
         if edits.gives_way(draft, run):
             _give_way_to_refusal(draft, run, spec)
+    else:
+        _stop_what_drifted(draft, run, spec)
 
 
 def settle(draft: Draft) -> None:
     """No run is under way: point at the one the present spec asks for, or begin it."""
     spec, accepted = draft.scene.spec, draft.accepted
+    if _waits_for_data(draft):
+        return
     if draft.activity is not None or draft.active_run is not None or spec is None or accepted is None:
         return
     if accepted.generation != draft.scene.subject.generation:
@@ -79,7 +87,51 @@ def settle(draft: Draft) -> None:
     if draft.scene.subject.suspend:
         draft.activity = Activity(ActivityKind.HELD, Reason.SUSPENDED, "spec.suspend holds the next run. Set it to false to begin.")
         return
-    _start(draft, spec, accepted, remembered)
+    if not _held_by_governance(draft, None, spec):
+        _start(draft, spec, accepted, remembered)
+
+
+def governed_spec(draft: Draft) -> FineTuneJobSpec | None:
+    """What a decision of governance is about: the run under way, else what is asked for."""
+    run = draft.active_run
+    return spec_of_run(draft, run) if run is not None else draft.scene.spec
+
+
+def _held_by_governance(draft: Draft, run: CurrentRun | None, spec: FineTuneJobSpec) -> bool:
+    """Whether what would begin now may not; Jobs of an attempt that was stopped are still on their way out then."""
+    judged = judge(draft, spec)
+    if draft.governance is not None and draft.scene.observed.governance is None:
+        draft.activity = Activity(ActivityKind.BLOCKED, Reason.GOVERNANCE_OFF, _SWITCHED_OFF)
+        return True
+    if judged is None or not judged.blocks:
+        return False
+    left = [job for job in draft.scene.jobs_of(run.key) if job.active] if run is not None else []
+    for job in left:
+        draft.delete(job)
+    draft.activity = Activity(ActivityKind.STOPPING if left else ActivityKind.BLOCKED, judged.reason, judged.message)
+    return True
+
+
+def _stop_what_drifted(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
+    """An attempt that would not be let begin any more goes on to its end, but not at the highest level: there it seals and stops."""
+    judged = judge(draft, spec)
+    if judged is None or not judged.blocks or judged.decision.classification.level < Level.RESTRICTED:
+        return
+    text = f"stopped by governance in step {run.active_step.value}: {judged.message}"
+    attempts.interrupt(draft, run, Reason.POLICY_DRIFT, text[:_MESSAGE_LIMIT])
+    draft.note(Reason.POLICY_DRIFT, "Stop", text, warning=True)
+    _held_by_governance(draft, run, spec)
+
+
+def _waits_for_data(draft: Draft) -> bool:
+    """Whether the reference of a spec that is still to be run leads nowhere."""
+    unresolved, accepted = draft.scene.acceptance.unresolved, draft.accepted
+    if unresolved is None or draft.active_run is not None or draft.activity is not None:
+        return False
+    if accepted is not None and accepted.generation == draft.scene.subject.generation and draft.run is not None:
+        return False  # it was run, and what was registered then is no more: that changes nothing about the result
+    draft.activity = Activity(ActivityKind.BLOCKED, unresolved.reason, unresolved.message)
+    return True
 
 
 def end(draft: Draft, run: CurrentRun, ending: End, spec: FineTuneJobSpec | None) -> None:
@@ -188,7 +240,7 @@ def _point_at(draft: Draft, entry: HistoryEntry) -> None:
     draft.dataset = draft.estimate = draft.evaluation = None
     artifact = history.artifact_of(draft.run)
     if artifact is not None:
-        draft.artifact = artifact
+        draft.artifact = artifact.model_copy(update={"classification": draft.governance.classification if draft.governance else None})
         draft.note(Reason.ARTIFACT_REUSED, "Reuse", f"run {entry.number} made this very result: {artifact.uri}")
 
 

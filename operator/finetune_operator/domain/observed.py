@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.plan import JsonObject, ObjectReference
 from finetune_trainer.contract import ProgressReport
 
@@ -78,3 +79,5 @@ class Observed:
     warnings: tuple[WarningEvent, ...] = ()
     progress: PodProgress | None = None
     rejections: tuple[Rejection, ...] = ()
+    governance: GovernanceView | None = None
+    """None where the installation does not look after governance."""

@@ -21,6 +21,8 @@ _INTERRUPTED = (Reason.INTERRUPTED, Reason.RETRYING, Reason.NO_PROGRESS, Reason.
 def phase_of(draft: Draft, state: Overall) -> Phase:
     run, activity = draft.run, draft.activity
     if run is not None and run.outcome is not None and state.ended:
+        if run.outcome is Outcome.SUCCEEDED and state.stalled:
+            return Phase.HELD
         return _OF_OUTCOME[run.outcome]
     if activity is not None and activity.reason in (Reason.SUSPENDED, Reason.SUSPENDING):
         return Phase.SUSPENDED

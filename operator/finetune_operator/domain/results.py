@@ -51,6 +51,8 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
         findings=[Finding(rule=found.rule, severity=found.severity, message=found.message) for found in data.findings],
     )
     draft.estimate = EstimateStatus(**need.model_dump())
+    if draft.governance is not None:
+        draft.governance = draft.governance.model_copy(update={"licence": summary.licence})
     inputs = run.inputs.model_copy(update={"base_digest": summary.base_digest, "dataset_digest": data.digest})
     return run.model_copy(
         update={
@@ -89,7 +91,13 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
 def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decision: GateDecision) -> CurrentRun:
     """Where the artifact lies; the object's artifact moves only when the gate was passed."""
     if decision.passed:
-        draft.artifact = ArtifactStatus(uri=summary.uri, digest=summary.digest, bytes=summary.bytes, run_number=run.number)
+        draft.artifact = ArtifactStatus(
+            uri=summary.uri,
+            digest=summary.digest,
+            bytes=summary.bytes,
+            run_number=run.number,
+            classification=draft.governance.classification if draft.governance is not None else None,
+        )
     published = {"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes}
     return run.model_copy(update={**published, "gate": decision.reason.value})
 

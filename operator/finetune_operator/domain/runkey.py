@@ -14,7 +14,7 @@ from finetune_trainer.contract import canonical_json, digest_of
 
 RESULT_DEFINING = {
     "baseModel": ("uri", "digest"),
-    "dataset": ("inline", "validation", "maxDroppedPercent"),
+    "dataset": ("inline", "ref", "validation", "maxDroppedPercent"),
     "task": ("type", "outputSchema"),
     "stage": (),
     "tuner": ("type", "lora", "quantization"),

@@ -41,6 +41,8 @@ class Subject:
     spec: FineTuneJobSpec | Mistakes
     status: FineTuneJobStatus | Mistakes
     stored_status: Mapping[str, Any]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
 
     def new(self, now: datetime) -> bool:
         """Whether what is known of the object cannot be old, however late it arrived: there is nothing older than its creation.
@@ -69,7 +71,16 @@ def read_subject(resource: JsonObject) -> Subject | None:
         spec=_spec(reading.at(resource, "spec")),
         status=_status(status),
         stored_status=status,
+        labels=_texts(reading.at(metadata, "labels")),
+        annotations=_texts(reading.at(metadata, "annotations")),
     )
+
+
+def _texts(stored: Any) -> dict[str, str]:
+    """Labels or annotations, cut where no API server would have stored them."""
+    if not isinstance(stored, Mapping):
+        return {}
+    return {key[:317]: value[:256] for key, value in stored.items() if isinstance(key, str) and isinstance(value, str)}
 
 
 def parse_spec(text: str) -> FineTuneJobSpec | None:

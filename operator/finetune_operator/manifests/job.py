@@ -56,7 +56,7 @@ def build_job(owner: Owner, spec: FineTuneJobSpec, attempt: Attempt, environment
     )
     arguments = step_arguments(step, attempt.number, attempt.micro_batch_size)
     container = build_container(environment, arguments, step_resources(spec, step), mounts, serves_progress=step is Step.TRAIN)
-    labels = step_labels(owner, attempt.run_key, step.value, attempt.number)
+    labels = {**step_labels(owner, attempt.run_key, step.value, attempt.number), **environment.classification}
     queue = {LABEL_QUEUE: spec.queue_name} if spec.queue_name and step is Step.TRAIN else {}
     return _job(
         owner,
@@ -80,7 +80,7 @@ def build_clean_job(owner: Owner, spec: FineTuneJobSpec, forgotten: ForgottenRun
     volumes, mounts = pod_volumes(spec, forgotten.run_name, clean_mounts(owner, forgotten.claim), credentials=False, shared_memory=False)
     arguments = clean_arguments(forgotten.run_key)
     container = build_container(environment, arguments, step_resources(spec, Step.PREPARE), mounts, serves_progress=False)
-    labels = step_labels(owner, forgotten.run_key, CLEAN, 1)
+    labels = {**step_labels(owner, forgotten.run_key, CLEAN, 1), **environment.classification}
     return _job(
         owner,
         job_name(forgotten.run_name, CLEAN, 1),

@@ -15,7 +15,9 @@ from finetune_operator.api.base import (
     LABEL_STEP,
 )
 from finetune_operator.api.finetunejob import KIND
+from finetune_operator.api.status import ClassificationStatus
 from finetune_operator.manifests.names import Owner, label_value, run_hash
+from finetune_trainer.contract.governance.vocabulary import LABEL_LEVEL, LABEL_RESIDENCY, REGIME_LABELS, YES
 
 
 def run_labels(owner: Owner, run_key: str) -> dict[str, str]:
@@ -35,6 +37,18 @@ def step_labels(owner: Owner, run_key: str, step: str, attempt: int) -> dict[str
         LABEL_COMPONENT: step,
         LABEL_STEP: step,
         LABEL_ATTEMPT: str(attempt),
+    }
+
+
+def classification_labels(classification: ClassificationStatus | None) -> dict[str, str]:
+    """How sensitive it is, on everything that is made of it; of places, one, because data that must lie in two can lie nowhere."""
+    if classification is None:
+        return {}
+    places = classification.residencies
+    return {
+        LABEL_LEVEL: classification.level.value,
+        **{f"{REGIME_LABELS}{regime}": YES for regime in classification.regimes},
+        **({LABEL_RESIDENCY: places[0]} if len(places) == 1 else {}),
     }
 
 

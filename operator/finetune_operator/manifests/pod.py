@@ -1,6 +1,7 @@
 """The pod of one attempt of a step: runs under the restricted Pod Security level, without a service account token."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.api.spec import ComputeResources, FineTuneJobSpec
@@ -19,12 +20,13 @@ _GRACE_SECONDS_FULL = 300
 
 @dataclass(frozen=True)
 class PodEnvironment:
-    """What the installation decides about pods."""
+    """What the installation decides about pods, and how sensitive what they work on is, as labels."""
 
     image: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     finished_job_ttl_seconds: int = 86_400
+    classification: Mapping[str, str] = field(default_factory=dict)
 
 
 def step_arguments(step: Step, attempt: int, micro_batch_size: int | None) -> list[str]:

@@ -106,7 +106,8 @@ def _base_mounts(spec: FineTuneJobSpec) -> tuple[ClaimMount, ...]:
 
 
 def _data_mounts(spec: FineTuneJobSpec) -> tuple[ClaimMount, ...]:
-    mounts = [ClaimMount(_claim(spec.dataset.inline.uri).claim, DATA_MOUNT, "spec.dataset.inline.uri", read_only=True)]
+    field = "spec.dataset.ref" if spec.dataset.ref else "spec.dataset.inline.uri"
+    mounts = [ClaimMount(_claim(spec.dataset.rows.uri).claim, DATA_MOUNT, field, read_only=True)]
     if spec.dataset.validation.uri:
         mounts.append(
             ClaimMount(_claim(spec.dataset.validation.uri).claim, VALIDATION_MOUNT, "spec.dataset.validation.uri", read_only=True)

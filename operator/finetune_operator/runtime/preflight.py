@@ -9,17 +9,21 @@ from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.resources import (
     ACCESS_REVIEWS,
     ADAPTER_DEPLOYMENTS,
+    APPROVALS,
     CONFIG_MAPS,
     CORE_EVENTS,
     DEPLOYMENTS,
     EVENTS,
     FINETUNE_JOBS,
+    GOVERNANCE_POLICIES,
     HTTP_ROUTES,
     JOBS,
     LEASES,
+    NAMESPACES,
     PODS,
     SECRETS,
     SERVING_RESOURCES,
+    TRAINING_DATASETS,
     Resource,
 )
 from finetune_operator.manifests.serving import ENGINE_KEY_SECRET
@@ -73,6 +77,13 @@ SERVING_OBJECT_RIGHTS: Final = (
 )
 """Reading pods is what the router's Role grants, and nobody can grant what he may not do. HTTPRoutes are listed to learn whether there is
 such a kind; a right to a kind that is not there harms nobody."""
+GOVERNANCE_RIGHTS: Final = (
+    Right(NAMESPACES, ("list", "watch")),
+    Right(GOVERNANCE_POLICIES, ("list", "watch")),
+    Right(TRAINING_DATASETS, ("list", "watch")),
+    Right(APPROVALS, ("list", "watch")),
+)
+"""The first two are of the whole cluster, also where the operator watches some namespaces only."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
 
 
@@ -98,6 +109,7 @@ async def require_rights(
     through_proxy: bool,
     serving: bool = False,
     objects: bool = False,
+    governance: bool = False,
 ) -> None:
     """Ask for each right we will use. Raises `PreflightFailed` naming those that are missing."""
     rights = [
@@ -105,8 +117,14 @@ async def require_rights(
         *(SERVING_RIGHTS if serving else ()),
         *(SERVING_OBJECT_RIGHTS if objects else ()),
         *(PROXY_RIGHTS if through_proxy else ()),
+        *(GOVERNANCE_RIGHTS if governance else ()),
     ]
-    wanted = [(right, verb, namespace) for namespace in namespaces or (None,) for right in rights for verb in right.verbs]
+    wanted = [
+        (right, verb, namespace if right.resource.namespaced else None)
+        for namespace in namespaces or (None,)
+        for right in rights
+        for verb in right.verbs
+    ]
     if lease_namespace is not None:
         wanted += [(right, verb, lease_namespace) for right in LEASE_RIGHTS for verb in right.verbs]
     allowed = await asyncio.gather(*(_allowed(kube, *question) for question in wanted))

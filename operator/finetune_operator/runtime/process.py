@@ -14,11 +14,23 @@ from functools import partial
 from typing import Any, Final
 
 from finetune_operator.api.base import CHILD_NAME, FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_NAME
-from finetune_operator.cluster.cache import ClusterCache, Key
+from finetune_operator.cluster.cache import ClusterCache, Key, Store
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.progress import DirectReader, ProxyReader
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, CORE_EVENTS, FINETUNE_JOBS, JOBS, PODS
+from finetune_operator.cluster.resources import (
+    ADAPTER_DEPLOYMENTS,
+    APPROVALS,
+    CORE_EVENTS,
+    FINETUNE_JOBS,
+    GOVERNANCE_POLICIES,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    TRAINING_DATASETS,
+    Resource,
+)
+from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.intake import Intake
 from finetune_operator.control.leader import Leadership
 from finetune_operator.control.progress import ProgressPoller
@@ -83,10 +95,16 @@ class Process:
             notify=self._queue.add,
             measures=metrics,
         )
+        self._governance = (
+            GovernanceCache(self._cache.parents, self._child_changed, settings.site(), by_namespace=bool(self._namespaces))
+            if settings.governance
+            else None
+        )
         self._reconciler = Reconciler(
             kube,
             self._cache,
             decide,
+            governance=self._governance,
             settings=domain,
             recorder=Recorder(kube, instance=self._identity),
             poller=self._poller,
@@ -107,10 +125,14 @@ class Process:
         lease_namespace = self._settings.own_namespace() if self._settings.leader_elect else None
         if self._serving is not None:
             await require_definition(self._kube, self._namespaces[0] if self._namespaces else None, ADAPTER_DEPLOYMENTS)
+        if self._governance is not None:
+            for kind in (GOVERNANCE_POLICIES, TRAINING_DATASETS, APPROVALS):
+                await require_definition(self._kube, self._namespaces[0] if self._namespaces and kind.namespaced else None, kind)
         await require_rights(
             self._kube,
             self._namespaces,
             lease_namespace,
+            governance=self._governance is not None,
             through_proxy=self._settings.progress_via == "pod-proxy",
             serving=self._serving is not None,
             objects=self._settings.serving and bool(self._settings.inference_image),
@@ -146,6 +168,8 @@ class Process:
         """Caches first, so that a follower takes over at once, then the Lease, then everything that writes."""
         for reflector in self._reflectors:
             await reflector.synced.wait()
+        if self._governance is not None:
+            self._governance.live()
         seconds = time.monotonic() - self._started
         known = {"finetunejobs": len(self._cache.parents), "jobs": len(self._cache.jobs)}
         log.info("caches in sync", extra={"seconds": round(seconds, 2), **known})
@@ -205,7 +229,27 @@ class Process:
             for namespace in self._namespaces or (None,)
             for resource, store, labels, fields in kinds
         ]
+        reflectors += self._governance_reflectors(self._governance) if self._governance is not None else []
         return reflectors + (self._serving.reflectors if self._serving is not None else [])
+
+    def _governance_reflectors(self, cache: GovernanceCache) -> list[Reflector]:
+        namespaces = self._namespaces or (None,)
+        watched: list[tuple[Resource, Store, str | None]] = [
+            (NAMESPACES, cache.namespaces, None),
+            (GOVERNANCE_POLICIES, cache.policies, None),
+        ]
+        watched += [(TRAINING_DATASETS, cache.datasets, namespace) for namespace in namespaces]
+        watched += [(APPROVALS, cache.approvals, namespace) for namespace in namespaces]
+        return [
+            Reflector(
+                self._kube,
+                store,
+                resource,
+                Selection(namespace=namespace),
+                on_restart=partial(self._metrics.watch_restarted, resource.plural),
+            )
+            for resource, store, namespace in watched
+        ]
 
     def _make_leadership(self) -> Leadership:
         settings = self._settings

@@ -5,12 +5,13 @@ import os
 import socket
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from finetune_operator.cluster.prometheus import PrometheusServer
+from finetune_trainer.contract.governance.facts import Site
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -59,6 +60,11 @@ class Settings(BaseSettings):
     retry_base_seconds: float = Field(default=10.0, gt=0, description="First wait before another attempt; doubles.")
     retry_cap_seconds: float = Field(default=360.0, gt=0, description="Longest wait before another attempt.")
     serving: bool = Field(default=False, description="Look after AdapterDeployments too; needs their definition and the rights for it.")
+    governance: bool = Field(
+        default=False, description="Look after governance: GovernancePolicies, TrainingDatasets, Approvals; needs their definitions."
+    )
+    governance_residency: list[str] = Field(default_factory=list, description="A place that residency may name, beside any; repeatable.")
+    governance_regime: list[str] = Field(default_factory=list, description="A regime beside pii, phi, pci, export and minors; repeatable.")
     inference_image: str = Field(
         default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."
     )
@@ -156,6 +162,15 @@ class Settings(BaseSettings):
         if file is not None and not info.data.get("rollout_prometheus_url", "https:").startswith("https:"):
             raise ValueError("needs --rollout-prometheus-url with https")
         return file
+
+    @model_validator(mode="after")
+    def _is_a_site(self) -> Self:
+        self.site()
+        return self
+
+    def site(self) -> Site:
+        """What this installation adds to the vocabulary of governance. Raises ``pydantic.ValidationError`` for what fits no label."""
+        return Site(residencies=tuple(self.governance_residency), regimes=tuple(self.governance_regime))
 
     @property
     def prometheus_server(self) -> PrometheusServer | None:

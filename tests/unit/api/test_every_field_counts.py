@@ -94,6 +94,7 @@ OTHER: dict[str, Any] = {
     "spec.resources.nodeSelector": {"disk": "fast"},
     "spec.training.extraArguments": {"adam_beta2": "0.9"},
     "spec.training.epochs": "7",
+    "spec.dataset.ref.name": None,
 }
 """Values for fields where the schema does not suggest one; None: nothing else may stand there beside the rest."""
 

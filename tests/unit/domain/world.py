@@ -11,6 +11,7 @@ import orjson
 from finetune_operator.api.base import rfc3339
 from finetune_operator.api.reasons import EXPLANATIONS, Reason
 from finetune_operator.domain.decide import decide
+from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import DomainSettings, Observed, PodProgress, Rejection, WarningEvent
 from finetune_operator.domain.plan import Child, Deletion, ObjectReference, Plan
 from finetune_trainer.contract import ProgressReport, Verdict
@@ -46,6 +47,9 @@ class World:
     uids: int = 0
     crash_after: int | None = None
     verdict: Verdict = Verdict.PASS
+    governance: GovernanceView | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
     # What a person does
 
@@ -67,7 +71,8 @@ class World:
     # What the operator does
 
     def observe(self) -> Observed:
-        metadata = {"name": "ticket-router", "namespace": "support", "uid": UID, "generation": self.generation}
+        metadata: dict[str, Any] = {"name": "ticket-router", "namespace": "support", "uid": UID, "generation": self.generation}
+        metadata |= {"labels": self.labels, "annotations": self.annotations}
         if self.created_at is not None:
             metadata["creationTimestamp"] = rfc3339(self.created_at)
         resource = {"metadata": metadata, "spec": self.spec, **({"status": self.status} if self.status is not None else {})}
@@ -79,6 +84,7 @@ class World:
             warnings=tuple(self.warnings),
             progress=self.progress,
             rejections=self.rejections,
+            governance=self.governance,
         )
 
     def decide(self) -> Plan:

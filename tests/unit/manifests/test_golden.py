@@ -57,7 +57,7 @@ def manifests() -> dict[str, Any]:
     document = build_run_spec(OWNER, SPEC, key=KEY, name=RUN, number=1, token_digest="sha256:" + "0" * 64)
     jobs = {step.value: build_job(OWNER, SPEC, Attempt(KEY, RUN, step, 1), ENVIRONMENT) for step in Step}
     return {
-        "configmap": build_config_map(OWNER, document),
+        "configmap": build_config_map(OWNER, document, {}),
         **jobs,
         "train-after-out-of-memory": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.TRAIN, 2, micro_batch_size=4), ENVIRONMENT),
         "prepare-from-the-hub": build_job(OWNER, HUB, Attempt(KEY, RUN, Step.PREPARE, 1), ENVIRONMENT),

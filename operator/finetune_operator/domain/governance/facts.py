@@ -1,0 +1,151 @@
+"""The facts that the contract's decision judges, gathered from the object, from what its run has found, and from the namespace."""
+
+from typing import Any
+
+from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus
+from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.governance.view import GovernanceView, read_approval
+from finetune_trainer.contract import canonical_json, digest_of
+from finetune_trainer.contract.governance import Classification, Facts
+from finetune_trainer.contract.governance import vocabulary as words
+from finetune_trainer.contract.governance.facts import (
+    ApprovalFacts,
+    DataReport,
+    DatasetFacts,
+    GateResult,
+    Generator,
+    Licence,
+    ModelFacts,
+    NamespaceFacts,
+    Stage,
+    SubjectFacts,
+)
+from finetune_trainer.contract.governance.vocabulary import Level
+
+_MOST_LABELS, _MOST_APPROVALS, _MOST_EXAMPLES = 256, 64, 10**15
+_HOW_IT_RUNS = frozenset({"suspend", "runPolicy", "healthPolicy", "queueName", "resources"})
+"""Fields of the spec that are followed at once while a run lasts: no approval becomes stale by them."""
+
+
+def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Stage) -> Facts:
+    """Everything that is known now; what only a later step finds out is left open."""
+    speaking, run = speaking_run(draft), sealed_run(draft)
+    return Facts(
+        stage=stage,
+        namespace=NamespaceFacts(name=draft.scene.owner.namespace, labels=_floor(view, draft.governance)),
+        subject=_subject(draft, spec, run),
+        site=view.site,
+        datasets=_datasets(view, spec),
+        base_model=_base_model(draft, spec),
+        images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
+        data_report=_counted(draft.dataset) if run is not None else None,
+        gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
+        approvals=_approvals(draft, view),
+    )
+
+
+def speaking_run(draft: Draft) -> CurrentRun | None:
+    """The run that a decision is about: under way, or ended and of the present spec."""
+    run, accepted = draft.run, draft.accepted
+    if run is None or (run.outcome is not None and (accepted is None or accepted.key != run.key)):
+        return None
+    return run
+
+
+def sealed_run(draft: Draft) -> CurrentRun | None:
+    """The same, once its data are prepared."""
+    run = speaking_run(draft)
+    return run if run is not None and run.inputs.dataset_digest is not None else None
+
+
+def _subject(draft: Draft, spec: FineTuneJobSpec, sealed: CurrentRun | None) -> SubjectFacts:
+    """``spec_digest`` covers what the run makes and of which bytes: an approval of other data is for another decision."""
+    subject = draft.scene.subject
+    manifest = spec.to_manifest()
+    content: dict[str, Any] = {"spec": {name: value for name, value in manifest.items() if name not in _HOW_IT_RUNS}}
+    if sealed is not None:
+        content |= {"key": sealed.key, "data": sealed.inputs.dataset_digest, "base": sealed.inputs.base_digest}
+    return SubjectFacts(
+        name=subject.owner.name,
+        uid=subject.owner.uid,
+        labels=dict(list(subject.labels.items())[:_MOST_LABELS]),
+        labels_before=_before(draft.governance),
+        submitter=subject.annotations.get(SUBMITTER_ANNOTATION, "")[:253],
+        spec_digest=digest_of(canonical_json(content).encode()),
+    )
+
+
+def _before(known: GovernanceStatus | None) -> dict[str, str] | None:
+    """The object's labels when it was last let pass."""
+    if known is None or known.declared is None:
+        return None
+    declared = known.declared
+    labels = {f"{words.REGIME_LABELS}{regime}": words.YES for regime in declared.regimes}
+    if declared.level is not None:
+        labels[words.LABEL_LEVEL] = declared.level
+    if declared.residency is not None:
+        labels[words.LABEL_RESIDENCY] = declared.residency
+    return labels
+
+
+def _counted(found: DatasetStatus | None) -> DataReport | None:
+    return DataReport(examples=min(found.examples, _MOST_EXAMPLES)) if found is not None else None
+
+
+def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, str]:
+    """The namespace's labels, raised to what the object was classified as before: a classification never falls."""
+    labels = dict(list(view.namespace_labels.items())[:_MOST_LABELS])
+    if known is None or not known.passed:
+        return labels  # what was refused binds nobody: a mistyped level, which counts as the highest, can be corrected
+    present = labels.get(words.LABEL_LEVEL)
+    level = Level.PUBLIC if present is None else Level.read(present)
+    if level is not None and known.classification.level > level:
+        labels[words.LABEL_LEVEL] = known.classification.level.value
+    regimes = set(known.classification.regimes) & view.site.known_regimes
+    return {**{f"{words.REGIME_LABELS}{name}": words.YES for name in sorted(regimes)}, **labels}
+
+
+def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts, ...]:
+    rows, reference = spec.dataset.rows, spec.dataset.ref
+    record = view.dataset(reference.name) if reference is not None else None
+    if record is not None and (record.uri, record.digest) != (rows.uri, rows.digest):
+        record = None  # another version by the same name, made after the run was accepted: it says nothing about these rows
+    found = [
+        DatasetFacts(
+            field="spec.dataset.ref" if reference is not None else "spec.dataset.inline",
+            uri=rows.uri,
+            digest=rows.digest,
+            classification=None
+            if record is None
+            else Classification(
+                level=record.level,
+                regimes=frozenset(record.regimes),
+                residencies=frozenset() if record.residency == words.ANY else frozenset({record.residency}),
+            ),
+            generators=tuple(Generator(name=each.name, licence=each.licence) for each in (record.generated_by if record else ())),
+        )
+    ]
+    if spec.dataset.validation.uri:
+        found.append(DatasetFacts(field="spec.dataset.validation", uri=spec.dataset.validation.uri))
+    if spec.evaluation.dataset is not None:
+        found.append(DatasetFacts(field="spec.evaluation.dataset", uri=spec.evaluation.dataset.uri))
+    return tuple(found)
+
+
+def _base_model(draft: Draft, spec: FineTuneJobSpec) -> ModelFacts:
+    model = spec.base_model
+    licence = (draft.governance.licence if draft.governance is not None else None) or model.licence
+    return ModelFacts(uri=model.uri, digest=model.digest, licences=(Licence(key=licence),) if licence else None)
+
+
+def _gates(evaluation: EvaluationStatus | None) -> tuple[GateResult, ...]:
+    return (GateResult(name="improvement", verdict=evaluation.verdict),) if evaluation is not None else ()
+
+
+def _approvals(draft: Draft, view: GovernanceView) -> tuple[ApprovalFacts, ...]:
+    """Newest first where there are more than a decision takes: a newer one is likelier to be for this decision."""
+    found = [read_approval(manifest, draft.scene.owner.name) for manifest in view.approvals]
+    given = sorted((each for each in found if each is not None), key=lambda each: each.given_at, reverse=True)
+    return tuple(given[:_MOST_APPROVALS])

@@ -1,0 +1,74 @@
+"""What of governance a decision may know: the namespace's labels, the policies, and the datasets and approvals of the namespace."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from finetune_operator.api.governance.approval import Approval
+from finetune_operator.api.governance.dataset import TrainingDataset, TrainingDatasetSpec
+from finetune_operator.api.governance.policy import GovernancePolicy
+from finetune_operator.domain import reading
+from finetune_operator.domain.plan import JsonObject
+from finetune_trainer.contract.governance import Policy
+from finetune_trainer.contract.governance.facts import ApprovalFacts, Site
+from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
+
+
+@dataclass(frozen=True)
+class GovernanceView:
+    """A snapshot. ``datasets`` are those of the namespace by name, ``approvals`` those that name the job."""
+
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    policies: tuple[Policy, ...] = ()
+    datasets: Mapping[str, JsonObject] = field(default_factory=dict)
+    approvals: tuple[JsonObject, ...] = ()
+    site: Site = field(default_factory=Site)
+    known: bool = True
+    """False while the namespace itself has not been seen: a job can come sooner than the namespace that it is in."""
+
+    @property
+    def governed(self) -> bool:
+        """Also where the label has no legal value: that is a finding, and no way out."""
+        return LABEL_GOVERNED in self.namespace_labels
+
+    def dataset(self, name: str) -> TrainingDatasetSpec | None:
+        """None for one that is absent, on its way out, or written in a way that cannot be read."""
+        manifest = self.datasets.get(name)
+        if manifest is None or reading.at(manifest, "metadata", "deletionTimestamp") is not None:
+            return None
+        try:
+            return TrainingDataset.model_validate(manifest).spec
+        except ValidationError:
+            return None
+
+
+def read_policy(manifest: JsonObject) -> Policy:
+    """A policy that cannot be read, because another version of its definition stored it, lets nothing pass."""
+    name, uid = reading.text(manifest, "metadata", "name"), reading.text(manifest, "metadata", "uid")
+    generation = reading.integer(manifest, "metadata", "generation") or 0
+    try:
+        return GovernancePolicy.model_validate(manifest).spec.to_policy(name, uid, generation)
+    except ValidationError:
+        named = name[:253] or "unreadable"
+        return Policy.model_construct(name=named, uid=uid[:63], generation=max(0, generation), data_sources=(), zones=())
+
+
+def read_approval(manifest: JsonObject, subject: str) -> ApprovalFacts | None:
+    """What an Approval says about this object; None for one about another, one being withdrawn, and one that cannot be read."""
+    given_at = reading.moment(manifest, "metadata", "creationTimestamp")
+    if given_at is None or reading.at(manifest, "metadata", "deletionTimestamp") is not None:
+        return None
+    try:
+        spec = Approval.model_validate(manifest).spec
+    except ValidationError:
+        return None
+    if spec.subject_ref.name != subject:
+        return None
+    return ApprovalFacts(
+        stage=spec.stage,
+        approver=spec.approver,
+        subject_digest=spec.subject_digest,
+        given_at=given_at,
+        expires_at=spec.expires_at,
+    )

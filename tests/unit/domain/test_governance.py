@@ -1,0 +1,449 @@
+"""What governance makes of the life of a run: refused at once with all findings, held after prepare, re-decided when something changes."""
+
+import json
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune_operator.api.base import rfc3339
+from finetune_operator.api.governance.policy import GovernancePolicySpec
+from finetune_operator.domain.decide import decide
+from finetune_operator.domain.governance import facts
+from finetune_operator.domain.governance.view import GovernanceView, read_policy
+from finetune_operator.domain.observed import Observed
+from finetune_trainer.contract.governance import Policy
+from finetune_trainer.contract.governance.facts import EntityHits, ScanReport, Site
+from finetune_trainer.contract.governance.vocabulary import Entity, ScanProfile
+from tests.unit.domain.samples import NOON, SETTINGS, spec, words
+from tests.unit.domain.test_total import ODD, places, spoiled
+from tests.unit.domain.world import World
+
+GOVERNED = {"finetune.dev/governed": "true", "finetune.dev/clearance-level": "restricted", "finetune.dev/clearance.phi": "true"}
+LABELS = {"finetune.dev/level": "internal", "finetune.dev/residency": "any"}
+SUBMITTED = {"finetune.dev/submitted-by": "ann"}
+PINNED = "registry.example/trainer@sha256:" + "1" * 64
+DIGEST = "sha256:" + "2" * 64
+
+
+def policy(name: str = "house", generation: int = 1, **spec: Any) -> Policy:
+    return GovernancePolicySpec.model_validate(spec).to_policy(name, f"uid-{name}", generation)
+
+
+def dataset(name: str = "tickets", **changes: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "support"}, "spec": {"uri": "pvc://data/tickets.jsonl", "level": "internal", **changes}}
+
+
+def approval(name: str, digest: str, *, stage: str = "Train", subject: str = "ticket-router", **changes: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "support", "creationTimestamp": rfc3339(NOON)}
+    said = {"stage": stage, "subjectRef": {"name": subject}, "subjectDigest": digest, "approver": name, "reason": "seen", **changes}
+    return {"metadata": metadata, "spec": said}
+
+
+def view(*policies: Policy, labels: dict[str, str] | None = None, datasets: tuple[Any, ...] = (), approvals: Any = ()) -> GovernanceView:
+    known = {each["metadata"]["name"]: each for each in datasets}
+    return GovernanceView(GOVERNED if labels is None else labels, policies, known, tuple(approvals), Site(residencies=("onprem",)))
+
+
+def world(seen: GovernanceView | None, labels: dict[str, str] | None = None, **changes: Any) -> World:
+    made = World(spec=spec(**changes), settings=SETTINGS, governance=seen)
+    made.labels, made.annotations = dict(LABELS if labels is None else labels), dict(SUBMITTED)
+    made.settle()
+    return made
+
+
+def registered(seen: GovernanceView, labels: dict[str, str] | None = None, **changes: Any) -> World:
+    """A job that uses the dataset ``tickets``."""
+    document = spec(**changes)
+    document["dataset"] = {"ref": {"name": "tickets"}, "validation": {"percent": 10}}
+    made = World(spec=document, governance=seen)
+    made.labels, made.annotations = dict(LABELS if labels is None else labels), dict(SUBMITTED)
+    made.settle()
+    return made
+
+
+def told(world: World, kind: str) -> tuple[str, str, str]:
+    found = next((each for each in (world.status or {})["conditions"] if each["type"] == kind), None)
+    return (found["status"], found["reason"], found.get("message", "")) if found else ("", "", "")
+
+
+def test_without_a_say_nothing_is_recorded_and_no_write_is_added() -> None:
+    plain, governed = world(None), world(view(policy(match={"minLevel": "restricted"}), labels={}))
+    for each in (plain, governed):
+        each.finish()
+    assert governed.status == plain.status
+    assert governed.writes == plain.writes
+    assert "governance" not in (governed.status or {})
+
+
+def test_a_governed_run_that_meets_all_costs_no_write_more_and_says_what_was_decided() -> None:
+    plain, governed = world(None), world(view(policy(approvals=[])))
+    for each in (plain, governed):
+        each.finish()
+    assert governed.writes == plain.writes
+    assert told(governed, "Governed")[:2] == ("True", "Allowed")
+    assert told(governed, "Ready")[:2] == ("True", "RunSucceeded")
+    found = (governed.status or {})["governance"]
+    assert found["decision"] == "Allow"
+    assert found["policies"] == ["house@1"]
+    assert found["classification"]["level"] == "internal"
+
+
+def test_a_refused_job_starts_nothing_and_tells_every_finding_at_once() -> None:
+    refused = world(view(policy(dataSources=["pvc://registered"], requireDigests=True)), {"finetune.dev/level": "secret"})
+    assert refused.created == []
+    status, reason, message = told(refused, "Ready")
+    assert (status, reason) == ("False", "LabelInvalid")
+    for rule in ("LabelInvalid", "ResidencyViolation", "NotPinned", "finetune.dev/residency"):
+        assert rule in message
+    assert told(refused, "Governed")[:2] == ("False", "LabelInvalid")
+    assert told(refused, "Stalled")[:2] == ("True", "LabelInvalid")
+    assert told(refused, "Reconciling")[0] == "False"
+
+
+def test_a_refused_job_begins_once_it_is_corrected() -> None:
+    job = world(view(policy()), {"finetune.dev/level": "internal"})
+    assert told(job, "Governed")[1] == "LabelInvalid"
+    job.labels["finetune.dev/residency"] = "any"
+    job.settle()
+    job.finish()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+
+
+def test_a_mistyped_level_counts_as_the_highest_and_can_be_corrected() -> None:
+    job = world(view(policy()), {**LABELS, "finetune.dev/level": "secret"})
+    assert (job.status or {})["governance"]["classification"]["level"] == "restricted"
+    job.labels["finetune.dev/level"] = "internal"
+    job.settle()
+    job.finish()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+    assert (job.status or {})["governance"]["classification"]["level"] == "internal"
+
+
+def test_what_was_let_pass_is_not_forgotten_by_a_refusal_nor_when_the_floor_falls() -> None:
+    floor = {**GOVERNED, "finetune.dev/level": "internal"}
+    job = world(view(policy(), labels=floor), {**LABELS, "finetune.dev/level": "public"})
+    assert told(job, "Governed")[0] == "True"
+    job.labels["finetune.dev/level"] = "nonsense"
+    job.settle()
+    job.labels["finetune.dev/level"] = "public"
+    job.governance = view(policy())
+    job.settle()
+    assert told(job, "Governed")[0] == "True"
+    assert (job.status or {})["governance"]["classification"]["level"] == "internal"
+
+
+def test_audit_records_what_it_would_refuse_and_blocks_nothing_until_it_enforces() -> None:
+    demand = {"dataSources": ["pvc://registered"]}
+    job = world(view(policy(mode="Audit", **demand)))
+    job.finish()
+    assert told(job, "Ready")[:2] == ("True", "RunSucceeded")
+    assert "ResidencyViolation" in told(job, "Governed")[2]
+    assert [each["blocks"] for each in (job.status or {})["governance"]["findings"]] == [False]
+    job.governance = view(policy(generation=2, **demand))
+    job.settle()
+    assert told(job, "Ready")[:2] == ("False", "ResidencyViolation")
+    assert told(job, "Stalled")[0] == "True"
+
+
+def test_a_label_that_is_lowered_is_refused_although_no_admission_saw_it() -> None:
+    job = world(view(policy()))
+    job.labels["finetune.dev/level"] = "public"
+    job.run_pod()
+    job.settle()
+    assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+    assert "ClassificationDowngrade" in told(job, "Governed")[2]
+    assert (job.status or {})["governance"]["classification"]["level"] == "internal"
+    job.end_pod()
+    job.settle()
+    assert told(job, "Ready")[:2] == ("False", "ClassificationDowngrade")
+    job.labels["finetune.dev/level"] = "internal"
+    job.settle()
+    job.finish()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+
+
+@pytest.mark.parametrize(("level", "stopped"), [("internal", False), ("restricted", True)])
+def test_a_running_step_goes_on_under_a_new_policy_but_is_stopped_at_the_highest_level(level: str, *, stopped: bool) -> None:
+    open_ = {"egress": "Open", "requireDigests": False, "zones": ["*"], "licences": {"allow": ["*"]}, "requireEvaluation": False}
+    before = view(policy(dataSources=["*"], **open_), datasets=(dataset(level=level),))
+    job = registered(before, {**LABELS, "finetune.dev/level": level})
+    job.step_through()
+    job.run_pod()
+    job.settle()
+    assert told(job, "Governed")[:2] == ("True", "Allowed")
+    name = job.active
+    job.governance = view(policy(generation=2, dataSources=["pvc://other"], **open_), datasets=(dataset(level=level),))
+    job.settle()
+    assert told(job, "Governed")[0] == "False"
+    assert "ResidencyViolation" in told(job, "Governed")[2]
+    assert bool(job.jobs[name]["metadata"].get("deletionTimestamp")) is stopped
+    if stopped:
+        job.collect()
+        job.settle()
+        assert told(job, "Ready")[:2] == ("False", "ResidencyViolation")
+        job.governance = before
+        job.settle()
+        assert job.active.endswith("train-2")
+
+
+def test_everything_that_is_made_of_it_says_how_sensitive_it_is() -> None:
+    demand = policy(egress="Open", requireDigests=False, zones=["*"], dataSources=["*"], licences={"allow": ["*"]}, requireEvaluation=False)
+    labels = {"finetune.dev/level": "restricted", "finetune.dev/residency": "any"}
+    job = registered(view(demand, datasets=(dataset(level="restricted", regimes=["phi"], residency="onprem"),)), labels)
+    stamped = {"finetune.dev/level": "restricted", "finetune.dev/regime.phi": "true", "finetune.dev/residency": "onprem"}
+    job.finish()
+    assert len(job.jobs) == 3
+    for made in job.jobs.values():
+        assert stamped.items() <= made["metadata"]["labels"].items()
+        assert stamped.items() <= made["spec"]["template"]["metadata"]["labels"].items()
+    assert (job.status or {})["artifact"]["classification"] == {"level": "restricted", "regimes": ["phi"], "residencies": ["onprem"]}
+
+
+def test_a_scan_that_raises_a_regime_goes_on_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was raised is recorded, and must not be taken for what somebody has declared."""
+    gathered = facts.gather
+
+    def scanned(*arguments: Any) -> Any:
+        hits = (EntityHits(entity=Entity.CARD, rows=3, validated_rows=2),)
+        return gathered(*arguments).model_copy(update={"scan": ScanReport(profile=ScanProfile.IDENTIFIERS, hits=hits)})
+
+    monkeypatch.setattr("finetune_operator.domain.governance.judge.gather", scanned)
+    job = world(view(policy()))
+    for _ in range(3):
+        assert told(job, "Ready")[1] in ("NamespaceNotCleared", "UndeclaredRegime")
+        assert "UndeclaredRegime" in told(job, "Ready")[2]
+        assert (job.status or {})["governance"]["classification"]["regimes"] == ["pci"]
+        job.settle()
+
+
+class TestRegisteredData:
+    def test_its_rows_format_and_digest_are_those_that_the_pods_get(self) -> None:
+        job = registered(view(datasets=(dataset(format="Messages", digest=DIGEST),)))
+        found = job.document["dataset"]
+        assert (found["uri"], found["format"], found["digest"]) == ("pvc://data/tickets.jsonl", "Messages", DIGEST)
+        assert "data" in job.claims
+
+    def test_a_name_that_nobody_registered_is_said_and_waited_for(self) -> None:
+        job = registered(view())
+        assert job.created == []
+        assert told(job, "Ready")[:2] == ("False", "DatasetMissing")
+        assert "tickets" in told(job, "Ready")[2]
+        job.governance = view(datasets=(dataset(),))
+        job.settle()
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+
+    def test_an_installation_without_governance_says_so(self) -> None:
+        document = spec()
+        document["dataset"] = {"ref": {"name": "tickets"}}
+        job = World(spec=document)
+        job.settle()
+        assert told(job, "Ready")[:2] == ("False", "GovernanceOff")
+        assert told(job, "Stalled")[0] == "True"
+
+    def test_a_governed_job_does_not_go_on_where_governance_was_switched_off(self) -> None:
+        job = registered(view(datasets=(dataset(),)))
+        job.step_through()
+        job.governance = None
+        job.run_pod()
+        job.end_pod()
+        job.settle()
+        assert told(job, "Ready")[:2] == ("False", "GovernanceOff")
+        assert [name for name in job.created if "publish" in name] == []
+
+    def test_another_version_by_the_same_name_says_nothing_about_the_rows_of_a_run(self) -> None:
+        open_ = policy(egress="Open", requireDigests=False, zones=["*"], dataSources=["*"], licences={"allow": ["*"]})
+        labels = {**LABELS, "finetune.dev/level": "confidential"}
+        job = registered(view(open_, datasets=(dataset(level="confidential"),)), labels)
+        job.step_through()
+        job.governance = view(open_, datasets=(dataset(level="public", uri="pvc://data/other.jsonl"),))
+        job.settle()
+        assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+        assert "DatasetNotRegistered" in told(job, "Governed")[2]
+        assert (job.status or {})["governance"]["classification"]["level"] == "confidential"
+
+    def test_it_governs_the_job_also_where_nothing_else_does(self) -> None:
+        job = registered(view(labels={}, datasets=(dataset(level="restricted"),)), {})
+        assert job.created == []
+        assert told(job, "Ready")[1] == "NamespaceNotCleared"
+        assert "NoMatchingPolicy" in told(job, "Ready")[2]
+
+    def test_a_job_that_declares_less_than_its_data_are_is_refused(self) -> None:
+        job = registered(view(policy(match={"minLevel": "public"}), datasets=(dataset(level="confidential"),)))
+        assert told(job, "Ready")[1] == "ClassificationDowngrade"
+
+    def test_another_dataset_is_another_run_and_the_same_one_is_not(self) -> None:
+        job = registered(view(datasets=(dataset(), dataset("other"))))
+        job.finish()
+        first = job.run["key"]
+        job.change(dataset__ref={"name": "other"})
+        job.settle()
+        assert job.run["key"] != first
+        job.finish()
+        job.change(dataset__ref={"name": "tickets"})
+        job.settle()
+        assert job.run["key"] == first
+        assert told(job, "Ready")[1] == "ArtifactReused"
+
+    def test_raw_text_is_no_conversation(self) -> None:
+        job = registered(view(datasets=(dataset(format="Text"),)))
+        assert told(job, "Ready")[1] == "InvalidSpec"
+        assert "raw text" in told(job, "Ready")[2]
+
+    def test_a_record_that_goes_changes_nothing_about_a_result_below_confidential(self) -> None:
+        job = registered(view(datasets=(dataset(),)))
+        job.finish()
+        writes = job.writes
+        job.governance = view()
+        job.settle()
+        assert told(job, "Ready")[:2] == ("True", "RunSucceeded")
+        assert job.writes - writes <= 2
+
+
+class TestApprovals:
+    DEMAND = policy(approvals=[{"stage": "Train", "count": 2, "validForSeconds": 3600}])
+
+    def waiting(self) -> tuple[World, str]:
+        job = world(view(self.DEMAND))
+        job.step_through()
+        return job, (job.status or {})["governance"]["digest"]
+
+    def approve(self, job: World, *given: dict[str, Any], demand: Policy | None = None) -> None:
+        job.governance = view(demand or self.DEMAND, approvals=given)
+        job.settle()
+
+    def test_a_prepared_job_waits_and_says_who_may_and_for_what(self) -> None:
+        job, digest = self.waiting()
+        status, reason, message = told(job, "Ready")
+        assert (status, reason) == ("False", "AwaitingApproval")
+        for word in (digest, "approve-Train", "finetunejobs/ticket-router", "ann", "0 of 2"):
+            assert word in message
+        assert told(job, "Governed")[:2] == ("False", "AwaitingApproval")
+        assert told(job, "Stalled")[0] == "False"
+        assert [name for name in job.created if "train" in name] == []
+
+    def test_it_costs_one_status_and_one_event(self) -> None:
+        plain = world(None)
+        plain.finish()
+        job, digest = self.waiting()
+        self.approve(job, approval("bob", digest), approval("eve", digest))
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+        assert job.writes - plain.writes <= 2
+
+    def test_enough_others_let_it_go_on(self) -> None:
+        job, digest = self.waiting()
+        self.approve(job, approval("bob", digest))
+        assert "1 of 2" in told(job, "Ready")[2]
+        self.approve(job, approval("bob", digest), approval("eve", digest))
+        assert job.active.endswith("train-1")
+
+    @pytest.mark.parametrize(
+        ("second", "word"),
+        [
+            ({"name": "ann"}, "submitter"),
+            ({"name": "bob", "reason": "again"}, "1 of 2"),
+            ({"name": "eve", "digest": DIGEST}, "another decision"),
+            ({"name": "eve", "expiresAt": rfc3339(NOON)}, "expired"),
+            ({"name": "eve", "stage": "Promote"}, "1 of 2"),
+            ({"name": "eve", "subject": "other"}, "1 of 2"),
+        ],
+        ids=["by the submitter", "twice by one", "for another decision", "expired", "for another stage", "for another job"],
+    )
+    def test_what_does_not_count_is_said(self, second: dict[str, Any], word: str) -> None:
+        job, digest = self.waiting()
+        self.approve(job, approval("bob", digest), approval(**{"digest": digest, **second}))
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        assert word in told(job, "Ready")[2]
+
+    def test_a_changed_policy_makes_them_stale(self) -> None:
+        job, digest = self.waiting()
+        given = (approval("bob", digest), approval("eve", digest))
+        self.approve(job, *given, demand=policy(generation=2, approvals=[{"stage": "Train", "count": 2}], dataSources=["*"]))
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        assert "ApprovalStale" in told(job, "Ready")[2]
+        assert (job.status or {})["governance"]["digest"] != digest
+
+    def test_other_bytes_are_another_decision(self) -> None:
+        _, digest = self.waiting()
+        second = world(view(self.DEMAND))
+        second.run_pod()
+        second.settle()
+        second.end_pod(message=_words_of_other_data(second))
+        second.settle()
+        assert (second.status or {})["governance"]["digest"] != digest
+
+    def test_they_run_out_while_it_trains_and_the_condition_says_so(self) -> None:
+        job, digest = self.waiting()
+        self.approve(job, approval("bob", digest), approval("eve", digest))
+        job.run_pod()
+        job.settle()
+        assert told(job, "Governed")[:2] == ("True", "Allowed")
+        woken = job.decide().requeue_after
+        assert woken is not None
+        assert woken <= 3600
+        job.tick(3601)
+        job.settle()
+        assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+
+    def test_publishing_can_need_others(self) -> None:
+        demand = policy(approvals=[{"stage": "Promote"}])
+        job = world(view(demand))
+        job.step_through()
+        job.step_through()
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        assert "approve-Promote" in told(job, "Ready")[2]
+        assert "artifact" not in (job.status or {})
+        self.approve(job, approval("bob", (job.status or {})["governance"]["digest"], stage="Promote"), demand=demand)
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+
+    def test_a_finding_that_needs_approval_is_waived_by_two(self) -> None:
+        demand = policy(scan="Identifiers")
+        job = world(view(demand))
+        job.step_through()
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        assert "approve-Waive" in told(job, "Ready")[2]
+        digest = (job.status or {})["governance"]["digest"]
+        self.approve(job, approval("bob", digest, stage="Waive"), demand=demand)
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        self.approve(job, approval("bob", digest, stage="Waive"), approval("eve", digest, stage="Waive"), demand=demand)
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+        assert "waived" in told(job, "Governed")[2] or "no findings" in told(job, "Governed")[2]
+
+
+def _words_of_other_data(job: World) -> str:
+    return words("prepare", job.run["key"]).replace("da" * 32, "db" * 32)
+
+
+def _governed_documents() -> list[dict[str, Any]]:
+    """A job before prepare, one that waits for approvals, and one that has ended: with all that is known of governance, as documents."""
+    demand = policy(approvals=[{"stage": "Train"}])
+    waiting = registered(view(demand, datasets=(dataset(),)))
+    waiting.step_through()
+    ended = registered(view(datasets=(dataset(),)))
+    ended.finish()
+    refused = registered(view(), {})
+    stored = {"metadata": {"name": "house", "uid": "u", "generation": 1}, "spec": {"approvals": [{"stage": "Train", "count": 1}]}}
+    word = approval("bob", DIGEST, expiresAt=rfc3339(NOON))
+    known = {"policy": stored, "dataset": dataset(), "approval": word, "namespace": dict(GOVERNED)}
+    return [{"resource": dict(job.observe().resource), **known} for job in (refused, waiting, ended)]
+
+
+DOCUMENTS = _governed_documents()
+PLACES = [places(document) for document in DOCUMENTS]
+
+
+@given(st.data())
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_anything_odd_in_what_governance_reads_gives_a_plan_that_can_be_written(data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(DOCUMENTS) - 1))
+    odd = spoiled(DOCUMENTS[number], data.draw(st.sampled_from(PLACES[number])), data.draw(ODD))
+    labels = {key: value for key, value in odd["namespace"].items() if isinstance(value, str)} if isinstance(odd["namespace"], dict) else {}
+    seen = GovernanceView(labels, (read_policy(odd["policy"]),), {"tickets": odd["dataset"]}, (odd["approval"],), Site())
+    plan = decide(Observed(resource=odd["resource"], settings=SETTINGS, governance=seen), NOON)
+    json.dumps(plan.status)
