@@ -5,9 +5,9 @@ in ``defaults``; what needs the cluster is a condition later.
 """
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from finetune_operator.api import rules
 from finetune_operator.api.base import ApiModel
@@ -73,6 +73,13 @@ class DatasetSpec(ApiModel):
     max_dropped_percent: Annotated[int, Field(ge=0, le=100)] = Field(
         default=10, description="More unusable rows than this share, in percent, and the dataset is rejected."
     )
+
+    @model_validator(mode="after")
+    def _leads_to_rows(self) -> Self:
+        """What the definition's rule says, for objects stored without it; a spec whose reference was followed has both."""
+        if self.ref is None and self.inline is None:
+            raise ValueError(rules.DATASET[0].message)
+        return self
 
     @property
     def rows(self) -> InlineDataset:
