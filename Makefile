@@ -37,7 +37,7 @@ test: $(BEFORE_T3) venv tools lint ## lint and every tier, T0 to T3
 	@$(PY) -m pytest tests/e2e tests/cluster tests/process tests/serving tests/unit -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_FLAGS)
 
 test-unit: venv ## T0: no cluster, under a minute
-	@$(PY) -m pytest tests/unit $(PYTEST_FLAGS)
+	@$(PY) -m pytest tests/unit -n $(WORKERS) --dist loadscope $(PYTEST_FLAGS)
 
 test-serving: venv ## T0: router, inference server, intake, merging and statistics of canaries, each in one process
 	@$(PY) -m pytest tests/serving $(PYTEST_FLAGS)
