@@ -8,6 +8,7 @@ import pytest
 from finetune_operator.api.base import API_VERSION
 from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEPOLICY, TRAININGDATASET, CrdSpec
 from finetune_operator.api.governance.policy import GovernancePolicy
+from finetune_operator.api.governance.vocabulary import DATASET_FIELDS
 from finetune_testbed.apiserver import APPLY, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
 from finetune_trainer.contract.governance import Policy
@@ -67,6 +68,7 @@ MISTAKES: dict[str, tuple[CrdSpec, dict[str, Any], tuple[str, ...]]] = {
     "a regime twice": (DATASET, {"regimes": ["pii", "pii"]}, ("spec.regimes", "Duplicate")),
     "a regime that fits no label": (DATASET, {"regimes": ["P I I"]}, ("spec.regimes",)),
     "a place that fits no label": (DATASET, {"residency": "On Prem"}, ("spec.residency",)),
+    "withdrawn without a word": (DATASET, {"withdrawn": {}}, ("spec.withdrawn.reason", "Required")),
     "a generator without licence": (DATASET, {"generatedBy": [{"name": "llama"}]}, ("spec.generatedBy[0].licence", "Required")),
     "a field that nobody knows": (DATASET, {"retainUntil": "2030-01-01"}, ("retainUntil", "unknown field")),
     "a mode that is none": (POLICY, {"mode": "Warn"}, ("spec.mode", "Audit")),
@@ -113,6 +115,55 @@ def test_what_was_said_is_not_changed_and_the_answer_says_so(server: ApiServer, 
     relabelled = document(kind, "said")
     relabelled["metadata"]["labels"] = {"team": "support"}
     assert apply(server, kind, relabelled)["metadata"]["generation"] == 1
+
+
+DATA: dict[str, Any] = {
+    "uri": "pvc://data/rows",
+    "format": "Messages",
+    "digest": DIGEST,
+    "level": "confidential",
+    "regimes": ["phi"],
+    "residency": "onprem",
+    "generatedBy": [{"name": "llama", "licence": "MIT"}],
+}
+OTHER_DATA: dict[str, Any] = {
+    "uri": "pvc://data/others",
+    "format": "Text",
+    "digest": "sha256:" + "1" * 64,
+    "level": "internal",
+    "regimes": ["pii"],
+    "residency": "any",
+    "generatedBy": [{"name": "llama", "licence": "Apache-2.0"}],
+}
+WITHDRAWN = {"withdrawn": {"reason": "consent revoked"}}
+
+
+@pytest.mark.parametrize("field", DATASET_FIELDS)
+@pytest.mark.parametrize("change", ["another value", "none"])
+def test_not_one_field_of_a_version_of_data_changes(server: ApiServer, field: str, change: str):
+    apply(server, DATASET, document(DATASET, "version", DATA))
+    with pytest.raises(RequestError, match=r"create another one|Required value"):
+        apply(server, DATASET, document(DATASET, "version", {**DATA, field: OTHER_DATA[field] if change != "none" else ABSENT}))
+    with pytest.raises(RequestError, match=r"create another one|Required value"):
+        apply(server, DATASET, document(DATASET, "version", {**DATA, field: ABSENT, **WITHDRAWN}))
+
+
+def test_what_one_version_does_not_say_is_not_added_to_it(server: ApiServer):
+    apply(server, DATASET, document(DATASET, "undigested"))
+    with pytest.raises(RequestError, match="create another one"):
+        apply(server, DATASET, document(DATASET, "undigested", {"digest": DIGEST, **WITHDRAWN}))
+
+
+def test_data_are_withdrawn_once_and_for_good(server: ApiServer):
+    apply(server, DATASET, document(DATASET, "recalled", DATA))
+    assert apply(server, DATASET, document(DATASET, "recalled", {**DATA, **WITHDRAWN}))["spec"]["withdrawn"]["reason"] == "consent revoked"
+    for changes in (DATA, {**DATA, "withdrawn": {"reason": "another one"}}):
+        with pytest.raises(RequestError, match="stay withdrawn") as refusal:
+            apply(server, DATASET, document(DATASET, "recalled", changes))
+        assert "spec.withdrawn: Forbidden" in str(refusal.value)
+    relabelled = document(DATASET, "recalled", {**DATA, **WITHDRAWN})
+    relabelled["metadata"]["labels"] = {"team": "support"}
+    apply(server, DATASET, relabelled)
 
 
 FULL: dict[str, Any] = {

@@ -187,6 +187,7 @@ TRAININGDATASET = CrdSpec(
         PrinterColumn("Level", ".spec.level", "How sensitive the data are."),
         PrinterColumn("Regimes", ".spec.regimes", "What they stand under."),
         PrinterColumn("Residency", ".spec.residency", "Where they must stay."),
+        PrinterColumn("Withdrawn", ".spec.withdrawn.reason", "Why nothing is to be made of them any more."),
         PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
         PrinterColumn("URI", ".spec.uri", "Where they lie.", wide=True),
         PrinterColumn("Digest", ".spec.digest", "Digest of the files.", wide=True),

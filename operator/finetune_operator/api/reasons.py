@@ -77,6 +77,7 @@ class Reason(StrEnum):
     LABEL_INVALID = "LabelInvalid"
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
+    DATASET_WITHDRAWN = "DatasetWithdrawn"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
     RESIDENCY_VIOLATION = "ResidencyViolation"

@@ -10,6 +10,8 @@ from finetune_operator.api import defaults
 from finetune_operator.api.base import rfc3339
 from finetune_operator.api.conditions import Condition, ConditionStatus, ConditionType
 from finetune_operator.api.finetunejob import FineTuneJob
+from finetune_operator.api.governance.dataset import TrainingDatasetSpec
+from finetune_operator.api.governance.vocabulary import DATASET_FIELDS
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.uris import VolumePath, volume_path
 from finetune_trainer.contract import LossOn, Metric, RunSpec, Training
@@ -176,3 +178,7 @@ def _number_bounds(field: dict[str, Any]) -> list[tuple[float, float]]:
     variants = field.get("anyOf", [field])
     integers = [variant for variant in variants if variant.get("type") == "integer"]
     return [(variant.get("minimum", float("-inf")), variant.get("maximum", float("inf"))) for variant in integers]
+
+
+def test_a_version_of_data_is_everything_but_its_withdrawal() -> None:
+    assert {*DATASET_FIELDS, "withdrawn"} == {field.alias for field in TrainingDatasetSpec.model_fields.values()}

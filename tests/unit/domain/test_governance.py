@@ -288,6 +288,57 @@ class TestRegisteredData:
         assert job.run["key"] == first
         assert told(job, "Ready")[1] == "ArtifactReused"
 
+    def test_withdrawn_data_begin_nothing(self) -> None:
+        job = registered(view(datasets=(dataset(withdrawn={"reason": "consent revoked"}),)))
+        assert job.created == []
+        assert told(job, "Ready")[:2] == ("False", "DatasetWithdrawn")
+        assert "consent revoked" in told(job, "Ready")[2]
+        assert told(job, "Stalled")[0] == "True"
+
+    @pytest.mark.parametrize("steps", [1, 2], ids=["before training", "before publishing"])
+    def test_withdrawn_meanwhile_they_are_drift_and_the_next_step_does_not_begin(self, steps: int) -> None:
+        job = registered(view(datasets=(dataset(),)))
+        for _ in range(steps - 1):
+            job.step_through()
+        job.run_pod()
+        job.settle()
+        running = job.active
+        job.governance = view(datasets=(dataset(withdrawn={"reason": "consent revoked"}),))
+        job.settle()
+        assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+        job.end_pod()
+        job.settle()
+        assert told(job, "Ready")[:2] == ("False", "DatasetWithdrawn")
+        assert job.created[-1] == running
+
+    def test_a_result_that_was_made_of_them_is_ready_no_more(self) -> None:
+        job = registered(view(datasets=(dataset(),)))
+        job.finish()
+        job.governance = view(datasets=(dataset(withdrawn={"reason": "consent revoked"}),))
+        job.settle()
+        assert told(job, "Ready")[:2] == ("False", "DatasetWithdrawn")
+
+    @pytest.mark.parametrize(
+        ("withdrawn", "refused"),
+        [
+            ({}, True),
+            ({"digest": DIGEST}, True),
+            ({"uri": "pvc://data/copy.jsonl", "digest": DIGEST}, True),
+            ({"uri": "pvc://data/copy.jsonl"}, False),
+            ({"digest": "sha256:" + "3" * 64}, False),
+        ],
+        ids=["same place", "same version", "a copy elsewhere", "other data", "an earlier version in the same place"],
+    )
+    def test_another_record_of_the_same_data_does_not_bring_them_back(self, withdrawn: dict[str, Any], *, refused: bool) -> None:
+        old = dataset("old", withdrawn={"reason": "consent revoked"}, **withdrawn)
+        job = registered(view(datasets=(dataset(digest=DIGEST), old)))
+        assert ("DatasetWithdrawn" in told(job, "Governed")[2]) is refused
+
+    def test_withdrawn_rows_are_no_evaluation_items_either(self) -> None:
+        items = dataset("items", uri="pvc://data/items.jsonl", withdrawn={"reason": "wrong labels"})
+        job = registered(view(datasets=(dataset(), items)), evaluation__dataset={"uri": "pvc://data/items.jsonl"})
+        assert "spec.evaluation.dataset" in told(job, "Governed")[2]
+
     def test_raw_text_is_no_conversation(self) -> None:
         job = registered(view(datasets=(dataset(format="Text"),)))
         assert told(job, "Ready")[1] == "InvalidSpec"

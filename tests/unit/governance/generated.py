@@ -52,7 +52,10 @@ uris = st.sampled_from(["pvc://clean/a", "pvc://clean/../b", "hf://a/b", "", "pv
 addresses = st.sampled_from(["http://mlflow.site:5000/", "https://evil.test", "//mlflow.site", "http://u:p@mlflow.site"]) | odd
 dataset = st.fixed_dictionaries(
     {"uri": uris, "digest": digests, "classification": maybe(classifications), "claims_safe_harbor": st.booleans()},
-    optional={"generators": few(st.fixed_dictionaries({"name": odd, "licence": keys}))},
+    optional={
+        "withdrawn": maybe(odd),
+        "generators": few(st.fixed_dictionaries({"name": odd, "licence": keys})),
+    },
 )
 model = st.fixed_dictionaries(
     {"uri": uris, "digest": digests, "remote_code": st.booleans()},

@@ -197,6 +197,7 @@ ROWS = [
     Row(21, R.UNVERIFIED, DENY, {"adapter__signature": "Invalid"}, base=SERVING),
     Row(21, R.UNVERIFIED, DENY, {"adapter__record": None}, {"adapter__record": None}, {}, {"requireProofs": False}, base=SERVING),
     Row(21, R.UNVERIFIED, DENY, {"adapter__signature": "Absent"}, base=SERVING),
+    Row(21, R.DATASET_WITHDRAWN, DENY, {"datasets__0__withdrawn": "consent revoked"}, {"datasets__0__withdrawn": None}),
     Row(21, R.REVOKED, DENY, {"adapter__revoked": True}, base=SERVING),
 ]
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from finetune_operator.api.base import API_VERSION, ApiModel
 from finetune_operator.api.finetunejob import ObjectMeta
-from finetune_operator.api.governance.vocabulary import IMMUTABLE_DATASET, LabelWord
+from finetune_operator.api.governance.vocabulary import ONE_VERSION, WITHDRAWN_FOR_GOOD, LabelWord
 from finetune_operator.api.markers import ListMap, ListSet, Rule
 from finetune_operator.api.scalars import ContentDigest
 from finetune_operator.api.uris import PvcUri
@@ -26,8 +26,12 @@ class GeneratorSpec(ApiModel):
     )
 
 
+class WithdrawnSpec(ApiModel):
+    reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="Why, for whoever was using the data.")
+
+
 class TrainingDatasetSpec(ApiModel):
-    RULES: ClassVar[tuple[Rule, ...]] = (IMMUTABLE_DATASET,)
+    RULES: ClassVar[tuple[Rule, ...]] = (ONE_VERSION, WITHDRAWN_FOR_GOOD)
 
     uri: PvcUri = Field(
         description="pvc://CLAIM/PATH of a file, or of a folder whose files are read in order of their names; a claim of this namespace."
@@ -43,6 +47,11 @@ class TrainingDatasetSpec(ApiModel):
     residency: LabelWord = Field(default=ANY, description="The place where the data must stay; any leaves it open.")
     generated_by: Annotated[list[GeneratorSpec], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="Models that have written rows; what their licences ask of the tuned model travels with it."
+    )
+    withdrawn: WithdrawnSpec | None = Field(
+        default=None,
+        description="That nothing is to be made of these data any more. It can be added once and is never taken away; jobs that use "
+        "the data, or others of the same digest or place, are refused from then on.",
     )
 
 

@@ -20,10 +20,20 @@ LABEL_KEYS = Rule(
     "match.namespaceLabels holds label names with their values, such as finetune.dev/governed: 'true'",
     field_path=".namespaceLabels",
 )
-IMMUTABLE_DATASET = Rule(
-    "self == oldSelf",
+DATASET_FIELDS = ("uri", "format", "digest", "level", "regimes", "residency", "generatedBy")
+"""What makes a TrainingDataset the version of data that it is: all of its spec but ``withdrawn``."""
+ONE_VERSION = Rule(
+    " && ".join(
+        f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})" for name in DATASET_FIELDS
+    ),
     "a TrainingDataset is one version of data and does not change: create another one for the changed data or classification",
     reason="FieldValueForbidden",
+)
+WITHDRAWN_FOR_GOOD = Rule(
+    "!has(oldSelf.withdrawn) || (has(self.withdrawn) && self.withdrawn == oldSelf.withdrawn)",
+    "data that were withdrawn stay withdrawn, for the reason given: register another version of them, in another place",
+    reason="FieldValueForbidden",
+    field_path=".withdrawn",
 )
 CREATE_ONLY = Rule(
     "self == oldSelf",
@@ -33,9 +43,11 @@ CREATE_ONLY = Rule(
 
 __all__ = [
     "CREATE_ONLY",
-    "IMMUTABLE_DATASET",
+    "DATASET_FIELDS",
     "LABEL_KEYS",
+    "ONE_VERSION",
     "SUBMITTER_ANNOTATION",
+    "WITHDRAWN_FOR_GOOD",
     "Host",
     "LabelValue",
     "LabelWord",

@@ -117,6 +117,7 @@ def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts
             field="spec.dataset.ref" if reference is not None else "spec.dataset.inline",
             uri=rows.uri,
             digest=rows.digest,
+            withdrawn=view.withdrawn(rows.uri, rows.digest),
             classification=None
             if record is None
             else Classification(
@@ -128,10 +129,14 @@ def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts
         )
     ]
     if spec.dataset.validation.uri:
-        found.append(DatasetFacts(field="spec.dataset.validation", uri=spec.dataset.validation.uri))
+        found.append(_unregistered(view, "spec.dataset.validation", spec.dataset.validation.uri))
     if spec.evaluation.dataset is not None:
-        found.append(DatasetFacts(field="spec.evaluation.dataset", uri=spec.evaluation.dataset.uri))
+        found.append(_unregistered(view, "spec.evaluation.dataset", spec.evaluation.dataset.uri))
     return tuple(found)
+
+
+def _unregistered(view: GovernanceView, field: str, uri: str) -> DatasetFacts:
+    return DatasetFacts(field=field, uri=uri, withdrawn=view.withdrawn(uri, None))
 
 
 def _base_model(draft: Draft, spec: FineTuneJobSpec) -> ModelFacts:

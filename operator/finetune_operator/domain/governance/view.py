@@ -42,6 +42,22 @@ class GovernanceView:
         except ValidationError:
             return None
 
+    def withdrawn(self, uri: str, digest: str | None) -> str | None:
+        """Why these data are not to be used any more, in a steward's words; None for data of which nobody says so.
+
+        The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ.
+        """
+        for name in sorted(self.datasets):
+            manifest = self.datasets[name]
+            reason = reading.text(manifest, "spec", "withdrawn", "reason")
+            if not reason:
+                continue
+            known = reading.text(manifest, "spec", "digest")
+            same_place = reading.text(manifest, "spec", "uri") == uri
+            if (known and known == digest) or (same_place and not (known and digest and known != digest)):
+                return reason
+        return None
+
 
 def read_policy(manifest: JsonObject) -> Policy:
     """A policy that cannot be read, because another version of its definition stored it, lets nothing pass."""

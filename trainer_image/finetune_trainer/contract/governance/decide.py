@@ -18,6 +18,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     classified.labels_only_rise,
     classified.declared_as_high_as_its_parts,
     classified.data_are_registered,
+    classified.data_are_not_withdrawn,
     classified.namespace_is_cleared,
     classified.adapter_is_cleared,
     classified.some_policy_applies,

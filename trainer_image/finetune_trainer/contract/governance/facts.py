@@ -89,6 +89,9 @@ class DatasetFacts(Document):
     uri: Address
     digest: str | None = Field(default=None, max_length=256)
     classification: Classification | None = None
+    withdrawn: str | None = Field(
+        default=None, max_length=1024, description="Why nothing is to be made of them any more, in a steward's words."
+    )
     claims_safe_harbor: bool = False
     generators: tuple[Generator, ...] = Field(default=(), max_length=16)
 

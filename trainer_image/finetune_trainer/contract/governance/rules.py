@@ -35,6 +35,7 @@ class RuleId(StrEnum):
     LABEL_INVALID = "LabelInvalid"
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
+    DATASET_WITHDRAWN = "DatasetWithdrawn"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
     RESIDENCY_VIOLATION = "ResidencyViolation"
@@ -101,6 +102,11 @@ RULES: dict[RuleId, Rule] = {
         D,
         "Above internal, data need a record made by whoever may classify them; this source has none.",
         "Refer to a registered dataset, or ask its steward to register it.",
+    ),
+    RuleId.DATASET_WITHDRAWN: Rule(
+        D,
+        "The data, or others that lie in the same place or have the same digest, were withdrawn; nothing is to be made of them any more.",
+        "Use another version of the data, without what this one was withdrawn for.",
     ),
     RuleId.NAMESPACE_NOT_CLEARED: Rule(
         D,

@@ -57,6 +57,12 @@ def data_are_registered(case: Case) -> Iterator[Finding]:
             yield find(RuleId.DATASET_NOT_REGISTERED, dataset.field, f"{shown(dataset.uri)} has no record and the level is {case.level}")
 
 
+def data_are_not_withdrawn(case: Case) -> Iterator[Finding]:
+    for dataset in case.facts.datasets:
+        if dataset.withdrawn is not None:
+            yield find(RuleId.DATASET_WITHDRAWN, dataset.field, f"{shown(dataset.uri)} was withdrawn: {shown(dataset.withdrawn)}")
+
+
 def namespace_is_cleared(case: Case) -> Iterator[Finding]:
     lacking = list(clearance_of(case.facts.namespace.labels).lacks(case.classification))
     if lacking and not case.serving:
