@@ -63,7 +63,7 @@ def test_registered_data_train_after_two_others_have_approved_and_everything_say
     site.submit("tickets", dataset__ref={"name": "tickets"})
     waiting = here.wait_reason("tickets", "AwaitingApproval")
     digest = site.digest("tickets")
-    for word in (digest, "approve-Train", "finetunejobs/tickets", "ann"):
+    for word in (digest, "approve-train", "finetunejobs/tickets", "ann"):
         assert word in waiting["message"]
     site.approve("tickets", "ann", digest)
     until(lambda: "is submitter" in here.condition("tickets")["message"])

@@ -370,7 +370,7 @@ class TestApprovals:
         job, digest = self.waiting()
         status, reason, message = told(job, "Ready")
         assert (status, reason) == ("False", "AwaitingApproval")
-        for word in (digest, "approve-Train", "finetunejobs/ticket-router", "ann", "0 of 2"):
+        for word in (digest, "approve-train", "finetunejobs/ticket-router", "ann", "0 of 2"):
             assert word in message
         assert told(job, "Governed")[:2] == ("False", "AwaitingApproval")
         assert told(job, "Stalled")[0] == "False"
@@ -446,7 +446,7 @@ class TestApprovals:
         job.step_through()
         job.step_through()
         assert told(job, "Ready")[1] == "AwaitingApproval"
-        assert "approve-Promote" in told(job, "Ready")[2]
+        assert "approve-promote" in told(job, "Ready")[2]
         assert "artifact" not in (job.status or {})
         self.approve(job, approval("bob", (job.status or {})["governance"]["digest"], stage="Promote"), demand=demand)
         job.finish()
@@ -457,7 +457,7 @@ class TestApprovals:
         job = world(view(demand))
         job.step_through()
         assert told(job, "Ready")[1] == "AwaitingApproval"
-        assert "approve-Waive" in told(job, "Ready")[2]
+        assert "approve-waive" in told(job, "Ready")[2]
         digest = (job.status or {})["governance"]["digest"]
         self.approve(job, approval("bob", digest, stage="Waive"), demand=demand)
         assert told(job, "Ready")[1] == "AwaitingApproval"

@@ -70,7 +70,7 @@ class Judged:
         stages = [finding.field.removeprefix("approvals.") for finding in self._blocking() if finding.rule in _ASKS_PEOPLE]
         if self.decision.outcome is Verdict.NEEDS_APPROVAL:
             stages.insert(0, "Waive")
-        verbs = " and ".join(f"approve-{stage}" for stage in dict.fromkeys(stages))
+        verbs = " and ".join(f"approve-{stage.lower()}" for stage in dict.fromkeys(stages))
         others = f", and did not submit it as {self.facts.subject.submitter}" if self.facts.subject.submitter else ""
         return f"Waits for an Approval by whoever may {verbs} finetunejobs/{name}{others}; subjectDigest: {self.decision.digest}."
 
