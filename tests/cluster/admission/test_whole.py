@@ -1,4 +1,4 @@
-"""Both halves of governance as the chart installs them: the API server's policies, and the operator as its service account, on a real cluster."""
+"""Both halves of governance as the chart installs them: the API server's policies, and the operator as its service account."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
