@@ -39,6 +39,11 @@ class Site:
         document = _document(TRAININGDATASET, name, {"uri": "pvc://data/tickets.jsonl", "level": "internal", **spec})
         self.here.server.request("POST", self._path(TRAININGDATASET), document)
 
+    def registered(self, name: str = "tickets") -> Object:
+        """The status of registered data."""
+        found = self.here.server.request("GET", self.here.path(TRAININGDATASET.plural, name, group=API_VERSION))
+        return dict(found.get("status") or {})
+
     def approve(self, job: str, approver: str, digest: str, stage: str = "Train") -> None:
         spec = {"subjectRef": {"name": job}, "subjectDigest": digest, "stage": stage, "approver": approver, "reason": "reviewed"}
         self.here.server.request("POST", self._path(APPROVAL), _document(APPROVAL, f"{job}-{approver}-{stage.lower()}", spec))

@@ -57,9 +57,10 @@ def test_registered_data_train_after_two_others_have_approved_and_everything_say
     operator: OperatorProcess, site: Site
 ) -> None:
     here = site.here
-    log, start = AuditLog(here.bed), AuditLog(here.bed).mark()
     site.demand(approvals=[{"stage": "Train", "count": 2}])
     site.register(level="internal", regimes=[])
+    until(lambda: site.registered().get("conditions"))
+    log, start = AuditLog(here.bed), AuditLog(here.bed).mark()
     site.submit("tickets", dataset__ref={"name": "tickets"})
     waiting = here.wait_reason("tickets", "AwaitingApproval")
     digest = site.digest("tickets")

@@ -73,6 +73,9 @@ them without serving too: the finalizer of those that are deleted has to come of
 - apiGroups: [finetune.dev]
   resources: [trainingdatasets, approvals]
   verbs: [list, watch]
+- apiGroups: [finetune.dev]
+  resources: [trainingdatasets/status]
+  verbs: [patch]
 {{- end }}
 {{- end -}}
 

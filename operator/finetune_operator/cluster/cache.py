@@ -55,11 +55,21 @@ def controller_of(manifest: Manifest) -> dict[str, Any] | None:
 
 
 class Store:
-    """One kind of child. ``project`` trims an object before it is kept, and may refuse it; ``on_change`` hears of what changes in that."""
+    """One kind of child. ``project`` trims an object before it is kept, and may refuse it; ``on_change`` hears of what changes in that.
+
+    ``quiet`` are fields that are kept and of which a change is no news, such as a status that is our own.
+    """
 
     def __init__(
-        self, project: Project, on_change: OnChange, *, index: Callable[[Manifest], str | None], by_namespace: bool = False
+        self,
+        project: Project,
+        on_change: OnChange,
+        *,
+        index: Callable[[Manifest], str | None],
+        by_namespace: bool = False,
+        quiet: frozenset[str] = frozenset(),
     ) -> None:
+        self._quiet = quiet
         self._by_namespace = by_namespace  # one watch per namespace, each with its own progress
         self._project = project
         self._on_change = on_change
@@ -133,7 +143,7 @@ class Store:
         owner = self._index(projected)
         if owner is not None:
             self._by_owner.setdefault(owner, set()).add(name)
-        if known is None or _significant(known) != _significant(projected):
+        if known is None or _significant(known, self._quiet) != _significant(projected, self._quiet):
             self._on_change(projected)
 
     def _discard(self, name: Name, *, uid: str | None = None) -> None:
@@ -155,10 +165,10 @@ class Store:
                 del self._by_owner[owner]
 
 
-def _significant(projected: Manifest) -> Manifest:
+def _significant(projected: Manifest, quiet: frozenset[str]) -> Manifest:
     """What decisions can read: of two versions that differ in what is not kept, the second is no news."""
     metadata = {field: value for field, value in projected["metadata"].items() if field != "resourceVersion"}
-    return {**projected, "metadata": metadata}
+    return {**{field: value for field, value in projected.items() if field not in quiet}, "metadata": metadata}
 
 
 @dataclass(frozen=True, slots=True)

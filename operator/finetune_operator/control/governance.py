@@ -23,13 +23,15 @@ class GovernanceCache:
     def __init__(self, parents: ParentStore, changed: Callable[[Key], None], site: Site, *, by_namespace: bool = False) -> None:
         self._parents = parents
         self._changed = changed
-        self._site = site
+        self.site = site
+        self.noted: Callable[[], None] = lambda: None
+        """Called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
         self._live = False
         self._read: dict[str, tuple[int, Policy]] = {}
-        keep = partial(_kept, labels=False)
+        keep, quiet = partial(_kept, labels=False), frozenset({"status"})
         self.namespaces = Store(partial(_kept, labels=True), self._namespace_changed, index=lambda _namespace: None)
-        self.policies = Store(keep, self._policy_changed, index=lambda _policy: None)
-        self.datasets = Store(keep, self._dataset_changed, index=_namespace_of, by_namespace=by_namespace)
+        self.policies = Store(keep, self._policy_changed, index=lambda _policy: None, quiet=quiet)
+        self.datasets = Store(keep, self._dataset_changed, index=_namespace_of, by_namespace=by_namespace, quiet=quiet)
         self.approvals = Store(keep, self._approval_changed, index=_subject_of, by_namespace=by_namespace)
 
     def live(self) -> None:
@@ -41,14 +43,14 @@ class GovernanceCache:
         namespace = self.namespaces.get("", key.namespace)
         return GovernanceView(
             namespace_labels=(namespace or {}).get("metadata", {}).get("labels") or {},
-            policies=self._policies(),
+            policies=self.read_policies(),
             datasets={manifest["metadata"]["name"]: manifest for manifest in self.datasets.of(key.namespace)},
             approvals=tuple(self.approvals.of(str(key))),
-            site=self._site,
+            site=self.site,
             known=namespace is not None,
         )
 
-    def _policies(self) -> tuple[Policy, ...]:
+    def read_policies(self) -> tuple[Policy, ...]:
         """Each read once per version."""
         known, self._read = self._read, {}
         for manifest in self.policies.values():
@@ -65,12 +67,15 @@ class GovernanceCache:
                 self._changed(key)
 
     def _policy_changed(self, _policy: Manifest) -> None:
+        self.noted()
         self._tell(lambda _key: True)
 
     def _namespace_changed(self, namespace: Manifest) -> None:
+        self.noted()
         self._tell(lambda key: key.namespace == namespace["metadata"]["name"])
 
     def _dataset_changed(self, dataset: Manifest) -> None:
+        self.noted()
         self._tell(lambda key: key.namespace == dataset["metadata"]["namespace"])
 
     def _approval_changed(self, approval: Manifest) -> None:
@@ -79,11 +84,11 @@ class GovernanceCache:
 
 
 def _kept(manifest: Manifest, *, labels: bool) -> Manifest | None:
-    """What decisions read: of a Namespace its labels, of our own kinds the spec."""
+    """What decisions read: of a Namespace its labels, of our own kinds the spec; and the status that we have written."""
     metadata = {field: manifest["metadata"][field] for field in _HEADER if field in manifest["metadata"]}
     if labels:
         return {"metadata": {**metadata, "labels": manifest["metadata"].get("labels") or {}}}
-    return {"metadata": metadata, "spec": manifest.get("spec") or {}}
+    return {"metadata": metadata, "spec": manifest.get("spec") or {}, "status": manifest.get("status") or {}}
 
 
 def _namespace_of(manifest: Manifest) -> str:

@@ -81,9 +81,12 @@ GOVERNANCE_RIGHTS: Final = (
     Right(NAMESPACES, ("list", "watch")),
     Right(GOVERNANCE_POLICIES, ("list", "watch")),
     Right(TRAINING_DATASETS, ("list", "watch")),
+    Right(TRAINING_DATASETS, ("patch",), "status"),
     Right(APPROVALS, ("list", "watch")),
 )
 """The first two are of the whole cluster, also where the operator watches some namespaces only."""
+POLICY_STATUS_RIGHTS: Final = (Right(GOVERNANCE_POLICIES, ("patch",), "status"),)
+"""An operator of some namespaces only says nothing about policies, which are everybody's."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)
 
 
@@ -118,6 +121,7 @@ async def require_rights(
         *(SERVING_OBJECT_RIGHTS if objects else ()),
         *(PROXY_RIGHTS if through_proxy else ()),
         *(GOVERNANCE_RIGHTS if governance else ()),
+        *(POLICY_STATUS_RIGHTS if governance and not namespaces else ()),
     ]
     wanted = [
         (right, verb, namespace if right.resource.namespaced else None)

@@ -38,6 +38,7 @@ from finetune_operator.control.queue import WorkQueue
 from finetune_operator.control.reconciler import Reconciler
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import RESYNC_ACTIVE, RESYNC_ALL, Sweep, resync
+from finetune_operator.control.standings import Standings
 from finetune_operator.control.transitions import remember
 from finetune_operator.control.worker import work
 from finetune_operator.domain.decide import decide
@@ -98,6 +99,11 @@ class Process:
         self._governance = (
             GovernanceCache(self._cache.parents, self._child_changed, settings.site(), by_namespace=bool(self._namespaces))
             if settings.governance
+            else None
+        )
+        self._standings = (
+            Standings(kube, self._governance, policies=not self._namespaces, pace=settings.governance_status_seconds)
+            if self._governance is not None
             else None
         )
         self._reconciler = Reconciler(
@@ -183,6 +189,8 @@ class Process:
             return
         group.create_task(self._forever("sweep", self._sweep.run()))
         group.create_task(self._forever("progress", self._poller.run()))
+        if self._standings is not None:
+            group.create_task(self._forever("standings", self._standings.run()))
         group.create_task(self._forever("resync", resync(lambda: list(self._cache.parents), self._queue, RESYNC_ALL)))
         group.create_task(self._forever("active resync", resync(lambda: list(self._reconciler.unsettled), self._queue, RESYNC_ACTIVE)))
         self._workers = [
@@ -260,11 +268,15 @@ class Process:
 
     def _remember(self, key: Key, manifest: dict[str, Any]) -> None:
         remember(self._metrics, key, manifest.get("status") or {})
+        if self._standings is not None:
+            self._standings.job_seen(key, manifest)
         if self._serving is not None:
             self._serving.cache.job_seen(key, manifest)
 
     def _gone(self, key: Key) -> None:
         self._metrics.forgotten(key.namespace, key.name)
+        if self._standings is not None:
+            self._standings.job_gone(key)
         if self._serving is not None:
             self._serving.cache.job_gone(key)
 

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         default=False, description="Look after governance: GovernancePolicies, TrainingDatasets, Approvals; needs their definitions."
     )
     governance_residency: list[str] = Field(default_factory=list, description="A place that residency may name, beside any; repeatable.")
+    governance_status_seconds: float = Field(
+        default=300.0,
+        ge=0.5,
+        le=86_400.0,
+        description="Least time between two writes of counts of jobs into a status of a policy or data.",
+    )
     governance_regime: list[str] = Field(default_factory=list, description="A regime beside pii, phi, pci, export and minors; repeatable.")
     inference_image: str = Field(
         default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."

@@ -9,6 +9,7 @@ from finetune_operator.api.adapterdeployment import conditions as serving_condit
 from finetune_operator.api.adapterdeployment import reasons as serving_reasons
 from finetune_operator.api.conditions import CONDITION_MEANING, ConditionType
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
+from finetune_operator.api.governance.status import STANDINGS, StandingReason
 from finetune_operator.api.reasons import EXPLANATIONS, Reason
 from finetune_operator.api.reference import fields_page, reasons_page, serving_reasons_page
 from finetune_trainer.contract.governance import RuleId
@@ -18,6 +19,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_every_reason_is_explained() -> None:
     assert set(EXPLANATIONS) == set(Reason)
+
+
+def test_every_standing_of_policies_and_data_is_explained_and_on_the_page() -> None:
+    page = (ROOT / "docs/governance.md").read_text(encoding="utf-8")
+    assert set(STANDINGS) == set(StandingReason)
+    for reason in StandingReason:
+        assert f"| `{reason}` |" in page
 
 
 def test_every_condition_is_explained() -> None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from finetune_operator.api.base import API_VERSION, ApiModel
 from finetune_operator.api.finetunejob import ObjectMeta
+from finetune_operator.api.governance.status import TrainingDatasetStatus
 from finetune_operator.api.governance.vocabulary import ONE_VERSION, WITHDRAWN_FOR_GOOD, LabelWord
 from finetune_operator.api.markers import ListMap, ListSet, Rule
 from finetune_operator.api.scalars import ContentDigest
@@ -62,6 +63,7 @@ class TrainingDataset(ApiModel):
     kind: str = KIND
     metadata: ObjectMeta
     spec: TrainingDatasetSpec = Field(description="What the data are.")
+    status: TrainingDatasetStatus = Field(default=TrainingDatasetStatus(), description="Who uses them.")
 
     @classmethod
     def from_manifest(cls, manifest: dict[str, Any]) -> Self:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from finetune_operator.api.base import API_VERSION, ApiModel
 from finetune_operator.api.finetunejob import ObjectMeta
+from finetune_operator.api.governance.status import GovernancePolicyStatus
 from finetune_operator.api.governance.vocabulary import LABEL_KEYS, LabelValue, LabelWord, LicenceTerm, Place, SourcePrefix
 from finetune_operator.api.markers import ListAtomic, ListSet, MapAtomic, Rule
 from finetune_trainer.contract.governance import Policy, facts
@@ -103,6 +104,7 @@ class GovernancePolicy(ApiModel):
     kind: str = KIND
     metadata: ObjectMeta
     spec: GovernancePolicySpec = Field(default=GovernancePolicySpec(), description="What is demanded, of which jobs.")
+    status: GovernancePolicyStatus = Field(default=GovernancePolicyStatus(), description="Whom it concerns, and whether it can be met.")
 
     @classmethod
     def from_manifest(cls, manifest: dict[str, Any]) -> Self:

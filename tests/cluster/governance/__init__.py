@@ -1,0 +1,1 @@
+"""Governance with a real operator on a real API server."""

@@ -1,0 +1,88 @@
+"""The statuses of policies and registered data, by an operator of the whole cluster: said at once, and written only when they change."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_operator.api.crd import GOVERNANCEPOLICY
+from finetune_testbed.audit import AuditLog, tally
+from finetune_testbed.bed import Testbed
+from tests.cluster import crd, governed_site, operator_process
+from tests.cluster.governed_site import Site
+from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.test_operator_budget import WRITER, rest
+
+SELF = "kubernetes.io/metadata.name"
+
+
+@pytest.fixture
+def site(t2: Testbed) -> Iterator[Site]:
+    with governed_site.site(t2) as made:
+        yield made
+
+
+@pytest.fixture
+def operator(site: Site, tmp_path: Path) -> Iterator[OperatorProcess]:
+    arguments = (
+        "--governance",
+        "--governance-status-seconds",
+        "0.5",
+        "--governance-residency",
+        "onprem",
+        "--governance-residency",
+        "eu-de",
+    )
+    with operator_process.running(site.here.bed.kubeconfig, tmp_path, arguments) as process:
+        yield process
+
+
+def policy_status(site: Site, name: str = "house") -> dict[str, Any]:
+    found: dict[str, Any] = site.here.server.request("GET", f"{crd.path_of(GOVERNANCEPOLICY)}/{site.here.namespace}-{name}")
+    status: dict[str, Any] = found.get("status") or {}
+    return status if status.get("observedGeneration") == found["metadata"]["generation"] else {}
+
+
+def reason(status: dict[str, Any]) -> str:
+    return next((str(condition["reason"]) for condition in status.get("conditions") or []), "")
+
+
+def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(operator: OperatorProcess, site: Site) -> None:
+    here = site.here
+    site.demand(zones=["onprem"], dataSources=["*"], licences={"allow": ["*"]})
+    site.register()
+    assert until(lambda: reason(policy_status(site))) == "InForce"
+    assert policy_status(site)["matchedNamespaces"] == [here.namespace]
+    site.submit("tickets", dataset__ref={"name": "tickets"})
+    site.submit("refused", {"finetune.dev/level": "secret"})
+    assert here.wait_ended("tickets") == "Succeeded"
+    until(lambda: (policy_status(site).get("jobs") or {}) == {"allowed": 1, "held": 0, "needApproval": 0, "denied": 1})
+    used = until(lambda: found if (found := site.registered()).get("artifacts") == 1 else {})
+    assert (reason(used), used["jobs"]) == ("Registered", 1)
+    assert used["lastUsedAt"] == here.status("tickets")["currentRun"]["startedAt"]
+
+    site.demand("other", zones=["eu-de"])
+    until(lambda: reason(policy_status(site)) == "PolicyConflict")
+    assert f"{here.namespace}-other" in policy_status(site)["conflicts"][0]
+    site.demand("other", zones=["eu-de"], mode="Audit")
+    until(lambda: reason(policy_status(site)) == "InForce")
+
+    log = AuditLog(here.bed)
+    until(lambda: policy_status(site, "other").get("jobs") is not None)
+    rest(1.5)
+    mark = log.mark()
+    rest()
+    quiet = [call for call in log.writes(WRITER, since=mark) if not call.is_lease]
+    assert quiet == [], tally(quiet)
+
+    here.delete("tickets")
+    assert until(lambda: found if (found := site.registered()).get("jobs") == 0 else {})["lastUsedAt"] == used["lastUsedAt"]
+
+
+def test_an_operator_of_one_namespace_leaves_policies_to_others_and_speaks_of_its_data(site: Site, tmp_path: Path) -> None:
+    with governed_site.governing(site.here, tmp_path):
+        site.demand()
+        site.register()
+        assert until(lambda: reason(site.registered())) == "Registered"
+        assert policy_status(site) == {}
