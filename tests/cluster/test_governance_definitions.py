@@ -174,7 +174,7 @@ FULL: dict[str, Any] = {
     "requireDigests": True,
     "licences": {"allow": ["Apache-2.0"], "conditional": ["gemma"], "deny": ["Copyleft"]},
     "scan": "Identifiers",
-    "quality": {"minExamples": 100, "waivable": True},
+    "quality": {"minExamples": 100, "maxDuplicatePercent": 10, "maxEvaluationOverlap": 5, "waivable": True},
     "egress": "Open",
     "approvals": [{"stage": "Train", "minLevel": "restricted", "count": 2, "validForSeconds": 1209600}],
     "waiverApprovals": 3,

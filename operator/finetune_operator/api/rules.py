@@ -22,6 +22,7 @@ VALIDATION = (
     ),
     Rule("has(self.percent) || has(self.uri)", "validation needs percent (0 for none) or uri"),
     Rule("!has(self.format) || has(self.uri)", "validation.format belongs to validation.uri: remove it, or set uri", field_path=".format"),
+    Rule("!has(self.digest) || has(self.uri)", "validation.digest belongs to validation.uri: remove it, or set uri", field_path=".digest"),
 )
 
 DATASET = (

@@ -58,6 +58,9 @@ class ValidationSpec(ApiModel):
     )
     uri: PvcUri | None = Field(default=None, description="pvc://CLAIM/PATH of rows of their own, instead of a share.")
     format: DataFormat | None = Field(default=None, description="How the rows behind uri are spelled; Auto when absent.")
+    digest: ContentDigest | None = Field(
+        default=None, description="Expected digest of the files behind uri; the prepare step refuses others."
+    )
 
 
 class DatasetSpec(ApiModel):
@@ -183,6 +186,7 @@ class TrainingSpec(ApiModel):
 class HeldOutItems(ApiModel):
     uri: PvcUri = Field(description="pvc://CLAIM/PATH of the items; those that also occur in the training data are left out.")
     format: DataFormat = Field(default=DataFormat.AUTO, description="How the items are spelled.")
+    digest: ContentDigest | None = Field(default=None, description="Expected digest of the files; the prepare step refuses others.")
 
 
 class Improvement(ApiModel):

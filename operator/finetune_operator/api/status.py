@@ -193,6 +193,13 @@ class Finding(ApiModel):
     message: Annotated[str, Field(max_length=256)] = Field(description="What it found; rows are named by number, never quoted.")
 
 
+class QualityStatus(ApiModel):
+    examples: Count = Field(description="Training examples, before they were cut into rows.")
+    task_minimum: Count = Field(description="The fewest that tend to help with the task.")
+    duplicates: Count = Field(description="Those that repeat an earlier one word for word.")
+    evaluation_overlap: Count = Field(description="Items that ask what a training example asks; they were taken out.")
+
+
 class DatasetStatus(ApiModel):
     digest: ContentDigest = Field(description="Digest of the sealed dataset.")
     format: ShortText = Field(description="Format that was read.")
@@ -204,6 +211,9 @@ class DatasetStatus(ApiModel):
         default=[], description="Unusable rows by reason."
     )
     findings: Annotated[list[Finding], Field(max_length=4), ListAtomic()] = Field(default=[], description="What a person should know.")
+    quality: QualityStatus | None = Field(
+        default=None, description="What a GovernancePolicy can ask of the data; absent where governance has no say."
+    )
 
 
 class EstimateStatus(ApiModel):

@@ -18,6 +18,7 @@ from finetune_operator.api.status import (
     HeadlineMetric,
     MetricStatus,
     Outcome,
+    QualityStatus,
 )
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import step_text
@@ -49,6 +50,7 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
         tokens=data.tokens,
         dropped=[DroppedRows(reason=row.reason, count=row.count) for row in data.dropped],
         findings=[Finding(rule=found.rule, severity=found.severity, message=found.message) for found in data.findings],
+        quality=QualityStatus(**data.quality.model_dump()) if data.quality is not None and draft.governance is not None else None,
     )
     draft.estimate = EstimateStatus(**need.model_dump())
     if draft.governance is not None:

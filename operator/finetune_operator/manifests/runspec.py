@@ -72,7 +72,7 @@ def _source(uri: str, mount: str, data_format: DataFormat | None, digest: str | 
 def _validation(spec: FineTuneJobSpec) -> Validation:
     wanted = spec.dataset.validation
     if wanted.uri:
-        return Validation(source=_source(wanted.uri, VALIDATION_MOUNT, wanted.format))
+        return Validation(source=_source(wanted.uri, VALIDATION_MOUNT, wanted.format, wanted.digest))
     return Validation(percent=wanted.percent or None)
 
 
@@ -114,7 +114,7 @@ def _evaluation(spec: FineTuneJobSpec) -> Evaluation:
     gate = wanted.gates.improvement if wanted.gates else None
     return Evaluation(
         metrics=list(defaults.metrics_of(spec)),
-        source=_source(wanted.dataset.uri, EVALUATION_MOUNT, wanted.dataset.format) if wanted.dataset else None,
+        source=_source(wanted.dataset.uri, EVALUATION_MOUNT, wanted.dataset.format, wanted.dataset.digest) if wanted.dataset else None,
         max_items=wanted.max_items,
         max_new_tokens=wanted.max_new_tokens,
         improvement=Improvement(metric=gate.metric, min_delta=gate.min_delta) if gate else None,

@@ -59,6 +59,17 @@ def test_a_new_job(site: Site, clinic: str, given: dict[str, Any], rules: set[st
     assert site.found(ALICE, "POST", f"{jobs(clinic)}?dryRun=All", job("new", **given)) == rules
 
 
+@pytest.mark.parametrize("field", ["validation", "items"])
+@pytest.mark.parametrize("digest", [None, "sha256:" + "b" * 64], ids=["without", "with"])
+def test_rows_of_their_own_are_pinned_as_the_data_are(site: Site, clinic: str, field: str, digest: str | None) -> None:
+    document, rows = job("new"), {"uri": "pvc://data/rows", **({"digest": digest} if digest else {})}
+    if field == "validation":
+        document["spec"]["dataset"]["validation"] = rows
+    else:
+        document["spec"]["evaluation"] = {"dataset": rows}
+    assert site.found(ALICE, "POST", f"{jobs(clinic)}?dryRun=All", document) == (set() if digest else {"NotPinned"})
+
+
 CLEARANCES: list[tuple[str, dict[str, str | None], dict[str, str], set[str]]] = [
     ("cleared to the level itself", {CLEARANCE: "confidential"}, LABELS, set()),
     ("cleared to less", {CLEARANCE: "internal"}, LABELS, {"NamespaceNotCleared"}),

@@ -91,6 +91,8 @@ OTHER: dict[str, Any] = {
     "spec.baseModel.uri": "pvc://models/other",
     "spec.baseModel.digest": "sha256:" + "1" * 64,
     "spec.dataset.inline.digest": "sha256:" + "1" * 64,
+    "spec.dataset.validation.digest": "sha256:" + "1" * 64,
+    "spec.evaluation.dataset.digest": "sha256:" + "1" * 64,
     "spec.resources.nodeSelector": {"disk": "fast"},
     "spec.training.extraArguments": {"adam_beta2": "0.9"},
     "spec.training.epochs": "7",

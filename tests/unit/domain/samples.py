@@ -7,6 +7,7 @@ from typing import Any
 from finetune_operator.domain.observed import DomainSettings
 from finetune_trainer.contract import (
     CLASS_OF_EXIT,
+    DataQuality,
     DataSummary,
     Estimate,
     EvaluationSummary,
@@ -50,10 +51,18 @@ def spec(**changes: Any) -> dict[str, Any]:
     return document
 
 
-def summary_of(step: str, *, verdict: Verdict = Verdict.PASS, promotable: bool | None = None) -> Summary:
+def summary_of(
+    step: str, *, verdict: Verdict = Verdict.PASS, promotable: bool | None = None, quality: DataQuality | None = None
+) -> Summary:
     if step == "prepare":
         data = DataSummary(
-            digest="sha256:" + "da" * 32, examples=240, validation_examples=24, evaluation_items=24, tokens=20_000, format="Messages"
+            digest="sha256:" + "da" * 32,
+            examples=240,
+            validation_examples=24,
+            evaluation_items=24,
+            tokens=20_000,
+            format="Messages",
+            quality=quality or DataQuality(examples=240, task_minimum=200, duplicates=12, evaluation_overlap=0),
         )
         estimate = Estimate(memory_bytes=10**9, disk_bytes=10**8, seconds=60, confidence="Fitted")
         base = "sha256:" + "ba" * 32
@@ -81,6 +90,6 @@ def words(step: str, key: str, code: int = 0, *, sealed: int | None = None, verd
         hint=fields.get("hint", "" if code == 0 else "Do something about it."),
         checkpoint=SealedCheckpoint(step=sealed, digest="sha256:" + "cc" * 32) if sealed is not None else None,
         skipped_checkpoints=fields.get("skipped", []),
-        summary=summary_of(step, verdict=verdict) if code == 0 else None,
+        summary=summary_of(step, verdict=verdict, quality=fields.get("quality")) if code == 0 else None,
     )
     return message.to_bounded_json()

@@ -14,6 +14,7 @@ from finetune_operator.domain.decide import decide
 from finetune_operator.domain.governance import facts
 from finetune_operator.domain.governance.view import GovernanceView, read_policy
 from finetune_operator.domain.observed import Observed
+from finetune_trainer.contract import DataQuality
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import EntityHits, ScanReport, Site
 from finetune_trainer.contract.governance.vocabulary import Entity, ScanProfile
@@ -334,6 +335,30 @@ class TestRegisteredData:
         job = registered(view(datasets=(dataset(digest=DIGEST), old)))
         assert ("DatasetWithdrawn" in told(job, "Governed")[2]) is refused
 
+    def test_what_is_registered_about_a_place_holds_for_a_job_that_names_it_inline(self) -> None:
+        job = world(view(policy(), datasets=(dataset(uri="pvc://tickets/train.jsonl", level="restricted", regimes=["phi"]),)))
+        assert told(job, "Ready")[1] == "ClassificationDowngrade"
+        assert (job.status or {})["governance"]["classification"]["regimes"] == ["phi"]
+
+    def test_items_and_rows_held_out_are_registered_and_pinned_as_the_data_are(self) -> None:
+        open_ = policy(egress="Open", zones=["*"], dataSources=["*"], licences={"allow": ["*"]}, requireEvaluation=False)
+        labels = {**LABELS, "finetune.dev/level": "confidential"}
+        items = {"uri": "pvc://data/items.jsonl"}
+        records = (
+            dataset(level="confidential", digest=DIGEST),
+            dataset("items", level="confidential", digest="sha256:" + "3" * 64, **items),
+        )
+        job = registered(view(open_, datasets=records), labels, evaluation__dataset=items, baseModel__digest=DIGEST)
+        assert "NotPinned: spec.evaluation.dataset.digest: is absent" in told(job, "Governed")[2]
+        assert "DatasetNotRegistered" not in told(job, "Governed")[2]
+        job.change(evaluation__dataset={**items, "digest": "sha256:" + "4" * 64})
+        job.settle()
+        assert "spec.evaluation.dataset.digest" not in told(job, "Governed")[2]
+        assert "DatasetNotRegistered: spec.evaluation.dataset" in told(job, "Governed")[2]
+        job.change(evaluation__dataset={**items, "digest": "sha256:" + "3" * 64})
+        job.settle()
+        assert "spec.evaluation.dataset" not in told(job, "Governed")[2]
+
     def test_withdrawn_rows_are_no_evaluation_items_either(self) -> None:
         items = dataset("items", uri="pvc://data/items.jsonl", withdrawn={"reason": "wrong labels"})
         job = registered(view(datasets=(dataset(), items)), evaluation__dataset={"uri": "pvc://data/items.jsonl"})
@@ -352,6 +377,68 @@ class TestRegisteredData:
         job.settle()
         assert told(job, "Ready")[:2] == ("True", "RunSucceeded")
         assert job.writes - writes <= 2
+
+
+class TestQuality:
+    """The data of the sample: 240 examples, 200 are the least for the task, 12 repeat others (5 %), no item is among them."""
+
+    @pytest.mark.parametrize(
+        ("demand", "rule"),
+        [
+            ({}, None),
+            ({"minExamples": 240}, None),
+            ({"minExamples": 241}, "TooFewExamples"),
+            ({"maxDuplicatePercent": 5}, None),
+            ({"maxDuplicatePercent": 4}, "TooManyDuplicates"),
+        ],
+        ids=["nothing asked", "just enough", "one too few", "just few enough", "too many of the same"],
+    )
+    def test_data_that_fall_short_are_not_trained_on(self, demand: dict[str, Any], rule: str | None) -> None:
+        job = world(view(policy(quality=demand)))
+        job.step_through()
+        if rule is None:
+            assert told(job, "Governed")[0] == "True"
+            return
+        assert told(job, "Ready")[:2] == ("False", rule)
+        assert [name for name in job.created if "train" in name] == []
+
+    @pytest.mark.parametrize(
+        ("found", "demand", "rule"),
+        [
+            ({"task_minimum": 1000}, {}, "TooFewExamples"),
+            ({"evaluation_overlap": 2}, {"maxEvaluationOverlap": 2}, None),
+            ({"evaluation_overlap": 3}, {"maxEvaluationOverlap": 2}, "EvaluationOverlap"),
+            ({"evaluation_overlap": 3}, {"maxEvaluationOverlap": 2, "waivable": True}, "AwaitingApproval"),
+        ],
+        ids=["below the task's minimum", "overlap within bounds", "overlap", "overlap that can be waived"],
+    )
+    def test_what_prepare_counts_decides(self, found: dict[str, int], demand: dict[str, Any], rule: str | None) -> None:
+        counts = {"examples": 240, "task_minimum": 200, "duplicates": 0, "evaluation_overlap": 0, **found}
+        job = world(view(policy(quality=demand)))
+        job.run_pod()
+        job.settle()
+        job.end_pod(message=words("prepare", job.run["key"], quality=DataQuality(**counts)))
+        job.settle()
+        assert told(job, "Governed")[0] == ("True" if rule is None else "False")
+        assert rule is None or told(job, "Ready")[1] == rule
+
+    def test_two_people_waive_a_shortfall_where_the_policy_lets_them(self) -> None:
+        demand = policy(quality={"minExamples": 1000, "waivable": True})
+        job = world(view(demand))
+        job.step_through()
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        digest = (job.status or {})["governance"]["digest"]
+        given = [approval(name, digest, stage="Waive") for name in ("bob", "eve")]
+        job.governance = view(demand, approvals=given)
+        job.settle()
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+        assert "TooFewExamples" in told(job, "Governed")[2]
+
+    def test_without_governance_nothing_of_it_is_in_status(self) -> None:
+        job = world(None)
+        job.finish()
+        assert "quality" not in (job.status or {})["dataset"]
 
 
 class TestApprovals:

@@ -15,6 +15,7 @@ from finetune_trainer.contract.progress import ProgressReport
 from finetune_trainer.contract.results import (
     RESULTS_FOLDER,
     Count,
+    DataQuality,
     DataSummary,
     Estimate,
     EvaluationSummary,
@@ -89,6 +90,7 @@ __all__ = [
     "Checkpoint",
     "Count",
     "DataFormat",
+    "DataQuality",
     "DataSource",
     "DataSummary",
     "DataThresholds",

@@ -45,6 +45,20 @@ class Estimate(Document):
     cheapest_fix: str | None = Field(default=None, max_length=256, description="The smallest change that would make it fit.")
 
 
+class DataQuality(Document):
+    """What a policy can ask of the data, counted over the training examples before they are cut into rows.
+
+    ``task_minimum`` is the least that tends to help with the task: of a classification, with every label brought to its own minimum.
+    ``duplicates`` repeat an earlier example word for word; ``evaluation_overlap`` counts items that ask what an example asks,
+    which were taken out of the items.
+    """
+
+    examples: int = Field(ge=0)
+    task_minimum: int = Field(ge=0)
+    duplicates: int = Field(ge=0)
+    evaluation_overlap: int = Field(ge=0)
+
+
 class DataSummary(Document):
     digest: Digest
     examples: int = Field(ge=0)
@@ -54,6 +68,7 @@ class DataSummary(Document):
     format: str = Field(max_length=32)
     dropped: list[Count] = Field(default_factory=list, max_length=8)
     findings: list[Finding] = Field(default_factory=list, max_length=4)
+    quality: DataQuality | None = Field(default=None, description="None from a trainer that did not count it.")
 
 
 class PrepareSummary(Document):

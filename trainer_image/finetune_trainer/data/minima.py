@@ -25,6 +25,12 @@ MINIMA = {
 }
 
 
+def least_useful(task: TaskType, labels: Mapping[str, int]) -> int:
+    """The fewest examples that tend to help; ``labels`` counts rows per label, each of which needs the minimum of a classification."""
+    least = MINIMA[task].least
+    return sum(max(count, least) for count in labels.values()) if task is TaskType.CLASSIFICATION and labels else least
+
+
 def judge_size(task: TaskType, examples: int, labels: Mapping[str, int]) -> Finding | None:
     """What there is to say about the number of examples; ``labels`` counts rows per label of a classification."""
     minimum = MINIMA[task]

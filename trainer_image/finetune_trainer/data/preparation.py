@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import DataSummary, Finding, LossOn, RunSpec, Severity, Stage
+from finetune_trainer.contract import DataQuality, DataSummary, Finding, LossOn, RunSpec, Severity, Stage
 from finetune_trainer.data.base_model import BaseModel
 from finetune_trainer.data.duplicates import exact_duplicates, near_duplicates
 from finetune_trainer.data.examples import Dropped, DropReason, Example
 from finetune_trainer.data.items import ChosenItems, ItemChooser
 from finetune_trainer.data.loading import LoadedSource, check_dropped, load_source
+from finetune_trainer.data.minima import least_useful
 from finetune_trainer.data.packing import chunked, wrapped
 from finetune_trainer.data.rendering import Rendered, Renderer
 from finetune_trainer.data.report import DataReport, collect_findings, count_labels, describe_lengths, summarise_dropped
@@ -141,6 +142,7 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
         format=dataset.recognition.format.value,
         dropped=summarise_dropped(report.sources),
         findings=report.findings[:4],
+        quality=report.quality,
     )
     return PreparedData(summary, train, validation, work.length)
 
@@ -212,6 +214,12 @@ def _report(
         overlapping_items_removed=chosen.overlap,
         exact_duplicates=exact,
         near_duplicates=near,
+        quality=DataQuality(
+            examples=len(examples),
+            task_minimum=least_useful(spec.task.type, labels),
+            duplicates=exact,
+            evaluation_overlap=chosen.overlap,
+        ),
         label_counts=sorted(labels.values(), reverse=True),
         invalid_targets=invalid,
         findings=findings,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from pydantic import Field
 
-from finetune_trainer.contract import Count, Document, Finding, Severity, TaskType
+from finetune_trainer.contract import Count, DataQuality, Document, Finding, Severity, TaskType
 from finetune_trainer.contract.base import Named
 from finetune_trainer.data.examples import Conversation, Dropped, Example
 from finetune_trainer.data.minima import judge_size
@@ -59,6 +59,7 @@ class DataReport(Named):
     overlapping_items_removed: int
     exact_duplicates: int
     near_duplicates: int
+    quality: DataQuality
     label_counts: list[int] = Field(default_factory=list, description="Rows per label, most frequent first; labels themselves are data.")
     invalid_targets: int = 0
     findings: list[Finding]

@@ -1,7 +1,7 @@
 """The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision.
 
 What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: labels of nodes,
-hosts of trackers and judges, duplicates and overlap in the data, proofs of an adapter.
+hosts of trackers and judges, proofs of an adapter.
 """
 
 from typing import Annotated, Any, ClassVar, Self
@@ -47,8 +47,16 @@ class LicenceTermsSpec(ApiModel):
 
 
 class QualitySpec(ApiModel):
-    min_examples: Annotated[int, Field(ge=0, le=10**9)] = Field(default=0, description="Fewest training examples.")
-    waivable: bool = Field(default=False, description="Whether a waiver lets fewer pass.")
+    min_examples: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default=0, description="Fewest training examples; the minimum of the task (docs/data.md) is asked for in any case."
+    )
+    max_duplicate_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=100, description="At most so many of the examples, in percent, may repeat an earlier one word for word."
+    )
+    max_evaluation_overlap: Annotated[int, Field(ge=0, le=10**9)] = Field(
+        default=0, description="At most so many evaluation items may have had to be taken out because the training data ask the same."
+    )
+    waivable: bool = Field(default=False, description="Whether a waiver lets data pass that fall short.")
 
 
 class ApprovalRuleSpec(ApiModel):

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from finetune_operator.api.governance.dataset import TrainingDatasetSpec
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import FineTuneJobSpec, InlineDataset
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_trainer.contract import DataFormat, Stage
+from finetune_trainer.contract.governance import Classification
+from finetune_trainer.contract.governance.facts import Generator
+from finetune_trainer.contract.governance.vocabulary import ANY
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ def follow(spec: FineTuneJobSpec, view: GovernanceView | None) -> FineTuneJobSpe
         return Unresolved(Reason.DATASET_MISSING, text)
     inline = InlineDataset(uri=dataset.uri, format=dataset.format, digest=dataset.digest)
     return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"inline": inline})})
+
+
+def classification_of(record: TrainingDatasetSpec) -> Classification:
+    """What a record says that its data are."""
+    residencies = frozenset() if record.residency == ANY else frozenset({record.residency})
+    return Classification(level=record.level, regimes=frozenset(record.regimes), residencies=residencies)
+
+
+def generators_of(record: TrainingDatasetSpec) -> tuple[Generator, ...]:
+    return tuple(Generator(name=each.name, licence=each.licence) for each in record.generated_by)
 
 
 def unusable(spec: FineTuneJobSpec) -> str:

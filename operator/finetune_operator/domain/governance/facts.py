@@ -6,16 +6,16 @@ from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus
 from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.governance.datasets import classification_of, generators_of
 from finetune_operator.domain.governance.view import GovernanceView, read_approval
 from finetune_trainer.contract import canonical_json, digest_of
-from finetune_trainer.contract.governance import Classification, Facts
+from finetune_trainer.contract.governance import Facts, strictest
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.facts import (
     ApprovalFacts,
     DataReport,
     DatasetFacts,
     GateResult,
-    Generator,
     Licence,
     ModelFacts,
     NamespaceFacts,
@@ -91,7 +91,10 @@ def _before(known: GovernanceStatus | None) -> dict[str, str] | None:
 
 
 def _counted(found: DatasetStatus | None) -> DataReport | None:
-    return DataReport(examples=min(found.examples, _MOST_EXAMPLES)) if found is not None else None
+    """None also of data that an older trainer prepared: what was not counted satisfies nobody."""
+    if found is None or found.quality is None:
+        return None
+    return DataReport(**{name: min(count, _MOST_EXAMPLES) for name, count in found.quality.model_dump().items()})
 
 
 def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, str]:
@@ -109,34 +112,42 @@ def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, st
 
 def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts, ...]:
     rows, reference = spec.dataset.rows, spec.dataset.ref
-    record = view.dataset(reference.name) if reference is not None else None
-    if record is not None and (record.uri, record.digest) != (rows.uri, rows.digest):
-        record = None  # another version by the same name, made after the run was accepted: it says nothing about these rows
-    found = [
-        DatasetFacts(
-            field="spec.dataset.ref" if reference is not None else "spec.dataset.inline",
-            uri=rows.uri,
-            digest=rows.digest,
-            withdrawn=view.withdrawn(rows.uri, rows.digest),
-            classification=None
-            if record is None
-            else Classification(
-                level=record.level,
-                regimes=frozenset(record.regimes),
-                residencies=frozenset() if record.residency == words.ANY else frozenset({record.residency}),
-            ),
-            generators=tuple(Generator(name=each.name, licence=each.licence) for each in (record.generated_by if record else ())),
+    found = []
+    if reference is None:
+        found.append(_source(view, "spec.dataset.inline", rows.uri, rows.digest))
+    else:
+        record = view.dataset(reference.name)
+        if record is not None and (record.uri, record.digest) != (rows.uri, rows.digest):
+            record = None  # another version by the same name, made after the run was accepted: it says nothing about these rows
+        found.append(
+            DatasetFacts(
+                field="spec.dataset.ref",
+                uri=rows.uri,
+                digest=rows.digest,
+                withdrawn=view.withdrawn(rows.uri, rows.digest),
+                classification=classification_of(record) if record is not None else None,
+                generators=generators_of(record) if record is not None else (),
+            )
         )
-    ]
-    if spec.dataset.validation.uri:
-        found.append(_unregistered(view, "spec.dataset.validation", spec.dataset.validation.uri))
-    if spec.evaluation.dataset is not None:
-        found.append(_unregistered(view, "spec.evaluation.dataset", spec.evaluation.dataset.uri))
+    validation, items = spec.dataset.validation, spec.evaluation.dataset
+    if validation.uri:
+        found.append(_source(view, "spec.dataset.validation", validation.uri, validation.digest))
+    if items is not None:
+        found.append(_source(view, "spec.evaluation.dataset", items.uri, items.digest))
     return tuple(found)
 
 
-def _unregistered(view: GovernanceView, field: str, uri: str) -> DatasetFacts:
-    return DatasetFacts(field=field, uri=uri, withdrawn=view.withdrawn(uri, None))
+def _source(view: GovernanceView, field: str, uri: str, digest: str | None) -> DatasetFacts:
+    """Rows that no reference names: what is registered about the same data holds all the same."""
+    records = view.records(uri, digest)
+    return DatasetFacts(
+        field=field,
+        uri=uri,
+        digest=digest,
+        withdrawn=view.withdrawn(uri, digest),
+        classification=strictest(classification_of(record) for record in records) if records else None,
+        generators=tuple(generator for record in records for generator in generators_of(record))[:16],
+    )
 
 
 def _base_model(draft: Draft, spec: FineTuneJobSpec) -> ModelFacts:

@@ -1,6 +1,6 @@
 """What of governance a decision may know: the namespace's labels, the policies, and the datasets and approvals of the namespace."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -43,20 +43,22 @@ class GovernanceView:
             return None
 
     def withdrawn(self, uri: str, digest: str | None) -> str | None:
-        """Why these data are not to be used any more, in a steward's words; None for data of which nobody says so.
+        """Why these data are not to be used any more, in a steward's words; None for data of which nobody says so."""
+        reasons = (reading.text(manifest, "spec", "withdrawn", "reason") for manifest in self._about(uri, digest))
+        return next((reason for reason in reasons if reason), None)
 
-        The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ.
-        """
+    def records(self, uri: str, digest: str | None) -> tuple[TrainingDatasetSpec, ...]:
+        """What is registered about these data, by whatever name."""
+        found = (self.dataset(reading.text(manifest, "metadata", "name")) for manifest in self._about(uri, digest))
+        return tuple(record for record in found if record is not None)
+
+    def _about(self, uri: str, digest: str | None) -> Iterator[JsonObject]:
+        """The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ."""
         for name in sorted(self.datasets):
-            manifest = self.datasets[name]
-            reason = reading.text(manifest, "spec", "withdrawn", "reason")
-            if not reason:
-                continue
-            known = reading.text(manifest, "spec", "digest")
-            same_place = reading.text(manifest, "spec", "uri") == uri
+            known = reading.text(self.datasets[name], "spec", "digest")
+            same_place = reading.text(self.datasets[name], "spec", "uri") == uri
             if (known and known == digest) or (same_place and not (known and digest and known != digest)):
-                return reason
-        return None
+                yield self.datasets[name]
 
 
 def read_policy(manifest: JsonObject) -> Policy:

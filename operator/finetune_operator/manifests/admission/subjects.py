@@ -34,6 +34,8 @@ def finetunejobs() -> AdmissionPolicy:
                 classified.unpinned(
                     "spec.dataset.inline", "object.spec.dataset.?inline.hasValue() && !object.spec.dataset.?inline.?digest.hasValue()"
                 ),
+                classified.unpinned("spec.dataset.validation", _undigested("dataset.?validation")),
+                classified.unpinned("spec.evaluation.dataset", _undigested("?evaluation.?dataset")),
                 classified.unpinned("spec.baseModel", "!has(object.spec.baseModel.digest)"),
             )
         ),
@@ -58,6 +60,11 @@ def finetunejobs() -> AdmissionPolicy:
             "what-is-judged-has-changed": f"request.operation == 'CREATE' || {_LABELS_CHANGED} || {differs(SUBMITTER)} || {_SPEC_OF_LIVING}"
         },
     )
+
+
+def _undigested(source: str) -> str:
+    """Whether rows of their own are named there, and no digest of them."""
+    return f"object.spec.{source}.?uri.hasValue() && !object.spec.{source}.?digest.hasValue()"
 
 
 def adapterdeployments() -> AdmissionPolicy:

@@ -5,7 +5,7 @@ import pytest
 from finetune_trainer.contract import Severity, TaskType
 from finetune_trainer.data.duplicates import exact_duplicates, near_duplicates, without_overlap
 from finetune_trainer.data.examples import Conversation, Document
-from finetune_trainer.data.minima import judge_size
+from finetune_trainer.data.minima import judge_size, least_useful
 from finetune_trainer.data.report import describe_lengths
 from finetune_trainer.data.rows import Lengths
 from finetune_trainer.data.split import hold_out, sample
@@ -56,6 +56,7 @@ def test_sizes_are_judged_by_task_and_for_classification_by_the_rarest_label(
     task: TaskType, examples: int, labels: dict[str, int], rule: str | None
 ) -> None:
     finding = judge_size(task, examples, labels)
+    assert (examples < least_useful(task, labels)) is (rule == "TooFewExamples")
     assert (finding.rule if finding else None) == rule
     if finding and rule == "TooFewExamples":
         assert finding.severity is Severity.WARNING

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from finetune_trainer.contract import RunSpec
+from finetune_trainer.contract import DataQuality, RunSpec
 from finetune_trainer.data.base_model import check_base_model
 from finetune_trainer.data.preparation import PreparedData, prepare_data
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
@@ -100,6 +100,13 @@ class TestEvaluationItems:
         data, _ = prepare(evaluation=evaluation, validation={"percent": None})
         assert data.summary.evaluation_items == 5
         assert "EvaluationOverlap" in {finding.rule for finding in data.summary.findings}
+        assert data.summary.quality == DataQuality(examples=40, task_minimum=1000, duplicates=0, evaluation_overlap=2)
+
+    def test_what_a_policy_can_ask_is_counted(self, prepare: Prepare) -> None:
+        rows = ticket_rows(30)
+        data, workspace = prepare(rows=[*rows, *rows[:6]], validation={"percent": None})
+        assert data.summary.quality == DataQuality(examples=36, task_minimum=1000, duplicates=6, evaluation_overlap=0)
+        assert json.loads(workspace.data_report.read_text())["quality"]["duplicates"] == 6
 
 
 WITHOUT_SYSTEM = "{%- if messages[0]['role'] == 'system' %}{{- raise_exception('no system role') }}{%- endif %}" + CHATML
