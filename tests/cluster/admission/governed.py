@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from finetune_operator.api.base import API_VERSION, GROUP, VERSION
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, APPROVAL, FINETUNEJOB, GOVERNANCEPOLICY, KINDS, TRAININGDATASET
 from finetune_operator.manifests.admission import POLICIES
 from finetune_testbed.apiserver import MERGE, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
@@ -27,6 +27,8 @@ OPERATOR = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 CONTROLLERS = "system:serviceaccount:kube-system:"
 ALICE, BOB = "alice", "bob"
 """Each with every right inside every governed namespace of the tests, and none outside."""
+DAVE = "dave"
+"""With rights to policies and definitions of the whole cluster, but not the verb that the chart gives to platform admins."""
 PLACES, SITE_REGIMES = ("eu-de", "onprem-a"), ("trial",)
 VALUES = (
     "--set",
@@ -82,7 +84,7 @@ class Site:
         return self._connections[user]
 
     def install_kinds(self) -> None:
-        for kind in (FINETUNEJOB, ADAPTERDEPLOYMENT):
+        for kind in KINDS:
             install(self.admin, kind)
 
     def ask(self, user: str, method: str, path: str, body: Object | None = None, content_type: str = "application/json") -> Any:
@@ -121,6 +123,21 @@ class Site:
         self.admin.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings", binding)
         self._until(lambda: self.by(BOB).request("GET", f"{NAMESPACES}/{name}/configmaps") and self._is_known(name))
 
+    def grant_cluster(self, user: str) -> None:
+        """Let this user write policies of governance and definitions of kinds."""
+        group, name = "/apis/rbac.authorization.k8s.io/v1", f"{user}-writes-policies"
+        groups = {"finetune.dev": ["governancepolicies"], "apiextensions.k8s.io": ["customresourcedefinitions"]}
+        verbs = ["get", "create", "update", "patch", "delete", "deletecollection"]
+        rules = [{"apiGroups": [group], "resources": resources, "verbs": verbs} for group, resources in groups.items()]
+        self.admin.apply(f"{group}/clusterroles/{name}", {**_rbac("ClusterRole", name), "rules": rules})
+        self.admin.apply(f"{group}/clusterrolebindings/{name}", {**_rbac("ClusterRoleBinding", name), **_bound(name, "ClusterRole", user)})
+
+    def allow(self, user: str, namespace: str, *rules: Object) -> None:
+        """Give this user these rights there, and no others."""
+        group, name = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}", f"of-{user}"
+        self.admin.apply(f"{group}/roles/{name}", {**_rbac("Role", name), "rules": list(rules)})
+        self.admin.apply(f"{group}/rolebindings/{name}", {**_rbac("RoleBinding", name), **_bound(name, "Role", user)})
+
     def older_namespace(self, labels: dict[str, str]) -> str:
         """One with these labels that is older than the policies, which would not take all words; they have to be among `ODD`."""
         return self._older[frozenset(labels.items())]
@@ -158,6 +175,8 @@ class Site:
             self.admin.apply(f"{group}/{document['metadata']['name']}", document)
         here = self.namespace(CLINIC)
         self.pod(here, "probe")
+        self.grant_cluster(DAVE)
+        self.ask(ALICE, "POST", jobs(here), job("probe"))
         misspelt = {"metadata": {"name": here, "labels": {GOVERNED: "yes"}}}
         probes = (
             (ALICE, "POST", f"{jobs(here)}?dryRun=All", job("probe", labels={})),
@@ -166,6 +185,11 @@ class Site:
             (ALICE, "POST", f"{NAMESPACES}/{here}/pods/probe/exec?command=id", None),
             (ALICE, "POST", f"{networkpolicies(here)}?dryRun=All", networkpolicy("probe")),
             ("", "PUT", f"{NAMESPACES}/{here}?dryRun=All", misspelt),
+            (ALICE, "POST", f"{datasets(here)}?dryRun=All", dataset("probe", regimes=["hippa"])),
+            (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", BOB)),
+            (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", ALICE)),
+            (DAVE, "POST", f"{policies()}?dryRun=All", policy("probe")),
+            (ALICE, "PUT", f"{jobs(here, 'probe')}/status?dryRun=All", self.admin.request("GET", jobs(here, "probe"))),
         )
         refusing: set[str] = set()
         self._until(lambda: refusing.update(self._refusing(*probe) for probe in probes) or len(refusing - {""}) == len(POLICIES))
@@ -222,6 +246,18 @@ def networkpolicies(namespace: str, name: str = "") -> str:
     return _path("/apis/networking.k8s.io/v1", namespace, "networkpolicies", name)
 
 
+def datasets(namespace: str, name: str = "") -> str:
+    return _path(f"/apis/{GROUP}/{VERSION}", namespace, TRAININGDATASET.plural, name)
+
+
+def approvals(namespace: str, name: str = "") -> str:
+    return _path(f"/apis/{GROUP}/{VERSION}", namespace, APPROVAL.plural, name)
+
+
+def policies(name: str = "") -> str:
+    return f"/apis/{GROUP}/{VERSION}/{GOVERNANCEPOLICY.plural}" + (f"/{name}" if name else "")
+
+
 def _path(group: str, namespace: str, plural: str, name: str) -> str:
     return f"{group}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
@@ -245,6 +281,31 @@ def deployment(name: str, labels: dict[str, str] = LABELS, *, image: str = "", p
         "server": {"managed": {"image": image} if image else {}},
     }
     return {"apiVersion": API_VERSION, "kind": ADAPTERDEPLOYMENT.kind, "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def dataset(name: str, **spec: Any) -> Object:
+    """A TrainingDataset that satisfies all rules of the namespace with labels `CLINIC`, and whose data a job with `LABELS` may use."""
+    described = {"level": "confidential", "regimes": ["phi"], "residency": "onprem-a"}
+    data = {"uri": f"pvc://data/{name}.jsonl", "digest": DIGEST, **described, **spec}
+    return {"apiVersion": API_VERSION, "kind": TRAININGDATASET.kind, "metadata": {"name": name}, "spec": data}
+
+
+def approval(subject: str, approver: str, digest: str = DIGEST, stage: str = "Train") -> Object:
+    spec = {"subjectRef": {"name": subject}, "subjectDigest": digest, "stage": stage, "approver": approver, "reason": "reviewed"}
+    return {"apiVersion": API_VERSION, "kind": APPROVAL.kind, "metadata": {"name": f"{subject}-{approver}"}, "spec": spec}
+
+
+def policy(name: str, **spec: Any) -> Object:
+    return {"apiVersion": API_VERSION, "kind": GOVERNANCEPOLICY.kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _rbac(kind: str, name: str) -> Object:
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}}
+
+
+def _bound(role: str, kind: str, user: str) -> Object:
+    api = "rbac.authorization.k8s.io"
+    return {"roleRef": {"apiGroup": api, "kind": kind, "name": role}, "subjects": [{"kind": "User", "apiGroup": api, "name": user}]}
 
 
 def pod(name: str, owner: Object | None = None) -> Object:

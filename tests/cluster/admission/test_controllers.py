@@ -1,22 +1,21 @@
-"""A governed namespace with the real operator and the controllers of Kubernetes: closed to others, and not to them."""
+"""A governed namespace with the controllers of Kubernetes: closed to others, and not to what they make for the operator."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from finetune_operator.manifests.admission import POLICIES
 from finetune_testbed.apiserver import MERGE
 from finetune_testbed.bed import Testbed
-from tests.cluster import finetunejobs, operator_process
-from tests.cluster.admission.governed import ALICE, CLINIC, DIGEST, LABELS, REGISTRATION, SUBMITTED_BY, Site, pod_spec
+from tests.cluster import finetunejobs
+from tests.cluster.admission.governed import ALICE, CLINIC, REGISTRATION, Site, pod_spec
 from tests.cluster.chart import Helm
 from tests.cluster.finetunejobs import Place
 from tests.cluster.operator_process import until
 
 PROCESS = "testbed-admin"
-"""The user whose kubeconfig the operator's process has here; a writer like the operator of the chart."""
+"""A writer like the operator of the chart."""
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +39,6 @@ def test_every_expression_has_the_types_it_should(governed: tuple[Site, Place]) 
         status = until(lambda path=path: site.admin.request("GET", path).get("status"))  # type: ignore[misc]
         warnings = [warning["warning"] for warning in status["typeChecking"].get("expressionWarnings", [])]
         assert not warnings, f"{policy.name}: {warnings[0]}"
-
-
-def test_a_job_is_trained_and_its_children_go_with_it(governed: tuple[Site, Place], tmp_path: Path) -> None:
-    _, here = governed
-    document = finetunejobs.manifest("ward", here.namespace, {"baseModel__digest": DIGEST, "dataset__inline__digest": DIGEST})
-    document["metadata"] |= {"labels": LABELS, "annotations": {SUBMITTED_BY: PROCESS}}
-    with operator_process.running(here.bed.kubeconfig, tmp_path, ("--namespace", here.namespace)) as operator:
-        here.server.request("POST", here.job_path(), document)
-        assert here.wait_ended("ward") == "Succeeded"
-        here.delete("ward")
-        until(lambda: not here.jobs("ward") and not here.pods("ward") and not here.config_maps("ward"))
-        assert not operator.messages("error")
 
 
 def test_a_deployment_of_the_operator_runs_and_scales(governed: tuple[Site, Place]) -> None:

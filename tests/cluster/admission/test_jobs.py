@@ -150,8 +150,12 @@ def test_a_change(site: Site, stored: str, user: str, change: dict[str, Any], ru
     assert site.found(user, "PATCH", f"{stored}?dryRun=All", change, MERGE) == rules
 
 
-def test_labels_cannot_be_lowered_through_the_status(site: Site, stored: str) -> None:
-    changed = site.ask(ALICE, "PATCH", f"{stored}/status?dryRun=All", {"metadata": {"labels": {LEVEL: "public"}}}, MERGE)
+def test_nothing_is_changed_through_the_status(site: Site, stored: str) -> None:
+    """Labels would not be; what was decided and classified would be, from which the operator goes on."""
+    decided = {"status": {"governance": {"decision": "Allow", "classification": {"level": "public"}}}}
+    for change in (decided, {"metadata": {"labels": {LEVEL: "public"}}}):
+        assert site.found(ALICE, "PATCH", f"{stored}/status?dryRun=All", change, MERGE) == {"ForeignStatus"}
+    changed = site.ask(OPERATOR, "PATCH", f"{stored}/status?dryRun=All", {"metadata": {"labels": {LEVEL: "public"}}}, MERGE)
     assert changed["metadata"]["labels"] == LABELS
 
 

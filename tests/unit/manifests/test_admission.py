@@ -40,10 +40,11 @@ def test_it_is_the_same_after_it_was_written(policy: AdmissionPolicy) -> None:
     assert list(yaml.safe_load_all(to_yaml(policy))) == policy.to_manifests()
 
 
-def test_all_but_the_one_for_namespaces_are_bound_to_governed_ones() -> None:
+def test_all_but_those_that_protect_namespaces_and_governance_itself_are_bound_to_governed_ones() -> None:
     bound = {policy.name: policy.to_manifests()[1]["spec"].get("matchResources") for policy in POLICIES}
     selector = {"namespaceSelector": {"matchExpressions": [{"key": "finetune.dev/governed", "operator": "Exists"}]}}
-    assert bound.pop("namespaces") is None
+    for everywhere in ("namespaces", "definitions"):
+        assert bound.pop(everywhere) is None
     assert set(map(str, bound.values())) == {str(selector)}
 
 

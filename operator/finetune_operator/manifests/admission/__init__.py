@@ -3,18 +3,26 @@
 docs/adr/0015-the-api-server-judges-what-one-object-says.md
 """
 
+from finetune_operator.manifests.admission.agreed import approvals, four_eyes
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
 from finetune_operator.manifests.admission.namespaces import namespaces
 from finetune_operator.manifests.admission.policy import AdmissionPolicy
+from finetune_operator.manifests.admission.protected import definitions, statuses
+from finetune_operator.manifests.admission.registered import trainingdatasets
 from finetune_operator.manifests.admission.subjects import adapterdeployments, finetunejobs
 
 POLICIES: tuple[AdmissionPolicy, ...] = (
     finetunejobs(),
     adapterdeployments(),
+    trainingdatasets(),
+    approvals(),
+    four_eyes(),
     workloads(),
     connections(),
     networkpolicies(),
     namespaces(),
+    definitions(),
+    statuses(),
 )
 
 __all__ = ["POLICIES", "AdmissionPolicy"]

@@ -37,6 +37,11 @@ def rank(labels: str, key: str) -> str:
     return f"(!({key} in {labels}) ? 0 : !({labels}[{key}] in variables.levels) ? {HIGHEST} : variables.levels.indexOf({labels}[{key}]))"
 
 
+LEVEL_UNCLEARED = (
+    "(variables.clearanceRank >= variables.rank ? [] : ['level ' + variables.levels[variables.rank] + "
+    "(variables.clearanceRank < 0 ? ' (its clearance level is no level)' : "
+    "' (cleared to ' + variables.levels[variables.clearanceRank] + ')')])"
+)
 CLASSIFICATION: Variables = {
     "declaredRank": rank("variables.labels", LEVEL),
     "floorRank": rank("variables.namespaceLabels", LEVEL),
@@ -44,11 +49,7 @@ CLASSIFICATION: Variables = {
     "clearanceRank": f"variables.levels.indexOf(variables.namespaceLabels[?{text(words.LABEL_CLEARANCE_LEVEL)}].orValue({text('public')}))",
     "uncleared": together(
         (
-            (
-                "(variables.clearanceRank >= variables.rank ? [] : ['level ' + variables.levels[variables.rank] + "
-                "(variables.clearanceRank < 0 ? ' (its clearance level is no level)' : "
-                "' (cleared to ' + variables.levels[variables.clearanceRank] + ')')])"
-            ),
+            LEVEL_UNCLEARED,
             (
                 f"variables.regimes.filter(r, ({REGIME} + r in variables.labels || {REGIME} + r in variables.namespaceLabels) && "
                 f"variables.namespaceLabels[?{CLEARANCE} + r].orValue('') != {text(words.YES)}).map(r, 'regime ' + r)"

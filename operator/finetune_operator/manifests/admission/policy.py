@@ -12,8 +12,10 @@ from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 
 GROUP_NAME = "governance.finetune.dev"
 ACTIONS = "__ACTIONS__"
-"""What Helm replaces: `ACTIONS` by the actions of every binding, `OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
-OPERATORS, REGIMES, PLACES = "__OPERATORS__", "__REGIMES__", "__PLACES__"
+"""What Helm replaces: `ACTIONS` by the actions of every binding, `ITSELF`, `OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
+ITSELF, OPERATORS = "__ITSELF__", "__OPERATORS__"
+"""The operator's service account, and with it those who may do what it does to workloads."""
+REGIMES, PLACES = "__REGIMES__", "__PLACES__"
 MESSAGE_LIMIT = 4_800
 """Characters of a message; above 5,120 bytes the API server drops it for the static one."""
 
@@ -66,6 +68,14 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Params:
+    """Objects of the request's namespace that a policy reads as ``params``, once for each of them; without any it judges nothing."""
+
+    api_version: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class AdmissionPolicy:
     """``message`` is shown where the findings cannot be told, ``when`` are conditions without which nothing is judged."""
 
@@ -76,6 +86,7 @@ class AdmissionPolicy:
     validations: tuple[Validation, ...] = (Validation("findings"),)
     when: dict[str, str] = field(default_factory=dict)
     governed_only: bool = True
+    params: Params | None = None
 
     @property
     def full_name(self) -> str:
@@ -85,6 +96,8 @@ class AdmissionPolicy:
         """The policy and its binding; governed are namespaces with the label, whatever its value, so that a typing error opens nothing."""
         governed = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
         binding: dict[str, Any] = {"policyName": self.full_name, "validationActions": ACTIONS}
+        if self.params is not None:
+            binding["paramRef"] = {"selector": {}, "parameterNotFoundAction": "Allow"}
         return [
             self._manifest("ValidatingAdmissionPolicy", self._spec()),
             self._manifest("ValidatingAdmissionPolicyBinding", {**binding, **({"matchResources": governed} if self.governed_only else {})}),
@@ -94,6 +107,7 @@ class AdmissionPolicy:
         conditions = [{"name": name, "expression": expression} for name, expression in self.when.items()]
         return {
             "failurePolicy": "Fail",
+            **({"paramKind": {"apiVersion": self.params.api_version, "kind": self.params.kind}} if self.params else {}),
             "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [rule.to_manifest() for rule in self.requests]},
             **({"matchConditions": conditions} if conditions else {}),
             "variables": [

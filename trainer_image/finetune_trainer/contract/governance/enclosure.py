@@ -1,6 +1,7 @@
 """The rules that only the API server can judge, because only it knows who asks: in the words and the form of the other rules.
 
-They hold in governed namespaces, and the last one wherever a Namespace is written; docs/governance/admission.md says what enforces them.
+They hold in governed namespaces, and those that protect labels and governance itself everywhere; docs/governance/admission.md says what
+enforces them.
 """
 
 from enum import StrEnum
@@ -15,6 +16,13 @@ class EnclosureRuleId(StrEnum):
     INTERACTIVE_ACCESS = "InteractiveAccess"
     FOREIGN_NETWORK_POLICY = "ForeignNetworkPolicy"
     NAMESPACE_LABEL_PROTECTED = "NamespaceLabelProtected"
+    APPROVER_MISMATCH = "ApproverMismatch"
+    NOT_ALLOWED_TO_APPROVE = "NotAllowedToApprove"
+    SELF_APPROVAL = "SelfApproval"
+    APPROVAL_OF_ANOTHER_DECISION = "ApprovalOfAnotherDecision"
+    WITHDRAWN_BY_ANOTHER = "WithdrawnByAnother"
+    GOVERNANCE_PROTECTED = "GovernanceProtected"
+    FOREIGN_STATUS = "ForeignStatus"
 
 
 ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
@@ -47,5 +55,40 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
         Severity.DENY,
         "A label by which a namespace is governed, cleared or secured was set, changed or removed by somebody who may not administer it.",
         "Ask somebody who holds the verb administer on governancepolicies.finetune.dev.",
+    ),
+    EnclosureRuleId.APPROVER_MISMATCH: Rule(
+        Severity.DENY,
+        "An Approval names another approver than the API server's name of who asks.",
+        "Set it to the name that `kubectl auth whoami` prints: nobody approves for another.",
+    ),
+    EnclosureRuleId.NOT_ALLOWED_TO_APPROVE: Rule(
+        Severity.DENY,
+        "An Approval was made by somebody who does not hold the verb approve-<stage> on the object that is approved.",
+        "Ask somebody who holds it, or a platform admin to grant it; RBAC says who may approve.",
+    ),
+    EnclosureRuleId.SELF_APPROVAL: Rule(
+        Severity.DENY,
+        "Who approves has submitted the job; or nobody knows who submitted it, so nobody can be another.",
+        "Ask somebody else.",
+    ),
+    EnclosureRuleId.APPROVAL_OF_ANOTHER_DECISION: Rule(
+        Severity.DENY,
+        "The Approval's digest is not that of the present decision about the job: it was changed since, or is not decided yet.",
+        "Read the job's status.governance again, and approve what it says now.",
+    ),
+    EnclosureRuleId.WITHDRAWN_BY_ANOTHER: Rule(
+        Severity.DENY,
+        "An Approval was deleted by another than who gave it; what was agreed to is not another's to undo.",
+        "Ask who gave it, or suspend the job.",
+    ),
+    EnclosureRuleId.GOVERNANCE_PROTECTED: Rule(
+        Severity.DENY,
+        "A GovernancePolicy, a GovernanceFacts or the definition of one of our kinds was made, changed or deleted by somebody who may not.",
+        "Ask somebody who holds the verb administer on governancepolicies.finetune.dev.",
+    ),
+    EnclosureRuleId.FOREIGN_STATUS: Rule(
+        Severity.DENY,
+        "In a governed namespace another than the operator wrote the status of one of our objects, from which decisions are read.",
+        "Change the spec instead; the operator says what came of it.",
     ),
 }
