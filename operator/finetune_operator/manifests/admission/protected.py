@@ -1,4 +1,4 @@
-"""Governance protects itself: its demands, and the definitions of its kinds, are changed by whoever may administer it; status is the operator's.
+"""Governance protects itself: its demands and the definitions of its kinds are for whoever may administer it, status is the operator's.
 
 Admission policies judge no admission policies, so who may change those is RBAC's to say; docs/governance/admission.md.
 """
