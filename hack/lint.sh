@@ -26,7 +26,7 @@ scripts() { git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run 
 
 check "ruff" ruff check .
 check "ruff format" ruff format --check --exclude "*.md" .
-check "mypy --strict" mypy operator/finetune_operator trainer_image/finetune_trainer inference_image/finetune_inference record/finetune_record testbed/finetune_testbed demo
+check "mypy --strict" mypy operator/finetune_operator trainer_image/finetune_trainer inference_image/finetune_inference record/finetune_record cli/finetune_cli testbed/finetune_testbed demo
 check "import law" lint-imports
 check "manifest drift" hack/manifests.sh --check
 check "helm lint" helm_lint

@@ -37,7 +37,7 @@ class Predicate(Sections):
 
 
 class Statement(Document):
-    """``subject`` is the adapter by its content digest first, then every file of it in order of names."""
+    """``subject`` is the adapter by its content digest first, then every file of it in order of names, where they are known."""
 
     type: Literal["https://in-toto.io/Statement/v1"] = Field(default=STATEMENT_TYPE, alias="_type")
     subject: list[Subject] = Field(min_length=1, max_length=MOST_FILES + 1)
@@ -46,9 +46,12 @@ class Statement(Document):
 
     @classmethod
     def of(cls, sections: Sections, files: Iterable[File], chain: ChainLink) -> Self:
-        """The statement about the adapter of these files. Raises ``ValueError`` if they do not make the digest of the outputs."""
+        """The statement about the adapter of these files; without files, about its digest alone.
+
+        Raises ``ValueError`` if the files do not make the digest of the outputs.
+        """
         listed = sorted(files, key=lambda file: file.name)
-        digest = content_digest((file.name, file.digest) for file in listed)
+        digest = content_digest((file.name, file.digest) for file in listed) if listed else sections.outputs.digest
         if digest != sections.outputs.digest:
             raise ValueError(f"outputs.digest is {sections.outputs.digest}, and the files make {digest}")
         subjects = [(sections.outputs.uri, digest), *((file.name, file.digest) for file in listed)]
@@ -72,7 +75,7 @@ class Statement(Document):
 
     @property
     def files(self) -> dict[str, Digest]:
-        """Digest of every file of the adapter, by name."""
+        """Digest of every file of the adapter, by name; empty where the record does not know them one by one."""
         return {subject.name: f"sha256:{subject.digest.sha256}" for subject in self.subject[1:]}
 
     def to_payload(self) -> bytes:

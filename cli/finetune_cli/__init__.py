@@ -1,0 +1,1 @@
+"""``finetune``: the command for people: auditors, data stewards, and whoever is about to submit a job."""
