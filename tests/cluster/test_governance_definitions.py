@@ -179,6 +179,7 @@ FULL: dict[str, Any] = {
     "approvals": [{"stage": "Train", "minLevel": "restricted", "count": 2, "validForSeconds": 1209600}],
     "waiverApprovals": 3,
     "requireEvaluation": True,
+    "requireJustification": True,
 }
 
 

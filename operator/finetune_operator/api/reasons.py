@@ -72,6 +72,7 @@ class Reason(StrEnum):
     ALLOWED = "Allowed"
     AWAITING_APPROVAL = "AwaitingApproval"
     POLICY_DRIFT = "PolicyDrift"
+    AUDIT_FINDING = "AuditFinding"
     DATASET_MISSING = "DatasetMissing"
     GOVERNANCE_OFF = "GovernanceOff"
     LABEL_INVALID = "LabelInvalid"
@@ -96,6 +97,7 @@ class Reason(StrEnum):
     EGRESS_NOT_ENFORCED = "EgressNotEnforced"
     EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
     DIGEST_MISMATCH = "DigestMismatch"
+    JUSTIFICATION_MISSING = "JustificationMissing"
     GATE_MISSING = "GateMissing"
     NEED_MORE_ITEMS = "NeedMoreItems"
     ADAPTER_NOT_CLEARED = "AdapterNotCleared"
@@ -308,6 +310,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         (C.GOVERNED, *_EVERYWHERE),
         "Policies, labels or approvals changed under a running step, which would not be let begin now; at level restricted it is stopped.",
         "Satisfy the rules that the message names; otherwise the next step does not begin.",
+    ),
+    Reason.AUDIT_FINDING: Explanation(
+        (), "Only an Event, once for each finding: a policy in mode Audit would hold or refuse the job, and does not."
     ),
     Reason.DATASET_MISSING: Explanation(
         _EVERYWHERE,

@@ -331,4 +331,8 @@ class FineTuneJobSpec(ApiModel):
         default=HealthPolicy.WHEN_COMPLETE,
         description="When Ready turns True: once the run is complete, or once the spec is accepted (for a deploy that must not wait).",
     )
+    justification: Annotated[str, Field(max_length=1024)] = Field(
+        default="",
+        description="Why the job is run, for approvers and for the record; a policy may demand it. No secrets and no data: it is shown.",
+    )
     rerun: Annotated[str, Field(max_length=64)] = Field(default="", description="Any new value asks for one new run of the same spec.")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.conditions import Condition
-from finetune_operator.api.markers import ListAtomic, ListMap, ListSet
+from finetune_operator.api.markers import ListAtomic, ListMap, ListSet, MapAtomic
 from finetune_operator.api.scalars import ContentDigest
 from finetune_trainer.contract import Metric, Severity, Step, Verdict, governance
 from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
@@ -279,6 +279,15 @@ class GovernanceFinding(ApiModel):
     blocks: bool = Field(description="False for a note, for what is waived, and for a policy that only audits.")
 
 
+class SpecMarks(ApiModel):
+    """What the spec of a run was, to tell later which fields differ: marks of values, from which no value can be read."""
+
+    run: Count = Field(description="Number of the run.")
+    marks: Annotated[dict[str, Annotated[str, Field(max_length=8)]], Field(max_length=96), MapAtomic()] = Field(
+        default={}, description="By field, the first digits of the digest of its value."
+    )
+
+
 class GovernanceStatus(ApiModel):
     decision: governance.Outcome = Field(description="Deny, NeedsApproval, Hold or Allow: the worst of what blocks.")
     digest: ContentDigest | None = Field(
@@ -293,6 +302,10 @@ class GovernanceStatus(ApiModel):
     policies: Annotated[list[Annotated[str, Field(max_length=280)]], Field(max_length=128), ListAtomic()] = Field(
         default=[], description="Those that apply, as NAME@GENERATION."
     )
+    changed: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32), ListAtomic()] = Field(
+        default=[], description="Fields of the spec, data and base model that are not those of the last run that ended; names only."
+    )
+    last_run: SpecMarks | None = Field(default=None, description="What that run was, for this comparison.")
     findings: Annotated[list[GovernanceFinding], Field(max_length=32), ListAtomic()] = Field(
         default=[], description="What was found, the worst first; what an auditing policy finds is told and blocks nothing."
     )

@@ -30,6 +30,12 @@ class Measures(Protocol):
     def gate_decided(self, namespace: str, verdict: str) -> None:
         """An evaluation has a verdict."""
 
+    def governed(self, stage: str, outcome: str) -> None:
+        """A decision of governance that differs from the one before was written; ``stage`` is Accept, Start or Promote."""
+
+    def found(self, rule: str, effect: str) -> None:
+        """A finding that was not there before; ``effect`` is blocks, audit, or told for a note and for what is waived."""
+
     def succeeded(self, namespace: str, name: str, at: float) -> None:
         """The last success of a job that exists now, as a Unix time in seconds."""
 

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from finetune_operator.api.status import Retries
 from finetune_operator.cluster.cache import Key
 from finetune_operator.control.measures import Measures
+from finetune_operator.domain.governance.judge import AUDIT_ONLY
 
 Status = Mapping[str, Any]
 _CAUSES = tuple(to_camel(name) for name in Retries.model_fields if name != "idle_preemptions")
@@ -45,6 +46,7 @@ def measure(measures: Measures, key: Key, before: Status, after: Status, spec: S
     verdict = (after.get("evaluation") or {}).get("verdict")
     if verdict and after.get("evaluation") != before.get("evaluation"):
         measures.gate_decided(namespace, verdict)
+    _measure_governance(measures, before.get("governance") or {}, after.get("governance") or {}, after.get("currentRun") or {})
     _measure_run(measures, namespace, before.get("currentRun") or {}, after.get("currentRun") or {})
     _measure_admission(measures, namespace, before, after)
     _measure_accelerators(measures, namespace, before.get("currentRun") or {}, after.get("currentRun") or {}, spec)
@@ -77,6 +79,28 @@ def _measure_run(measures: Measures, namespace: str, before: Status, after: Stat
     started, updated = after.get("startedAt"), after.get("updatedAt")
     if after.get("step") and not before.get("step") and started and updated:
         measures.first_step(namespace, _between(started, updated))
+
+
+_STAGES = {"train": "Start", "publish": "Promote"}
+
+
+def _measure_governance(measures: Measures, before: Status, after: Status, run: Status) -> None:
+    """A decision is news when its outcome, what it was about or what it found has changed."""
+    if not after or all(before.get(field) == after.get(field) for field in ("decision", "digest", "policies", "findings")):
+        return
+    under_way = run.get("outcome") is None
+    measures.governed(_STAGES.get(str(run.get("activeStep") or ""), "Accept") if under_way else "Accept", str(after.get("decision") or ""))
+    known = {_finding(finding) for finding in before.get("findings") or []}
+    for finding in after.get("findings") or []:
+        if _finding(finding) not in known:
+            measures.found(*_finding(finding)[:2])
+
+
+def _finding(finding: Status) -> tuple[str, str, str, str]:
+    """Rule, effect, field and policy."""
+    audit = AUDIT_ONLY in str(finding.get("message") or "")
+    effect = "blocks" if finding.get("blocks") else "audit" if audit else "told"
+    return str(finding.get("rule") or ""), effect, str(finding.get("field") or ""), str(finding.get("policy") or "").partition("@")[0]
 
 
 def _measure_admission(measures: Measures, namespace: str, before: Status, after: Status) -> None:

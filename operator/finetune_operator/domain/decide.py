@@ -16,7 +16,8 @@ from finetune_operator.domain.acceptance import accept
 from finetune_operator.domain.activity import ActivityKind
 from finetune_operator.domain.conditions import build_conditions, overall, reason_of
 from finetune_operator.domain.draft import Draft, begin_draft, read_scene
-from finetune_operator.domain.governance.judge import judge
+from finetune_operator.domain.governance.judge import Judged, judge
+from finetune_operator.domain.governance.news import note_news
 from finetune_operator.domain.launch import pod_environment
 from finetune_operator.domain.lifecycle import governed_spec
 from finetune_operator.domain.observed import Observed
@@ -55,9 +56,11 @@ def _unreadable(mistakes: Mistakes) -> Plan:
 
 
 def _conclude(draft: Draft, subject: Subject) -> Plan:
-    status = _build_status(draft)
+    judged = judge(draft, governed_spec(draft))
+    status = _build_status(draft, judged)
     desired = reading.without_empty(status.to_manifest())
     _note_trouble(draft, status.conditions)
+    note_news(draft, status.conditions, judged)
     changed = _changed(reading.without_empty(subject.stored_status), desired)
     if changed == {"progress"} and not draft.urgent:
         wait = _until_next_figures(draft)
@@ -74,8 +77,7 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
     )
 
 
-def _build_status(draft: Draft) -> FineTuneJobStatus:
-    judged = judge(draft, governed_spec(draft))
+def _build_status(draft: Draft, judged: Judged | None) -> FineTuneJobStatus:
     state = overall(draft, judged)
     return FineTuneJobStatus(
         observed_generation=draft.scene.subject.generation,

@@ -166,7 +166,8 @@ def spec_of_run(draft: Draft, run: CurrentRun) -> FineTuneJobSpec | None:
         return declared
     if declared is None:
         return present
-    return declared.model_copy(update={"resources": present.resources, "queue_name": present.queue_name})
+    followed = {"resources": present.resources, "queue_name": present.queue_name, "justification": present.justification}
+    return declared.model_copy(update=followed)
 
 
 def _finish(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, result: PublishSummary | GiveUp) -> None:

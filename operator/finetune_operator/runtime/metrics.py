@@ -73,6 +73,15 @@ class Metrics:
             "finetune_run_retries_total", "Attempts repeated, by step and cause.", ["namespace", "step", "cause"], registry=at
         )
         self._verdicts = Counter("finetune_gate_verdicts_total", "Verdicts of evaluations.", ["namespace", "verdict"], registry=at)
+        self._decisions = Counter(
+            "finetune_governance_decisions_total", "Decisions of governance that were news, by stage.", ["stage", "outcome"], registry=at
+        )
+        self._findings = Counter(
+            "finetune_governance_findings_total",
+            "Findings that were not there before; effect is blocks, audit or told.",
+            ["rule", "effect"],
+            registry=at,
+        )
         self.leads: Callable[[], bool] = lambda: True
         """Whether this process speaks for the jobs: a follower knows them too, and two processes that tell would be counted twice."""
         self._success = JobGauge(
@@ -129,6 +138,12 @@ class Metrics:
 
     def gate_decided(self, namespace: str, verdict: str) -> None:
         self._verdicts.labels(namespace, verdict).inc()
+
+    def governed(self, stage: str, outcome: str) -> None:
+        self._decisions.labels(stage, outcome).inc()
+
+    def found(self, rule: str, effect: str) -> None:
+        self._findings.labels(rule, effect).inc()
 
     def succeeded(self, namespace: str, name: str, at: float) -> None:
         self._success.remember(namespace, name, at)

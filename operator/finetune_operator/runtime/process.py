@@ -295,7 +295,17 @@ class Process:
         gauge("finetune_cache_objects", help_text, lambda: len(cache.events), resource="events")
         if self._serving is not None:
             self._serving.expose()
+        if self._standings is not None:
+            self._expose_standings(self._standings)
         self._expose_watches()
+
+    def _expose_standings(self, standings: Standings) -> None:
+        """Of the leader: a follower knows the same jobs, and two that tell would be counted twice."""
+        leads = self._metrics.leads
+        text = "FineTuneJobs that wait for people to approve or to waive."
+        self._metrics.gauge("finetune_governance_approvals_waiting", text, lambda: standings.waiting if leads() else 0)
+        text = "What auditing policies would hold, among the FineTuneJobs that exist now."
+        self._metrics.gauge("finetune_governance_audit_findings", text, lambda: standings.audited if leads() else 0)
 
     def _expose_watches(self) -> None:
         """One series for each kind: with several namespaces, of the watch that has been silent for longest."""

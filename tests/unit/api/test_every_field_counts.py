@@ -13,6 +13,7 @@ from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_trainer.contract import Step
+from tests.unit.domain.test_governance import policy, view
 from tests.unit.domain.world import World, begun
 
 OWNER = Owner("support", "ticket-router", "0-1-2")
@@ -57,9 +58,14 @@ def _is_edited(world: World) -> None:
     world.change(training__learningRate="5e-4")
 
 
+def _is_asked_why(world: World) -> None:
+    world.governance = view(policy(requireJustification=True), labels={})
+
+
 DECIDED: dict[str, tuple[Callable[[World], None], Any, Any]] = {
     "spec.suspend": (_trains, False, True),
     "spec.healthPolicy": (_trains, "WhenComplete", "WhenAccepted"),
+    "spec.justification": (_is_asked_why, "", "the router answers too slowly"),
     "spec.rerun": (World.finish, "", "again"),
     "spec.runPolicy.concurrency": (_is_edited, "QueueLatest", "Replace"),
     "spec.runPolicy.cancel": (_trains, 0, 1),

@@ -62,6 +62,13 @@ def test_a_transition_time_moves_only_with_the_condition() -> None:
     assert broken["conditions"][0]["lastTransitionTime"] == rfc3339(later)
 
 
+def test_approvals_where_nobody_checks_who_submits_are_told() -> None:
+    asks = stored(approvals=[{"stage": "Train"}])
+    assert "In 3 of the namespaces" in said(asks)["conditions"][0]["message"]
+    governed = {name: {"finetune.dev/governed": "true"} for name in NAMESPACES}
+    assert "In " not in said(asks, namespaces=governed)["conditions"][0]["message"]
+
+
 CARE, DESK = {"namespaceLabels": {"team": "care"}}, {"namespaceLabels": {"team": "desk"}}
 CONFLICTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "places of two policies": ([{"zones": ["onprem"]}, {"zones": ["eu-de"]}], "spec.zones (onprem) and those of policy p1 (eu-de)"),

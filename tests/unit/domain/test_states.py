@@ -382,7 +382,14 @@ def test_every_state_has_its_row():
     assert list(EXPECTED) == list(BUILT)
 
 
-GOVERNED = (Reason.ALLOWED, Reason.AWAITING_APPROVAL, Reason.POLICY_DRIFT, Reason.DATASET_MISSING, Reason.GOVERNANCE_OFF)
+GOVERNED = (
+    Reason.ALLOWED,
+    Reason.AWAITING_APPROVAL,
+    Reason.POLICY_DRIFT,
+    Reason.AUDIT_FINDING,
+    Reason.DATASET_MISSING,
+    Reason.GOVERNANCE_OFF,
+)
 """They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance.py."""
 
 

@@ -42,6 +42,8 @@ class World:
     rejections: tuple[Rejection, ...] = ()
     taken: set[str] = field(default_factory=set)
     events: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """Reason and message of each of them."""
     created: list[str] = field(default_factory=list)
     writes: int = 0
     uids: int = 0
@@ -125,6 +127,7 @@ class World:
         for event in plan.events:
             self._write()
             self.events.append(event.reason)
+            self.notes.append((event.reason, event.message))
         self.check()
         return []
 

@@ -190,6 +190,7 @@ policy_documents = st.fixed_dictionaries(
         ),
         "waiver_approvals": st.integers(1, 3),
         "require_evaluation": maybe(st.booleans()),
+        "require_justification": st.booleans(),
         "require_proofs": maybe(st.booleans()),
     },
 )

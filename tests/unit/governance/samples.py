@@ -19,7 +19,15 @@ NODE = {LABEL_ZONE: "onprem-a", "gpu.node-restriction.kubernetes.io/class": "a"}
 FACTS: dict[str, Any] = {
     "stage": "Start",
     "namespace": {"name": "clinic", "labels": NAMESPACE},
-    "subject": {"name": "notes", "uid": "u-1", "labels": LABELS, "labelsBefore": None, "submitter": "alice", "specDigest": DIGEST},
+    "subject": {
+        "name": "notes",
+        "uid": "u-1",
+        "labels": LABELS,
+        "labelsBefore": None,
+        "submitter": "alice",
+        "specDigest": DIGEST,
+        "justified": True,
+    },
     "site": {"residencies": ["onprem-a", "eu-de"], "regimes": ["trial"]},
     "datasets": [{"field": "spec.dataset", "uri": "pvc://clinic/notes.jsonl", "digest": DIGEST, "classification": CLASSIFIED}],
     "baseModel": {

@@ -184,6 +184,8 @@ ROWS = [
     Row(17, R.DIGEST_MISMATCH, DENY, {"reads__0__read": OTHER}),
     Row(19, R.GATE_FAILED, ASK, {**PROMOTE, "gates__0__verdict": "Fail"}, PROMOTE),
     Row(19, R.NEED_MORE_ITEMS, HOLD, {**PROMOTE, "gates": [{"name": "i", "verdict": "Inconclusive", "itemsToDecide": 742}]}, PROMOTE),
+    Row(18, R.JUSTIFICATION_MISSING, DENY, {"subject__justified": False}, {"subject__justified": True}, {"requireJustification": True}),
+    Row(18, R.JUSTIFICATION_MISSING, DENY, {"subject__justified": False}, {"subject__justified": None}, {"requireJustification": True}),
     Row(19, R.GATE_MISSING, HOLD, {**PROMOTE, "gates": []}, {**PROMOTE, "gates": []}, {}, {"requireEvaluation": False}),
     Row(
         20,

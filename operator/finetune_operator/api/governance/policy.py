@@ -93,6 +93,9 @@ class GovernancePolicySpec(ApiModel):
     approvals: Annotated[list[ApprovalRuleSpec], Field(max_length=16), ListAtomic()] = Field(
         default=[], description="Who has to agree before what."
     )
+    require_justification: bool = Field(
+        default=False, description="A job must say why it is run, in spec.justification, which approvers are shown."
+    )
     waiver_approvals: Annotated[int, Field(ge=1, le=8)] = Field(
         default=2, description="So many waivers by different people let a finding of this policy pass that needs approval."
     )

@@ -74,6 +74,7 @@ def _subject(draft: Draft, spec: FineTuneJobSpec, sealed: CurrentRun | None) -> 
         labels_before=_before(draft.governance),
         submitter=subject.annotations.get(SUBMITTER_ANNOTATION, "")[:253],
         spec_digest=digest_of(canonical_json(content).encode()),
+        justified=bool(spec.justification.strip()),
     )
 
 

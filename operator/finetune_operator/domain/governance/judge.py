@@ -16,18 +16,22 @@ from finetune_operator.api.status import (
     Outcome,
 )
 from finetune_operator.domain.draft import Draft
-from finetune_operator.domain.governance.facts import gather, sealed_run
+from finetune_operator.domain.governance.difference import changed_since, marks_of
+from finetune_operator.domain.governance.facts import gather, sealed_run, speaking_run
 from finetune_operator.domain.governance.view import GovernanceView
-from finetune_operator.domain.results import gate_decision
+from finetune_operator.domain.results import gate_decision, prepared_message
 from finetune_trainer.contract import Step
 from finetune_trainer.contract.governance import Decision, Facts, Finding, RuleId, decide
 from finetune_trainer.contract.governance import Outcome as Verdict
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.facts import Stage
+from finetune_trainer.contract.governance.findings import listed, shown
 from finetune_trainer.contract.governance.vocabulary import Level
 
 _MESSAGE_LIMIT = 2000
 _SHOWN = 32
+_JUSTIFICATION = 200
+AUDIT_ONLY = "(audit only)"
 _ASKS_PEOPLE = frozenset({RuleId.APPROVAL_PENDING, RuleId.APPROVAL_STALE})
 
 
@@ -38,6 +42,8 @@ class Judged:
     decision: Decision
     facts: Facts
     blocks: bool
+    plan: str = ""
+    """What would be run, for those who are asked to agree."""
 
     @property
     def denied(self) -> bool:
@@ -72,7 +78,8 @@ class Judged:
             stages.insert(0, "Waive")
         verbs = " and ".join(f"approve-{stage.lower()}" for stage in dict.fromkeys(stages))
         others = f", and did not submit it as {self.facts.subject.submitter}" if self.facts.subject.submitter else ""
-        return f"Waits for an Approval by whoever may {verbs} finetunejobs/{name}{others}; subjectDigest: {self.decision.digest}."
+        asked = f"Waits for an Approval by whoever may {verbs} finetunejobs/{name}{others}; subjectDigest: {self.decision.digest}."
+        return f"{asked} {self.plan}" if self.plan else asked
 
     def _blocking(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.decision.findings if finding.blocks)
@@ -96,9 +103,9 @@ def judge(draft: Draft, spec: FineTuneJobSpec | None) -> Judged | None:
     if not (view.governed or decision.policies or registered or draft.governance is not None):
         return None
     blocks = decision.outcome is Verdict.DENY or (stage is not Stage.ACCEPT and decision.outcome is not Verdict.ALLOW)
-    draft.governance = _record(draft, view, decision)
+    draft.governance = _record(draft, view, decision, spec)
     _wake_at_expiry(draft, facts)
-    return Judged(decision, facts, blocks)
+    return Judged(decision, facts, blocks, _plan(draft, spec))
 
 
 def _stage(draft: Draft, spec: FineTuneJobSpec) -> Stage:
@@ -111,8 +118,26 @@ def _stage(draft: Draft, spec: FineTuneJobSpec) -> Stage:
     return Stage.PROMOTE if gate_decision(draft.evaluation, spec).outcome is Outcome.SUCCEEDED else Stage.ACCEPT
 
 
-def _record(draft: Draft, view: GovernanceView, decision: Decision) -> GovernanceStatus:
-    known = draft.governance
+def _plan(draft: Draft, spec: FineTuneJobSpec) -> str:
+    """What an approver agrees to, in one line: data, need, what is new in it, and why it is run in the submitter's words."""
+    known, parts = draft.governance, []
+    if (told := prepared_message(draft.dataset, draft.estimate)) and sealed_run(draft) is not None:
+        parts.append(told)
+        if draft.estimate is not None:
+            parts.append(f"about {max(1, round(draft.estimate.seconds / 60))} min and {draft.estimate.memory_bytes / 2**30:.1f} GiB")
+    if known is not None and known.last_run is not None:
+        parts.append(f"changed since run {known.last_run.run}: {listed(known.changed)}")
+    if spec.justification.strip():
+        parts.append(f"justification: {shown(' '.join(spec.justification.split()), _JUSTIFICATION)}")
+    return f"Plan: {'; '.join(parts)}." if parts else ""
+
+
+def _record(draft: Draft, view: GovernanceView, decision: Decision, spec: FineTuneJobSpec) -> GovernanceStatus:
+    known, run = draft.governance, speaking_run(draft)
+    last = known.last_run if known is not None else None
+    changed = changed_since(last, spec, run)
+    if run is not None and run.outcome is not None and run.outcome is not Outcome.REPLACED:
+        last, changed = marks_of(spec, run), []
     denied = decision.outcome is Verdict.DENY
     return GovernanceStatus(
         decision=decision.outcome,
@@ -122,6 +147,8 @@ def _record(draft: Draft, view: GovernanceView, decision: Decision) -> Governanc
         declared=(known.declared if known is not None else None) if denied else _declared(draft, view),
         licence=known.licence if known is not None else None,
         policies=list(decision.policies)[:128],
+        changed=changed,
+        last_run=last,
         findings=[_finding(each) for each in decision.findings[:_SHOWN]],
     )
 
@@ -151,7 +178,7 @@ def _declared(draft: Draft, view: GovernanceView) -> DeclaredLabels:
 
 
 def _finding(finding: Finding) -> GovernanceFinding:
-    aside = " (waived)" if finding.waived else "" if finding.enforced else " (audit only)"
+    aside = " (waived)" if finding.waived else "" if finding.enforced else f" {AUDIT_ONLY}"
     return GovernanceFinding(
         rule=finding.rule.value,
         severity=finding.severity.value,

@@ -25,10 +25,12 @@ from finetune_operator.api.governance.status import (
 from finetune_operator.api.reasons import Reason
 from finetune_operator.domain import reading
 from finetune_operator.domain.governance.conflicts import closed_above, conflicts_of
+from finetune_operator.domain.governance.judge import AUDIT_ONLY
 from finetune_operator.domain.plan import JsonObject
 from finetune_trainer.contract.governance import Outcome, Policy
 from finetune_trainer.contract.governance.facts import Site
 from finetune_trainer.contract.governance.findings import listed
+from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 
 _MESSAGE_LIMIT = 2048
 _COUNTED = {Outcome.ALLOW: "allowed", Outcome.HOLD: "held", Outcome.NEEDS_APPROVAL: "need_approval", Outcome.DENY: "denied"}
@@ -66,7 +68,7 @@ def read_job(manifest: JsonObject) -> JobStanding:
         outcome=Outcome(decision) if decision in set(Outcome) else None,
         policies=frozenset(str(named).partition("@")[0] for named in policies),
         waits=any(c.get("type") == "Governed" and c.get("reason") == Reason.AWAITING_APPROVAL for c in conditions),
-        audited=sum("(audit only)" in reading.text(finding, "message") for finding in reading.objects(governance, "findings")),
+        audited=sum(AUDIT_ONLY in reading.text(finding, "message") for finding in reading.objects(governance, "findings")),
         published=reading.at(manifest, "status", "artifact") is not None,
         begun_at=reading.moment(manifest, "status", "currentRun", "startedAt"),
     )
@@ -109,7 +111,7 @@ def policy_status(manifest: JsonObject, policy: Policy, around: Surroundings, no
     generation = reading.integer(manifest, "metadata", "generation") or 0
     matched = around.matched[policy.name]
     conflicts = conflicts_of(policy, around.policies, around.site, around.meeting(policy))
-    status, reason, message = _stands(manifest, policy, conflicts, matched)
+    status, reason, message = _stands(manifest, policy, conflicts, around)
     return GovernancePolicyStatus(
         observed_generation=generation,
         conditions=[_condition(manifest, status, reason, message, now)],
@@ -149,8 +151,9 @@ def _could_share(policy: Policy, other: Policy, own: frozenset[str]) -> bool:
 
 
 def _stands(
-    manifest: JsonObject, policy: Policy, conflicts: list[str], matched: frozenset[str]
+    manifest: JsonObject, policy: Policy, conflicts: list[str], around: Surroundings
 ) -> tuple[ConditionStatus, StandingReason, str]:
+    matched = around.matched[policy.name]
     try:
         GovernancePolicy.model_validate({**manifest, "status": {}})
     except ValidationError:
@@ -159,8 +162,11 @@ def _stands(
         told = f"{_told(StandingReason.POLICY_CONFLICT)} {' '.join(conflicts)}"
         return ConditionStatus.FALSE, StandingReason.POLICY_CONFLICT, told
     reason = StandingReason.IN_FORCE if matched else StandingReason.MATCHES_NOTHING
+    unwatched = sum(LABEL_GOVERNED not in around.namespaces[name] for name in matched) if policy.approvals else 0
     closed = closed_above(policy)
     aside = f" From confidential on it allows nothing, since it does not say {listed(closed)}." if closed else ""
+    if unwatched:
+        aside += f" In {unwatched} of the namespaces that it asks for approvals nobody checks who submits: label them {LABEL_GOVERNED}."
     return ConditionStatus.TRUE, reason, _told(reason) + aside
 
 

@@ -46,6 +46,7 @@ POLICY_CHECKS: Final[tuple[Callable[[Case, Policy], Iterator[Finding]], ...]] = 
     data.data_are_good_enough,
     evidence.some_gate_has_decided,
     evidence.proofs_are_there,
+    agreed.purpose_is_stated,
     agreed.enough_have_approved,
 )
 """What each policy that applies asks for, each by itself."""

@@ -73,6 +73,7 @@ class SubjectFacts(Document):
     submitter: Name = ""
     authors: tuple[Name, ...] = Field(default=(), max_length=64)
     spec_digest: str = Field(default="", max_length=71)
+    justified: bool | None = Field(default=None, description="Whether it says why; None for what has no field to say so.")
 
 
 class Generator(Document):

@@ -91,9 +91,9 @@ def outcome_of(findings: Iterable[Finding]) -> Outcome:
     return Outcome.ALLOW if worst is Severity.NOTE else Outcome(worst.value)
 
 
-def shown(text: str) -> str:
+def shown(text: str, limit: int = SHOWN_LIMIT) -> str:
     """A text of a user's, quoted, on one line and not too long."""
-    cut = text if len(text) <= SHOWN_LIMIT else text[: SHOWN_LIMIT - 1] + "…"
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "'" + "".join(character if character.isprintable() else "?" for character in cut) + "'"
 
 

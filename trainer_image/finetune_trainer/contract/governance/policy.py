@@ -105,6 +105,7 @@ class Policy(Document):
     judge_hosts: tuple[Host, ...] | None = Field(default=None, max_length=64)
     egress: Egress | None = None
     approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=16)
+    require_justification: bool = False
     waiver_approvals: int = Field(
         default=2, ge=1, le=8, description="How many waivers let a finding of this policy pass that can be waived."
     )

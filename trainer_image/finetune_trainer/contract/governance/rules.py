@@ -62,6 +62,7 @@ class RuleId(StrEnum):
     EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
     DIGEST_MISMATCH = "DigestMismatch"
     # Who agreed, and what came of it
+    JUSTIFICATION_MISSING = "JustificationMissing"
     APPROVAL_PENDING = "ApprovalPending"
     APPROVAL_STALE = "ApprovalStale"
     GATE_FAILED = "GateFailed"
@@ -199,6 +200,9 @@ RULES: dict[RuleId, Rule] = {
     ),
     RuleId.DIGEST_MISMATCH: Rule(
         D, "What was read is not what was sealed; nothing that came of it may be used.", "Restore the sealed bytes, or prepare again."
+    ),
+    RuleId.JUSTIFICATION_MISSING: Rule(
+        D, "The policy asks why a job is run, and its submitter does not say.", "Say so in spec.justification; approvers are shown it."
     ),
     RuleId.APPROVAL_PENDING: Rule(
         H,

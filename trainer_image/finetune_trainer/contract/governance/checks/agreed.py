@@ -17,6 +17,11 @@ LEAST_WAIVERS = 2
 """For a finding that is no policy's, unless a policy that applies asks for more."""
 
 
+def purpose_is_stated(case: Case, policy: Policy) -> Iterator[Finding]:
+    if policy.require_justification and case.facts.subject.justified is False:
+        yield find(RuleId.JUSTIFICATION_MISSING, "spec.justification", "is empty", policy)
+
+
 def enough_have_approved(case: Case, policy: Policy) -> Iterator[Finding]:
     for rule in policy.approvals:
         if rule.min_level <= case.level and case.facts.stage in _ASKED_AT[rule.stage]:
