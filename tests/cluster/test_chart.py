@@ -162,10 +162,10 @@ def test_governance_is_off_and_its_definitions_are_left_out_until_somebody_enabl
     assert settings.site() == Site(residencies=("onprem-a", "eu-de"), regimes=("trade",))
 
 
-def test_with_chosen_namespaces_governance_needs_two_kinds_of_the_whole_cluster(helm: Helm) -> None:
+def test_with_chosen_namespaces_governance_needs_three_kinds_of_the_whole_cluster(helm: Helm) -> None:
     values = (*GOVERNANCE, "--set", "watchNamespaces={team-a},rbac.aggregateToUserRoles=false")
     (role,) = [role for role in of_kind(helm.template(*values), "ClusterRole") if role["metadata"]["name"] == f"{NAME}-governance"]
-    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"namespaces", "governancepolicies"}
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"namespaces", "nodes", "governancepolicies"}
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
 
 

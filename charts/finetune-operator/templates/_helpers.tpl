@@ -76,6 +76,9 @@ them without serving too: the finalizer of those that are deleted has to come of
 - apiGroups: [finetune.dev]
   resources: [trainingdatasets/status]
   verbs: [patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end }}
 {{- end -}}
 
@@ -85,7 +88,7 @@ them without serving too: the finalizer of those that are deleted has to come of
   resources: [governancepolicies]
   verbs: [list, watch]
 - apiGroups: [""]
-  resources: [namespaces]
+  resources: [namespaces, nodes]
   verbs: [list, watch]
 {{- end -}}
 

@@ -35,6 +35,7 @@ TRAINING_DATASETS = Resource(GROUP, VERSION, "trainingdatasets", "TrainingDatase
 GOVERNANCE_POLICIES = Resource(GROUP, VERSION, "governancepolicies", "GovernancePolicy", namespaced=False)
 APPROVALS = Resource(GROUP, VERSION, "approvals", "Approval")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 JOBS = Resource("batch", "v1", "jobs", "Job")
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -47,15 +48,14 @@ CUSTOM_RESOURCE_DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
 
-CHILD_RESOURCES = {resource.kind: resource for resource in (JOBS, CONFIG_MAPS)}
-"""What a plan may create or delete, by kind."""
-
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 SERVICES = Resource("", "v1", "services", "Service")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+CHILD_RESOURCES = {resource.kind: resource for resource in (JOBS, CONFIG_MAPS, NETWORK_POLICIES)}
+"""What a plan may create, apply or delete, by kind."""
 DISRUPTION_BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 
 HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")

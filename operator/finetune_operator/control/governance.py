@@ -4,21 +4,23 @@ A change of any of them is a new question about the jobs that it may concern, wh
 for all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from finetune_operator.cluster.cache import Key, ParentStore, Store, version_of
+from finetune_operator.cluster.cache import Key, ParentStore, Store, controller_of, version_of
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.cluster.resources import FINETUNE_JOBS
 from finetune_operator.domain.governance.view import GovernanceView, read_policy
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import Site
+from finetune_trainer.contract.governance.vocabulary import NODE_DOMAIN
 
 _HEADER: Final = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 
 
 class GovernanceCache:
-    """Four stores that reflectors fill. ``changed`` hears of each job that a change may concern, from `live` on."""
+    """Six stores that reflectors fill. ``changed`` hears of each job that a change may concern, from `live` on."""
 
     def __init__(self, parents: ParentStore, changed: Callable[[Key], None], site: Site, *, by_namespace: bool = False) -> None:
         self._parents = parents
@@ -27,11 +29,14 @@ class GovernanceCache:
         self.noted: Callable[[], None] = lambda: None
         """Called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
         self._live = False
+        self._known_nodes: Mapping[str, Mapping[str, str]] | None = None
         self._read: dict[str, tuple[int, Policy]] = {}
         keep, quiet = partial(_kept, labels=False), frozenset({"status"})
         self.namespaces = Store(partial(_kept, labels=True), self._namespace_changed, index=lambda _namespace: None)
         self.policies = Store(keep, self._policy_changed, index=lambda _policy: None, quiet=quiet)
         self.datasets = Store(keep, self._dataset_changed, index=_namespace_of, by_namespace=by_namespace, quiet=quiet)
+        self.nodes = Store(_restricted, self._node_changed, index=lambda _node: None)
+        self.network_policies = Store(_kept_policy, self._network_policy_changed, index=_owner_of, by_namespace=by_namespace)
         self.approvals = Store(keep, self._approval_changed, index=_subject_of, by_namespace=by_namespace)
 
     def live(self) -> None:
@@ -47,6 +52,8 @@ class GovernanceCache:
             datasets={manifest["metadata"]["name"]: manifest for manifest in self.datasets.of(key.namespace)},
             approvals=tuple(self.approvals.of(str(key))),
             site=self.site,
+            nodes=self._nodes(),
+            network_policies={each["metadata"]["name"]: each for each in self.network_policies.of(str(key))},
             known=namespace is not None,
         )
 
@@ -58,6 +65,11 @@ class GovernanceCache:
             before = known.get(name)
             self._read[name] = before if before is not None and before[0] == version else (version, read_policy(manifest))
         return tuple(policy for _, policy in self._read.values())
+
+    def _nodes(self) -> Mapping[str, Mapping[str, str]]:
+        if self._known_nodes is None:
+            self._known_nodes = {node["metadata"]["name"]: node["metadata"]["labels"] for node in self.nodes.values()}
+        return self._known_nodes
 
     def _tell(self, concerned: Callable[[Key], bool]) -> None:
         if not self._live:
@@ -78,6 +90,14 @@ class GovernanceCache:
         self.noted()
         self._tell(lambda key: key.namespace == dataset["metadata"]["namespace"])
 
+    def _node_changed(self, _node: Manifest) -> None:
+        self._known_nodes = None
+        self._tell(lambda _key: True)
+
+    def _network_policy_changed(self, policy: Manifest) -> None:
+        owner = _owner_of(policy)
+        self._tell(lambda key: str(key) == owner)
+
     def _approval_changed(self, approval: Manifest) -> None:
         subject = _subject_of(approval)
         self._tell(lambda key: str(key) == subject)
@@ -89,6 +109,25 @@ def _kept(manifest: Manifest, *, labels: bool) -> Manifest | None:
     if labels:
         return {"metadata": {**metadata, "labels": manifest["metadata"].get("labels") or {}}}
     return {"metadata": metadata, "spec": manifest.get("spec") or {}, "status": manifest.get("status") or {}}
+
+
+def _restricted(manifest: Manifest) -> Manifest | None:
+    """Of a Node the labels that decisions read: all else changes every few seconds and says nothing about where it stands."""
+    metadata = {field: manifest["metadata"][field] for field in _HEADER if field in manifest["metadata"]}
+    labels = {key: value for key, value in (manifest["metadata"].get("labels") or {}).items() if NODE_DOMAIN.search(key)}
+    return {"metadata": {**metadata, "labels": labels}}
+
+
+def _kept_policy(manifest: Manifest) -> Manifest | None:
+    """Whole but for what others keep in it: what was applied is held against what is there."""
+    metadata = {field: manifest["metadata"][field] for field in (*_HEADER, "labels", "ownerReferences") if field in manifest["metadata"]}
+    return {"metadata": metadata, "spec": manifest.get("spec") or {}}
+
+
+def _owner_of(manifest: Manifest) -> str | None:
+    """The FineTuneJob that a child belongs to."""
+    owner = controller_of(manifest)
+    return f"{manifest['metadata']['namespace']}/{owner['name']}" if owner is not None and owner.get("kind") == FINETUNE_JOBS.kind else None
 
 
 def _namespace_of(manifest: Manifest) -> str:

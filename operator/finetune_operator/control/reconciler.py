@@ -1,7 +1,7 @@
 """One reconcile: observe, decide, execute. The order of the writes is what makes a crash between any two of them harmless.
 
-Live checks first, then deletes, then creates one after another, then at most one status write, then events. What the API server refuses
-for a reason that a person can change goes back into the decision of the same pass, so that the status says so at once.
+Live checks first, then deletes, applies and creates one after another, then at most one status write, then events. What the API server
+refuses for a reason that a person can change goes back into the decision of the same pass, so that the status says so at once.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol
 from finetune_operator.cluster.cache import ClusterCache, Key, controller_of
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from finetune_operator.cluster.kube import Manifest
-from finetune_operator.cluster.resources import CHILD_RESOURCES, FINETUNE_JOBS, JOBS, Resource
+from finetune_operator.cluster.resources import CHILD_RESOURCES, FINETUNE_JOBS, JOBS, NETWORK_POLICIES, Resource
 from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.measures import Measures
 from finetune_operator.control.observe import observe
@@ -35,6 +35,8 @@ class WriteApi(Protocol):
     """The part of `KubeApi` that a reconcile needs."""
 
     async def create(self, resource: Resource, manifest: Manifest) -> Manifest: ...
+
+    async def apply(self, resource: Resource, manifest: Manifest) -> Manifest: ...
 
     async def apply_status(self, resource: Resource, manifest: Manifest) -> Manifest: ...
 
@@ -149,14 +151,14 @@ class Reconciler:
             raise Stale
 
     async def _write_children(self, key: Key, resource: Manifest, plan: Plan, refused: set[ObjectReference]) -> bool:
-        """Deletes and creates; true if something was refused and has to be decided upon before the status is written."""
+        """Deletes, applies, creates; true if something was refused and has to be decided upon before the status is written."""
         for deletion in plan.deletes:
             await self._delete(resource, deletion)
             self._made.get(key, set()).discard(replace(deletion.target, uid=""))
-        for child in plan.creates:
+        for write, child in [(self._apply, child) for child in plan.applies] + [(self._create, child) for child in plan.creates]:
             if child.reference in refused or child.reference in self._made.get(key, ()):
                 continue
-            rejection = await self._create(resource, child)
+            rejection = await write(resource, child)
             rejections = self._rejections.setdefault(key, {})
             if rejection is None:
                 rejections.pop(child.reference, None)
@@ -208,6 +210,26 @@ class Reconciler:
             self._cache.jobs.put_own(created)
         return None
 
+    async def _apply(self, resource: Manifest, child: Child) -> Rejection | None:
+        """Bring a mutable child to what is wanted; what somebody else made by that name is left alone."""
+        reference = child.reference
+        kind = CHILD_RESOURCES[reference.kind]
+        try:
+            found = await self._api.get(kind, reference.namespace, reference.name)
+            if not _controlled_by(found, resource):
+                return self._rejection(reference, "NameTaken", f"{reference.kind} {reference.name} exists and belongs to somebody else")
+        except NotFound:
+            pass
+        try:
+            applied = await self._api.apply(kind, dict(child.manifest))
+        except Forbidden as error:
+            return self._rejection(reference, "Forbidden", error.message, error)
+        except Invalid as error:
+            return self._rejection(reference, "Invalid", error.explain(), error)
+        if self._governance is not None and kind is NETWORK_POLICIES:
+            self._governance.network_policies.put_own(applied)
+        return None
+
     def _rejection(
         self, target: ObjectReference, kind: Literal["NameTaken", "Forbidden", "Invalid"], message: str, error: ApiError | None = None
     ) -> Rejection:
@@ -227,7 +249,7 @@ class Reconciler:
             self.unsettled.discard(key)
         else:
             self.unsettled.add(key)
-        outcome: Literal["ok", "idle"] = "ok" if wrote or plan.creates or plan.deletes else "idle"
+        outcome: Literal["ok", "idle"] = "ok" if wrote or plan.applies or plan.creates or plan.deletes else "idle"
         return Result(outcome, again_now=wrote, requeue_after=plan.requeue_after)
 
     async def _write_status(self, key: Key, resource: Manifest, status: Any) -> bool:

@@ -70,6 +70,7 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
     return Plan(
         live_checks=LiveChecks(draft.check_resource, tuple(draft.absent)),
         deletes=tuple(draft.deletes),
+        applies=tuple(draft.applies),
         creates=tuple(draft.creates),
         status=desired if changed else None,
         events=tuple(draft.events),

@@ -23,6 +23,7 @@ from finetune_operator.domain.observed import REJECTION_SECONDS, DomainSettings,
 from finetune_operator.domain.plan import Child, Deletion, EventNote, ObjectReference
 from finetune_operator.domain.subject import Subject
 from finetune_operator.manifests.names import CLEAN, Owner, run_hash
+from finetune_trainer.contract.governance.containment import Containment
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class Draft:
     artifact: ArtifactStatus | None
     governance: GovernanceStatus | None = None
     activity: Activity | None = None
+    containment: Containment | None = None
+    """How the pods of the run are shut in, once governance has said it."""
+    applies: list[Child] = field(default_factory=list)
     creates: list[Child] = field(default_factory=list)
     deletes: list[Deletion] = field(default_factory=list)
     events: list[EventNote] = field(default_factory=list)
@@ -110,6 +114,15 @@ class Draft:
     def delete_config_map(self, name: str) -> None:
         """The run's document; its uid is not known, so the executor sees to it that it is ours."""
         self.deletes.append(Deletion(ObjectReference("v1", "ConfigMap", self.scene.owner.namespace, name), "Background"))
+
+    def delete_network_policy(self, name: str) -> None:
+        """That of a run which is forgotten, if it had one."""
+        view = self.scene.observed.governance
+        present = view.network_policies.get(name) if view is not None else None
+        if present is not None:
+            uid = str((present.get("metadata") or {}).get("uid") or "")
+            target = ObjectReference("networking.k8s.io/v1", "NetworkPolicy", self.scene.owner.namespace, name, uid)
+            self.deletes.append(Deletion(target, "Background"))
 
     def note(self, reason: Reason, action: str, message: str, *, warning: bool = False, related: ObjectReference | None = None) -> None:
         self.events.append(EventNote("Warning" if warning else "Normal", reason.value, action, message[:1000], related))

@@ -98,6 +98,7 @@ def sweep(draft: Draft) -> None:
         if job.place.run not in remembered:
             name = job.reference.name.removesuffix(f"-{job.place.step}-{job.place.attempt}")
             draft.delete_config_map(name)
+            draft.delete_network_policy(name)
         draft.delete(job)
         if job.state is JobState.FAILED:
             _report_leftover(draft, job)

@@ -19,10 +19,12 @@ from finetune_operator.manifests.configmap import build_config_map
 from finetune_operator.manifests.job import Attempt, build_job
 from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import CLEAN, job_name, run_hash
+from finetune_operator.manifests.networkpolicy import Enclosed, build_network_policy, holds
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_operator.manifests.tokens import progress_token_digest
 from finetune_trainer.contract import canonical_json, digest_of
+from finetune_trainer.contract.governance.containment import Containment
 
 _MESSAGE_LIMIT = 2000
 
@@ -49,6 +51,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     if run.placement not in (None, placement):
         _move(draft, run, spec)
         return
+    shut_in(draft, run)
     if run.placement is None:
         draft.creates.append(Child(config_map(draft, run, spec)))
         draft.check_resource = not draft.scene.subject.new(draft.scene.now)
@@ -66,6 +69,17 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     draft.activity = Activity(ActivityKind.STARTING, *starting(draft.run))
 
 
+def shut_in(draft: Draft, run: CurrentRun) -> None:
+    """Have the network policy of a closed run made, and put back where somebody changed it. What was closed once stays so for the run."""
+    view, containment = draft.scene.observed.governance, draft.containment
+    if view is None or containment is None or not containment.closed or draft.scene.rejection_of(run.name) is not None:
+        return
+    enclosed = Enclosed(run.key, run.name, _classification(draft))
+    wanted = build_network_policy(draft.scene.owner, enclosed, containment, draft.scene.settings.operator_namespace)
+    if not holds(view.network_policies.get(run.name), wanted):
+        draft.applies.append(Child(wanted))
+
+
 def placement_of(spec: FineTuneJobSpec) -> str:
     """What the spec says about where an attempt runs; a field that is added later, with a default, changes nothing."""
     document = {"resources": spec.resources.model_dump(mode="json", exclude_defaults=True), "queueName": spec.queue_name}
@@ -81,6 +95,7 @@ def pod_environment(draft: Draft, run: CurrentRun | None) -> PodEnvironment:
         image_pull_secrets=settings.image_pull_secrets,
         finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
         classification=_classification(draft),
+        containment=draft.containment or Containment(),
     )
 
 

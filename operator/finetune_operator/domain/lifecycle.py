@@ -21,7 +21,6 @@ from finetune_operator.domain.subject import parse_spec
 from finetune_operator.manifests.names import run_name
 from finetune_operator.manifests.volumes import work_claim
 from finetune_trainer.contract import PublishSummary, canonical_json
-from finetune_trainer.contract.governance.vocabulary import Level
 
 _MESSAGE_LIMIT = 2000
 _SWITCHED_OFF = "the job is governed, and this operator does not look after governance. Install with governance.enabled."
@@ -113,13 +112,15 @@ def _held_by_governance(draft: Draft, run: CurrentRun | None, spec: FineTuneJobS
 
 
 def _stop_what_drifted(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
-    """An attempt that would not be let begin any more goes on to its end, but not at the highest level: there it seals and stops."""
+    """What would not be let begin any more goes on; at the highest level, or on a node that may not have it, it seals and stops."""
     judged = judge(draft, spec)
-    if judged is None or not judged.blocks or judged.decision.classification.level < Level.RESTRICTED:
+    launch.shut_in(draft, run)
+    reason = judged.stops if judged is not None else None
+    if judged is None or reason is None:
         return
     text = f"stopped by governance in step {run.active_step.value}: {judged.message}"
-    attempts.interrupt(draft, run, Reason.POLICY_DRIFT, text[:_MESSAGE_LIMIT])
-    draft.note(Reason.POLICY_DRIFT, "Stop", text, warning=True)
+    attempts.interrupt(draft, run, reason, text[:_MESSAGE_LIMIT])
+    draft.note(reason, "Stop", text, warning=True)
     _held_by_governance(draft, run, spec)
 
 

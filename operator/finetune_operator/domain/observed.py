@@ -21,6 +21,8 @@ class DomainSettings:
     image_pull_secrets: tuple[str, ...] = ()
     image_pull_policy: str = "IfNotPresent"
     finished_job_ttl_seconds: int = 86_400
+    operator_namespace: str = "finetune-system"
+    """Whose pods may ask a run that is shut in for its progress."""
     progress_write_seconds: float = 15.0
     """At most one status write per run and this many seconds for progress alone."""
     retry_base_seconds: float = 10.0

@@ -1,8 +1,8 @@
 """What a decision asks for, as a value: the only thing that passes from the pure core to the code that writes to a cluster.
 
 The executor carries a plan out in the order of its fields: live checks (any that fails drops the whole plan and asks for a new decision),
-deletes, creates one after another, at most one status write, then the events, and those only if the status write succeeded or none was
-needed. Killing the process between any two of these and deciding again must lead to the same final state.
+deletes, applies, creates one after another, at most one status write, then the events, and those only if the status write succeeded or
+none was needed. Killing the process between any two of these and deciding again must lead to the same final state.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class ObjectReference:
 
 @dataclass(frozen=True)
 class Child:
-    """An object to create once.
+    """An object to create once, or one to apply.
 
     "Already exists, controlled by our resource's uid" is success; with any other owner it is a ``NameTaken`` rejection.
     """
@@ -89,6 +89,8 @@ class Plan:
 
     live_checks: LiveChecks = field(default_factory=LiveChecks)
     deletes: tuple[Deletion, ...] = ()
+    applies: tuple[Child, ...] = ()
+    """Objects that are brought to this state, whether they are there or not."""
     creates: tuple[Child, ...] = ()
     status: JsonObject | None = None
     events: tuple[EventNote, ...] = ()
@@ -97,4 +99,4 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether carrying it out would write nothing."""
-        return not (self.deletes or self.creates or self.status is not None or self.events)
+        return not (self.deletes or self.applies or self.creates or self.status is not None or self.events)

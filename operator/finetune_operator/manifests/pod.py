@@ -8,6 +8,7 @@ from finetune_operator.api.spec import ComputeResources, FineTuneJobSpec
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.security import container_security, pod_security
 from finetune_trainer.contract import PROGRESS_PORT, RUN_SPEC_PATH, WORK_MOUNT, Step, TunerType
+from finetune_trainer.contract.governance.containment import Containment
 
 COMMAND = "finetune-trainer"
 _SUBCOMMAND = {Step.PREPARE: "prepare", Step.TRAIN: "run", Step.PUBLISH: "publish"}
@@ -20,13 +21,14 @@ _GRACE_SECONDS_FULL = 300
 
 @dataclass(frozen=True)
 class PodEnvironment:
-    """What the installation decides about pods, and how sensitive what they work on is, as labels."""
+    """What the installation decides about pods, how sensitive what they work on is, as labels, and how they are shut in."""
 
     image: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     finished_job_ttl_seconds: int = 86_400
     classification: Mapping[str, str] = field(default_factory=dict)
+    containment: Containment = field(default_factory=Containment)
 
 
 def step_arguments(step: Step, attempt: int, micro_batch_size: int | None) -> list[str]:
@@ -110,7 +112,19 @@ def build_pod_spec(
             pod["nodeSelector"] = dict(wanted.node_selector)
         if wanted.runtime_class_name:
             pod["runtimeClassName"] = wanted.runtime_class_name
-    return pod
+    return {**pod, **_demanded(environment.containment)}
+
+
+def _demanded(containment: Containment) -> dict[str, Any]:
+    """Where and in what the policies let a pod run: stronger than what the spec says, and for every step."""
+    demanded: dict[str, Any] = {}
+    if containment.runtime_class_name is not None:
+        demanded["runtimeClassName"] = containment.runtime_class_name
+    if containment.nodes:
+        labels = [{"key": each.key, "operator": "In", "values": list(each.values)} for each in containment.nodes]
+        required = {"nodeSelectorTerms": [{"matchExpressions": labels}]}
+        demanded["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    return demanded
 
 
 def _amounts(resources: ComputeResources | None) -> dict[str, str]:

@@ -20,6 +20,8 @@ from finetune_operator.cluster.resources import (
     JOBS,
     LEASES,
     NAMESPACES,
+    NETWORK_POLICIES,
+    NODES,
     PODS,
     SECRETS,
     SERVING_RESOURCES,
@@ -83,8 +85,10 @@ GOVERNANCE_RIGHTS: Final = (
     Right(TRAINING_DATASETS, ("list", "watch")),
     Right(TRAINING_DATASETS, ("patch",), "status"),
     Right(APPROVALS, ("list", "watch")),
+    Right(NODES, ("list", "watch")),
+    Right(NETWORK_POLICIES, ("get", "list", "watch", "create", "patch", "delete")),
 )
-"""The first two are of the whole cluster, also where the operator watches some namespaces only."""
+"""Namespaces, policies and nodes are of the whole cluster, also where the operator watches some namespaces only."""
 POLICY_STATUS_RIGHTS: Final = (Right(GOVERNANCE_POLICIES, ("patch",), "status"),)
 """An operator of some namespaces only says nothing about policies, which are everybody's."""
 PROXY_RIGHTS: Final = (Right(PODS, ("get",), "proxy"),)

@@ -26,6 +26,8 @@ from finetune_operator.cluster.resources import (
     GOVERNANCE_POLICIES,
     JOBS,
     NAMESPACES,
+    NETWORK_POLICIES,
+    NODES,
     PODS,
     TRAINING_DATASETS,
     Resource,
@@ -242,21 +244,26 @@ class Process:
 
     def _governance_reflectors(self, cache: GovernanceCache) -> list[Reflector]:
         namespaces = self._namespaces or (None,)
-        watched: list[tuple[Resource, Store, str | None]] = [
-            (NAMESPACES, cache.namespaces, None),
-            (GOVERNANCE_POLICIES, cache.policies, None),
+        watched: list[tuple[Resource, Store, str | None, str]] = [
+            (NAMESPACES, cache.namespaces, None, ""),
+            (GOVERNANCE_POLICIES, cache.policies, None, ""),
+            (NODES, cache.nodes, None, ""),
         ]
-        watched += [(TRAINING_DATASETS, cache.datasets, namespace) for namespace in namespaces]
-        watched += [(APPROVALS, cache.approvals, namespace) for namespace in namespaces]
+        for namespace in namespaces:
+            watched += [
+                (TRAINING_DATASETS, cache.datasets, namespace, ""),
+                (APPROVALS, cache.approvals, namespace, ""),
+                (NETWORK_POLICIES, cache.network_policies, namespace, OURS),
+            ]
         return [
             Reflector(
                 self._kube,
                 store,
                 resource,
-                Selection(namespace=namespace),
+                Selection(namespace=namespace, labels=labels),
                 on_restart=partial(self._metrics.watch_restarted, resource.plural),
             )
-            for resource, store, namespace in watched
+            for resource, store, namespace, labels in watched
         ]
 
     def _make_leadership(self) -> Leadership:
@@ -339,6 +346,7 @@ def domain_settings(settings: Settings) -> DomainSettings:
         image_pull_secrets=tuple(settings.image_pull_secret),
         image_pull_policy=settings.image_pull_policy,
         finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
+        operator_namespace=settings.own_namespace(),
         progress_write_seconds=settings.progress_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_cap_seconds=settings.retry_cap_seconds,

@@ -17,7 +17,7 @@ from finetune_operator.domain.observed import Observed
 from finetune_trainer.contract import DataQuality
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import EntityHits, ScanReport, Site
-from finetune_trainer.contract.governance.vocabulary import Entity, ScanProfile
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE, Entity, ScanProfile
 from tests.unit.domain.samples import NOON, SETTINGS, spec, words
 from tests.unit.domain.test_total import ODD, places, spoiled
 from tests.unit.domain.world import World
@@ -45,7 +45,8 @@ def approval(name: str, digest: str, *, stage: str = "Train", subject: str = "ti
 
 def view(*policies: Policy, labels: dict[str, str] | None = None, datasets: tuple[Any, ...] = (), approvals: Any = ()) -> GovernanceView:
     known = {each["metadata"]["name"]: each for each in datasets}
-    return GovernanceView(GOVERNED if labels is None else labels, policies, known, tuple(approvals), Site(residencies=("onprem",)))
+    site, nodes = Site(residencies=("onprem",)), {"node-1": {LABEL_ZONE: "onprem"}}
+    return GovernanceView(GOVERNED if labels is None else labels, policies, known, tuple(approvals), site, nodes)
 
 
 def world(seen: GovernanceView | None, labels: dict[str, str] | None = None, **changes: Any) -> World:

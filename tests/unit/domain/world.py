@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ class World:
     config_maps: set[str] = field(default_factory=set)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What stands in the ConfigMap of each run, as the trainer reads it."""
+    network_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[WarningEvent] = field(default_factory=list)
     progress: PodProgress | None = None
     rejections: tuple[Rejection, ...] = ()
@@ -86,7 +87,7 @@ class World:
             warnings=tuple(self.warnings),
             progress=self.progress,
             rejections=self.rejections,
-            governance=self.governance,
+            governance=replace(self.governance, network_policies=self.network_policies) if self.governance is not None else None,
         )
 
     def decide(self) -> Plan:
@@ -116,6 +117,9 @@ class World:
             return []
         for deletion in plan.deletes:
             self._delete(deletion)
+        for child in plan.applies:
+            self._write()
+            self.network_policies[child.reference.name] = orjson.loads(orjson.dumps(child.manifest))
         for child in plan.creates:
             rejection = self._create(child)
             if rejection is not None:
@@ -163,6 +167,10 @@ class World:
 
     def _delete(self, deletion: Deletion) -> None:
         name = deletion.target.name
+        if deletion.target.kind == "NetworkPolicy":
+            self._write()
+            del self.network_policies[name]
+            return
         if deletion.target.kind == "ConfigMap":
             if name in self.config_maps:
                 self._write()

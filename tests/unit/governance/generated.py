@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from finetune_trainer.contract.governance import Classification, Facts, Policy, decide
 from finetune_trainer.contract.governance.facts import ApprovalStage, Probe, Proof, Stage
-from finetune_trainer.contract.governance.policy import Egress, Mode
+from finetune_trainer.contract.governance.policy import Dns, Egress, Mode
 from finetune_trainer.contract.governance.vocabulary import Entity, Level, LicenceCategory, Regime, ScanProfile, WeightsFormat
 from finetune_trainer.contract.results import Verdict
 from tests.unit.governance.samples import CLASSIFIED, DIGEST, FACTS, LABELS, LEVEL, LLAMA, NODE, NOW, OTHER, POLICY, RESIDENCY
@@ -157,6 +157,20 @@ lists = {
     "judge_hosts": st.sampled_from(["mlflow.site", "*"]),
 }
 terms = st.sampled_from(["MIT", LLAMA, "Copyleft", "Permissive", "*"])
+networks = st.fixed_dictionaries(
+    {
+        "allow": few(
+            st.fixed_dictionaries(
+                {
+                    "cidr": st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "fd00::/8", "0.0.0.0/0"]),
+                    "ports": st.sets(st.sampled_from([22, 443, 5000]), min_size=1).map(tuple),
+                }
+            ),
+            3,
+        ),
+        "dns": st.sampled_from(Dns),
+    }
+)
 policy_documents = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["a", "b", "c", "d"]),
@@ -178,6 +192,8 @@ policy_documents = st.fixed_dictionaries(
         "scan": maybe(st.sampled_from(ScanProfile)),
         "quality": maybe(st.fixed_dictionaries({"min_examples": counts, "waivable": st.booleans()})),
         "egress": maybe(st.sampled_from(Egress)),
+        "network": networks,
+        "runtime_class_name": maybe(st.sampled_from(["kata", "gvisor"])),
         "approvals": few(
             st.fixed_dictionaries(
                 {

@@ -1,7 +1,7 @@
 """The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision.
 
-What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: labels of nodes,
-hosts of trackers and judges, proofs of an adapter.
+What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: hosts of
+trackers and judges, proofs of an adapter.
 """
 
 from typing import Annotated, Any, ClassVar, Self
@@ -11,10 +11,22 @@ from pydantic import Field
 from finetune_operator.api.base import API_VERSION, ApiModel
 from finetune_operator.api.finetunejob import ObjectMeta
 from finetune_operator.api.governance.status import GovernancePolicyStatus
-from finetune_operator.api.governance.vocabulary import LABEL_KEYS, LabelValue, LabelWord, LicenceTerm, Place, SourcePrefix
+from finetune_operator.api.governance.vocabulary import (
+    LABEL_KEYS,
+    MASKED,
+    Cidr,
+    LabelValue,
+    LabelWord,
+    LicenceTerm,
+    NodeLabel,
+    ObjectName,
+    Place,
+    Port,
+    SourcePrefix,
+)
 from finetune_operator.api.markers import ListAtomic, ListSet, MapAtomic, Rule
 from finetune_trainer.contract.governance import Policy, facts
-from finetune_trainer.contract.governance.policy import Egress, Mode
+from finetune_trainer.contract.governance.policy import Dns, Egress, Mode
 from finetune_trainer.contract.governance.vocabulary import Level, ScanProfile
 
 KIND = "GovernancePolicy"
@@ -59,6 +71,27 @@ class QualitySpec(ApiModel):
     waivable: bool = Field(default=False, description="Whether a waiver lets data pass that fall short.")
 
 
+class DestinationSpec(ApiModel):
+    RULES: ClassVar[tuple[Rule, ...]] = (MASKED,)
+
+    cidr: Cidr = Field(description="Addresses, such as 10.0.0.0/24.")
+    ports: Annotated[list[Port], Field(min_length=1, max_length=16), ListSet()] = Field(description="TCP ports.")
+
+
+class NetworkSpec(ApiModel):
+    allow: Annotated[list[DestinationSpec], Field(max_length=32), ListAtomic()] = Field(
+        default=[], description="What pods may reach although egress is closed; with several policies, what all of them allow."
+    )
+    dns: Dns = Field(
+        default=Dns.NONE, description="None, or ClusterOnly: the cluster's own DNS may be asked, which must know no outside names."
+    )
+
+
+class NodeLabelSpec(ApiModel):
+    key: NodeLabel = Field(description="Of the domain node-restriction.kubernetes.io, in which a kubelet cannot write.")
+    values: Annotated[list[LabelValue], Field(min_length=1, max_length=64), ListSet()] = Field(description="One of these.")
+
+
 class ApprovalRuleSpec(ApiModel):
     stage: facts.ApprovalStage = Field(
         description="Before what: Train the training, Promote the publishing.", json_schema_extra={"enum": ["Train", "Promote"]}
@@ -88,7 +121,15 @@ class GovernancePolicySpec(ApiModel):
     scan: ScanProfile | None = Field(default=None, description="What a scan of all rows for identifiers must at least be able to see.")
     quality: QualitySpec | None = Field(default=None, description="What the data must be.")
     egress: Egress | None = Field(
-        default=None, description="Closed: training needs a probe that found no way outside; unset, from confidential on."
+        default=None,
+        description="Closed: a network policy for the pods, and data only after a probe found no way outside; unset, from confidential on.",
+    )
+    network: NetworkSpec = Field(default=NetworkSpec(), description="What stays open while egress is closed.")
+    node_labels: Annotated[list[NodeLabelSpec], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Labels that a node must all have for the pods of a run; looked at again once they are bound."
+    )
+    runtime_class_name: ObjectName | None = Field(
+        default=None, description="RuntimeClass of the pods of a run, whatever spec.resources.runtimeClassName says."
     )
     approvals: Annotated[list[ApprovalRuleSpec], Field(max_length=16), ListAtomic()] = Field(
         default=[], description="Who has to agree before what."

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from finetune_operator.api.markers import Rule
 from finetune_operator.api.scalars import LabelValue, ObjectName
-from finetune_trainer.contract.governance.policy import Host, LicenceTerm, Place, SourcePrefix
+from finetune_trainer.contract.governance.policy import Cidr, Host, LicenceTerm, NodeLabel, Place, Port, SourcePrefix
 from finetune_trainer.contract.governance.vocabulary import LABEL_PREFIX, LabelWord
 
 SUBMITTER_ANNOTATION = f"{LABEL_PREFIX}submitted-by"
@@ -35,6 +35,11 @@ WITHDRAWN_FOR_GOOD = Rule(
     reason="FieldValueForbidden",
     field_path=".withdrawn",
 )
+MASKED = Rule(
+    "isCIDR(self.cidr) && cidr(self.cidr).masked() == cidr(self.cidr)",
+    "cidr is an address range without bits behind its prefix, such as 10.0.0.0/24",
+    field_path=".cidr",
+)
 CREATE_ONLY = Rule(
     "self == oldSelf",
     "an Approval is create-only: delete it to withdraw it, and create another one for another decision",
@@ -45,15 +50,19 @@ __all__ = [
     "CREATE_ONLY",
     "DATASET_FIELDS",
     "LABEL_KEYS",
+    "MASKED",
     "ONE_VERSION",
     "SUBMITTER_ANNOTATION",
     "WITHDRAWN_FOR_GOOD",
+    "Cidr",
     "Host",
     "LabelValue",
     "LabelWord",
     "LicenceTerm",
+    "NodeLabel",
     "ObjectName",
     "Place",
+    "Port",
     "SourcePrefix",
     "UserName",
 ]

@@ -8,6 +8,7 @@ from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationSt
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.datasets import classification_of, generators_of
 from finetune_operator.domain.governance.view import GovernanceView, read_approval
+from finetune_operator.manifests.names import CLEAN, run_hash
 from finetune_trainer.contract import canonical_json, digest_of
 from finetune_trainer.contract.governance import Facts, strictest
 from finetune_trainer.contract.governance import vocabulary as words
@@ -24,7 +25,7 @@ from finetune_trainer.contract.governance.facts import (
 )
 from finetune_trainer.contract.governance.vocabulary import Level
 
-_MOST_LABELS, _MOST_APPROVALS, _MOST_EXAMPLES = 256, 64, 10**15
+_MOST_LABELS, _MOST_APPROVALS, _MOST_EXAMPLES, _MOST_NODES = 256, 64, 10**15, 512
 _HOW_IT_RUNS = frozenset({"suspend", "runPolicy", "healthPolicy", "queueName", "resources"})
 """Fields of the spec that are followed at once while a run lasts: no approval becomes stale by them."""
 
@@ -40,6 +41,8 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         datasets=_datasets(view, spec),
         base_model=_base_model(draft, spec),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
+        nodes=_nodes(draft, view),
+        bound_node=_bound_node(draft, view),
         data_report=_counted(draft.dataset) if run is not None else None,
         gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
         approvals=_approvals(draft, view),
@@ -96,6 +99,23 @@ def _counted(found: DatasetStatus | None) -> DataReport | None:
     if found is None or found.quality is None:
         return None
     return DataReport(**{name: min(count, _MOST_EXAMPLES) for name, count in found.quality.model_dump().items()})
+
+
+def _nodes(draft: Draft, view: GovernanceView) -> tuple[dict[str, str], ...] | None:
+    """Kinds of node that there are, for a run that still needs one: what is published stays what it is when a node goes."""
+    speaking = speaking_run(draft)
+    if speaking is not None and speaking.outcome is not None:
+        return None
+    kinds = {tuple(sorted(labels.items())[:_MOST_LABELS]) for labels in view.nodes.values()}
+    return tuple(dict(kind) for kind in sorted(kinds)[:_MOST_NODES])
+
+
+def _bound_node(draft: Draft, view: GovernanceView) -> dict[str, str] | None:
+    """Of the node that a pod of the run is bound to, as long as that has not ended; None also for a node that is not known (yet)."""
+    run = draft.active_run
+    mark = run_hash(draft.scene.owner.uid, run.key) if run is not None else ""
+    bound = [pod.node for pod in draft.scene.pods if pod.place.run == mark and pod.place.step != CLEAN and pod.node and not pod.ended]
+    return next((dict(list(view.nodes[node].items())[:_MOST_LABELS]) for node in bound if node in view.nodes), None)
 
 
 def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, str]:

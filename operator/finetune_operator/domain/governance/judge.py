@@ -24,6 +24,7 @@ from finetune_trainer.contract import Step
 from finetune_trainer.contract.governance import Decision, Facts, Finding, RuleId, decide
 from finetune_trainer.contract.governance import Outcome as Verdict
 from finetune_trainer.contract.governance import vocabulary as words
+from finetune_trainer.contract.governance.containment import contain
 from finetune_trainer.contract.governance.facts import Stage
 from finetune_trainer.contract.governance.findings import listed, shown
 from finetune_trainer.contract.governance.vocabulary import Level
@@ -32,6 +33,7 @@ _MESSAGE_LIMIT = 2000
 _SHOWN = 32
 _JUSTIFICATION = 200
 AUDIT_ONLY = "(audit only)"
+NODE_FIELD = "node"
 _ASKS_PEOPLE = frozenset({RuleId.APPROVAL_PENDING, RuleId.APPROVAL_STALE})
 
 
@@ -70,6 +72,15 @@ class Judged:
             told = f"level {self.decision.classification.level}; policies: {policies}; {told}"
         return told if len(told) <= _MESSAGE_LIMIT else told[: _MESSAGE_LIMIT - 1] + "…"
 
+    @property
+    def stops(self) -> Reason | None:
+        """Why a running pod is stopped: at the highest level for anything that would not let it begin, at any level for where it runs."""
+        if not self.blocks:
+            return None
+        if any(finding.rule is RuleId.RESIDENCY_VIOLATION and finding.field == NODE_FIELD for finding in self._blocking()):
+            return Reason.RESIDENCY_VIOLATION
+        return Reason.POLICY_DRIFT if self.decision.classification.level >= Level.RESTRICTED else None
+
     def _asked(self) -> str:
         """Who may, for what, and of which decision."""
         name = self.facts.subject.name
@@ -102,10 +113,16 @@ def judge(draft: Draft, spec: FineTuneJobSpec | None) -> Judged | None:
     decision = decide(facts, view.policies, draft.scene.now)
     if not (view.governed or decision.policies or registered or draft.governance is not None):
         return None
-    blocks = decision.outcome is Verdict.DENY or (stage is not Stage.ACCEPT and decision.outcome is not Verdict.ALLOW)
+    blocks = decision.outcome is Verdict.DENY or (stage is not Stage.ACCEPT and decision.outcome is not Verdict.ALLOW) or _no_node(decision)
     draft.governance = _record(draft, view, decision, spec)
+    draft.containment = contain(facts, view.policies, draft.scene.now)
     _wake_at_expiry(draft, facts)
     return Judged(decision, facts, blocks, _plan(draft, spec))
+
+
+def _no_node(decision: Decision) -> bool:
+    """Prepare reads the data already: without a node that may, it does not begin either."""
+    return any(finding.rule is RuleId.NO_COMPLIANT_NODE and finding.blocks for finding in decision.findings)
 
 
 def _stage(draft: Draft, spec: FineTuneJobSpec) -> Stage:

@@ -24,6 +24,10 @@ class GovernanceView:
     datasets: Mapping[str, JsonObject] = field(default_factory=dict)
     approvals: tuple[JsonObject, ...] = ()
     site: Site = field(default_factory=Site)
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of each node by name the labels that no kubelet can write."""
+    network_policies: Mapping[str, JsonObject] = field(default_factory=dict)
+    """Those that the operator has made for the job, by name."""
     known: bool = True
     """False while the namespace itself has not been seen: a job can come sooner than the namespace that it is in."""
 

@@ -24,6 +24,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     classified.some_policy_applies,
     place.data_lie_in_one_place,
     place.some_node_complies,
+    place.one_runtime_class_is_asked_for,
     used.weights_are_data,
     used.obligations_are_told,
     data.identifiers_are_declared,

@@ -212,7 +212,7 @@ class Facts(Document):
     judges: tuple[Address, ...] = Field(default=(), max_length=16)
     data_report: DataReport | None = None
     scan: ScanReport | None = None
-    nodes: tuple[Labels, ...] | None = Field(default=None, max_length=512, description="Distinct labels of the nodes that have room.")
+    nodes: tuple[Labels, ...] | None = Field(default=None, max_length=512, description="Distinct labels of the nodes that there are.")
     bound_node: Labels | None = Field(default=None, description="Labels of the node that the pod runs on, read after it was bound.")
     egress: Probe | None = None
     reads: tuple[ReadDigest, ...] = Field(default=(), max_length=64)

@@ -5,11 +5,13 @@ must satisfy all, so allow-lists intersect, deny-lists unite and thresholds take
 is open below ``confidential`` and closed from there on, in each policy: one that has nothing to say about it allows ``*`` and says so.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from finetune_trainer.contract.base import Digest, Document
 from finetune_trainer.contract.governance.classification import Classification
@@ -26,6 +28,17 @@ LicenceTerm = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 """A licence key, or the name of a category."""
 
 
+def _network(text: str) -> str:
+    """Raises ``ValueError`` for what is no address range in its plain form."""
+    if str(ip_network(text)) != text:
+        raise ValueError(f"write {ip_network(text)}")
+    return text
+
+
+Cidr = Annotated[str, StringConstraints(pattern=r"^[0-9a-f.:]+/[0-9]{1,3}$", max_length=43), AfterValidator(_network)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
 class Mode(StrEnum):
     """Audit judges and records, and never blocks."""
 
@@ -36,6 +49,27 @@ class Mode(StrEnum):
 class Egress(StrEnum):
     CLOSED = "Closed"
     OPEN = "Open"
+
+
+class Dns(StrEnum):
+    """Where names may be asked for while egress is closed."""
+
+    NONE = "None"
+    CLUSTER_ONLY = "ClusterOnly"
+
+
+class Destination(Document):
+    """Addresses, and their TCP ports, that a pod may reach although egress is closed."""
+
+    cidr: Cidr
+    ports: tuple[Port, ...] = Field(min_length=1, max_length=16)
+
+
+class Network(Document):
+    """What stays open while egress is closed; of several policies, what all of them leave open."""
+
+    allow: tuple[Destination, ...] = Field(default=(), max_length=32)
+    dns: Dns = Dns.NONE
 
 
 class Match(Document):
@@ -104,6 +138,8 @@ class Policy(Document):
     tracker_hosts: tuple[Host, ...] | None = Field(default=None, max_length=64)
     judge_hosts: tuple[Host, ...] | None = Field(default=None, max_length=64)
     egress: Egress | None = None
+    network: Network = Network()
+    runtime_class_name: str | None = Field(default=None, min_length=1, max_length=253, description="RuntimeClass of the pods.")
     approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=16)
     require_justification: bool = False
     waiver_approvals: int = Field(
@@ -137,3 +173,13 @@ def allowed(entries: tuple[str, ...] | None, level: Level) -> tuple[str, ...]:
 def demanded(demand: bool | None, level: Level) -> bool:
     """A demand as it counts at this level: unset is one from confidential on."""
     return level >= Level.CONFIDENTIAL if demand is None else demand
+
+
+def closes_egress(policy: Policy, level: Level) -> bool:
+    """Whether the policy keeps pods from the outside at this level; unset it does from confidential on."""
+    return (policy.egress or (Egress.CLOSED if level >= Level.CONFIDENTIAL else Egress.OPEN)) is Egress.CLOSED
+
+
+def runtime_classes(policies: Iterable[Policy]) -> frozenset[str]:
+    """Those asked for; more than one can be satisfied by no pod."""
+    return frozenset(policy.runtime_class_name for policy in policies if policy.runtime_class_name is not None)

@@ -22,6 +22,8 @@ LABEL_CLEARANCE_LEVEL: Final = f"{LABEL_PREFIX}clearance-level"
 CLEARANCE_LABELS: Final = f"{LABEL_PREFIX}clearance."
 """``finetune.dev/clearance.<regime>: "true"``, on a Namespace or a model server."""
 LABEL_GOVERNED: Final = f"{LABEL_PREFIX}governed"
+NODE_DOMAIN: Final = re.compile(r"(^|\.)node-restriction\.kubernetes\.io/")
+"""In the name of a Node's label: the domain in which a kubelet cannot write."""
 LABEL_ZONE: Final = "zone.node-restriction.kubernetes.io/name"
 """On a Node: the place where it stands. A kubelet cannot write labels of this domain."""
 

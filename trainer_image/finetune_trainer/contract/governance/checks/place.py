@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from finetune_trainer.contract.governance.case import Case
 from finetune_trainer.contract.governance.facts import Probe
 from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
-from finetune_trainer.contract.governance.policy import Egress, Policy, allowed
+from finetune_trainer.contract.governance.policy import Policy, allowed, closes_egress, runtime_classes
 from finetune_trainer.contract.governance.rules import RuleId
-from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE, Level
+from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE
 
 _HTTP = re.compile(r"https?://([A-Za-z0-9][-A-Za-z0-9.]*)(:[0-9]{1,5})?(/[!-~]*)?")
 _SOURCE = re.compile(r"[a-z0-9]+://[^\s%\\?#]+")
@@ -58,7 +58,9 @@ def bound_node_complies(case: Case, policy: Policy) -> Iterator[Finding]:
 def some_node_complies(case: Case) -> Iterator[Finding]:
     """Asked of all policies together: a node for each of two policies is no node for both."""
     nodes = case.facts.nodes
-    if nodes is None or any(_complies(node, case, case.policies) for node in nodes):
+    if nodes is None or _complies({}, case, case.policies):  # any node at all does, also one that is still to come
+        return
+    if any(_complies(node, case, case.policies) for node in nodes):
         return
     enforced = tuple(policy for policy in case.policies if policy.enforced)
     if not any(_complies(node, case, enforced) for node in nodes):
@@ -69,9 +71,21 @@ def some_node_complies(case: Case) -> Iterator[Finding]:
             yield find(RuleId.NO_COMPLIANT_NODE, "nodes", f"none of {len(nodes)} kinds of node does", policy)
 
 
+def one_runtime_class_is_asked_for(case: Case) -> Iterator[Finding]:
+    """A pod has one: where policies ask for several, no node can run it."""
+    enforced = runtime_classes(policy for policy in case.policies if policy.enforced)
+    if case.serving:
+        return
+    if len(enforced) > 1:
+        yield find(RuleId.NO_COMPLIANT_NODE, "runtimeClassName", f"policies ask for {listed(shown(name) for name in sorted(enforced))}")
+        return
+    for policy in case.policies:
+        if not policy.enforced and len(enforced | runtime_classes([policy])) > 1:
+            yield find(RuleId.NO_COMPLIANT_NODE, "runtimeClassName", f"asks for {shown(str(policy.runtime_class_name))} too", policy)
+
+
 def egress_is_closed(case: Case, policy: Policy) -> Iterator[Finding]:
-    wanted = policy.egress or (Egress.CLOSED if case.level >= Level.CONFIDENTIAL else Egress.OPEN)
-    if wanted is Egress.OPEN or case.serving:
+    if not closes_egress(policy, case.level) or case.serving:
         return
     probe = case.facts.egress
     if probe is Probe.OPEN:

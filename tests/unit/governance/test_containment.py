@@ -1,0 +1,83 @@
+"""What the policies that apply shut in together: lists intersect, demands add up, and one that only audits shuts nothing in."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from finetune_trainer.contract.governance import Facts, Policy
+from finetune_trainer.contract.governance.containment import Containment, contain
+from finetune_trainer.contract.governance.policy import Destination
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
+from tests.unit.governance import generated
+from tests.unit.governance.samples import FACTS, NOW, policies
+
+CLASS = "gpu.node-restriction.kubernetes.io/class"
+
+
+def contained(*changes: dict[str, Any]) -> Containment:
+    return contain(Facts.model_validate(FACTS), policies(*changes), NOW)
+
+
+def allowing(*entries: tuple[str, list[int]], dns: str = "None") -> dict[str, Any]:
+    return {"network": {"allow": [{"cidr": cidr, "ports": ports} for cidr, ports in entries], "dns": dns}}
+
+
+def test_unset_egress_is_closed_from_confidential_on_and_nothing_is_open() -> None:
+    found = contained()
+    assert found.closed
+    assert found.allow == ()
+    assert not found.cluster_dns
+    assert not contained({"egress": "Open"}).closed
+    assert not contained({"mode": "Audit"}).closed
+
+
+def test_of_two_policies_only_what_both_allow_stays_open() -> None:
+    one = allowing(("10.0.0.0/8", [443, 5000]), ("192.168.1.0/24", [22]), dns="ClusterOnly")
+    other = allowing(("10.1.2.0/24", [443, 9000]), ("192.168.1.0/24", [80]), ("fd00::/8", [443]), dns="ClusterOnly")
+    found = contained(one, {"name": "b", **other})
+    assert found.allow == (Destination(cidr="10.1.2.0/24", ports=(443,)),)
+    assert found.cluster_dns
+    assert contained(one, {"name": "b"}).allow == ()
+    assert not contained(one, {"name": "b"}).cluster_dns
+    alone = contained(one, {"name": "b", "egress": "Open"}).allow
+    assert alone == tuple(Destination.model_validate(each) for each in one["network"]["allow"])
+
+
+def test_nodes_must_have_every_label_asked_for_and_stand_where_the_data_lie() -> None:
+    wanted = {each.key: each.values for each in contained({"zones": ["*"]}).nodes}
+    assert wanted == {LABEL_ZONE: ("onprem-a",), CLASS: ("a", "b")}
+    assert [each.values for each in contained({"zones": ["eu-de", "onprem-a"]}).nodes if each.key == LABEL_ZONE] == [
+        ("onprem-a",),
+        ("eu-de", "onprem-a"),
+    ]
+
+
+def test_the_runtime_class_of_a_policy_is_that_of_the_pods() -> None:
+    assert contained({"runtimeClassName": "kata"}).runtime_class_name == "kata"
+    assert contained({"runtimeClassName": "kata", "mode": "Audit"}).runtime_class_name is None
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.1/8", "10.0.0.0/33", "fd00::0/8", "10.0.0.0"])
+def test_an_address_range_has_one_way_to_be_written(cidr: str) -> None:
+    with pytest.raises(ValidationError):
+        Destination.model_validate({"cidr": cidr, "ports": [443]})
+
+
+@given(generated.facts, st.lists(generated.policies, max_size=3), generated.policies)
+def test_one_policy_more_opens_nothing(facts: Facts, rules: list[Policy], more: Policy) -> None:
+    before, after = contain(facts, rules, NOW), contain(facts, [*rules, more], NOW)
+    assert after.closed >= before.closed
+    assert set(before.nodes) <= set(after.nodes)
+    if before.closed:
+        assert after.cluster_dns <= before.cluster_dns
+        for entry in after.allow:
+            assert any(_within(entry, other) for other in before.allow)
+
+
+def _within(inner: Destination, outer: Destination) -> bool:
+    one, other = ip_network(inner.cidr), ip_network(outer.cidr)
+    return one.version == other.version and other.supernet_of(one) and set(inner.ports) <= set(outer.ports)  # type: ignore[arg-type]
