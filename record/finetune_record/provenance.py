@@ -3,6 +3,7 @@
 A generic verifier finds materials, builder and times where it looks for them. Source: SLSA specification, Build Provenance v1.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
@@ -13,6 +14,7 @@ from finetune_record.sections import Sections
 from finetune_trainer.contract import Digest, Document
 
 BUILD_TYPE: Final = "https://finetune.dev/finetune/v1"
+_PINNED: Final = re.compile(r"@sha256:[0-9a-f]{64}\Z")
 BUILDER: Final = "https://finetune.dev/operator"
 
 
@@ -81,8 +83,8 @@ def _materials(sections: Sections) -> Iterator[Material]:
     for source in sections.data.sources:
         if source.digest is not None:
             yield _material(source.field, source.uri, source.digest)
-    if image is not None and "@sha256:" in image:
-        yield _material("image", image, image[image.rindex("sha256:") :])
+    if image is not None and _PINNED.search(image):
+        yield _material("image", image, image[-71:])
 
 
 def _material(name: str, uri: str, digest: Digest) -> Material:

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     AUDIT_FINDING = "AuditFinding"
     DATASET_MISSING = "DatasetMissing"
     GOVERNANCE_OFF = "GovernanceOff"
+    RECORD_REFUSED = "RecordRefused"
     LABEL_INVALID = "LabelInvalid"
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
@@ -323,6 +324,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _EVERYWHERE,
         "spec.dataset.ref is used, or the job was governed before, and this installation does not look after governance.",
         "Install with governance.enabled (--governance); or, for data that nobody registered, use spec.dataset.inline in another job.",
+        True,
+    ),
+    Reason.RECORD_REFUSED: Explanation(
+        _EVERYWHERE,
+        "The signed record of the trained adapter could not be added to the chain of its namespace, so nothing is published. Tried again "
+        "every 30 s.",
+        "Do what the message says: docs/governance/signing.md has each case.",
         True,
     ),
     Reason.INTERNAL: Explanation(

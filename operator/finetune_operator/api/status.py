@@ -13,7 +13,8 @@ from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.conditions import Condition
 from finetune_operator.api.markers import ListAtomic, ListMap, ListSet, MapAtomic
 from finetune_operator.api.scalars import ContentDigest
-from finetune_trainer.contract import Metric, Severity, Step, Verdict, governance
+from finetune_trainer.contract import MOST_FILES, Metric, Severity, Step, Verdict, governance
+from finetune_trainer.contract.governance.facts import ApprovalStage
 from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
 
 SignedDecimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
@@ -96,6 +97,32 @@ class Interruption(ApiModel):
     until: Timestamp | None = Field(default=None, description="Not before this moment does the next attempt begin.")
 
 
+class ArtifactFile(ApiModel):
+    name: Annotated[str, Field(max_length=128)] = Field(description="Its path in the artifact.")
+    digest: ContentDigest = Field(description="SHA-256 of its bytes.")
+
+
+class RecordStatus(ApiModel):
+    """Where the signed record of a run stands in the chain of its namespace."""
+
+    sequence: Annotated[int, Field(ge=1)] = Field(description="Its number in the chain, from 1.")
+    digest: ContentDigest = Field(description="SHA-256 of the signed statement, which the next record names as the one before.")
+    key_id: Annotated[str, Field(max_length=64)] = Field(description="SHA-256 of the public key that verifies it.")
+
+
+class AgreementStatus(ApiModel):
+    """An approval or a waiver that counted."""
+
+    name: Annotated[str, Field(max_length=253)] = Field(description="Name of the Approval.")
+    uid: Annotated[str, Field(max_length=63)] = Field(default="", description="Its UID.")
+    stage: ApprovalStage = Field(description="Train, Promote or Waive.")
+    approver: Annotated[str, Field(max_length=253)] = Field(description="Who gave it.")
+    subject_digest: Annotated[str, Field(max_length=71)] = Field(description="Digest of the decision that it is for.")
+    reason: Annotated[str, Field(max_length=256)] = Field(default="", description="Why, in the approver's words, cut to 256 characters.")
+    given_at: Timestamp = Field(description="When.")
+    expires_at: Timestamp | None = Field(default=None, description="Until when it counts.")
+
+
 class CurrentRun(ApiModel):
     key: RunKey = Field(description="Hash of the result-defining fields.")
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the run's children without their step suffix.")
@@ -148,6 +175,14 @@ class CurrentRun(ApiModel):
     adapter_digest: ContentDigest | None = Field(default=None, description="Digest of the trained adapter.")
     artifact_uri: Uri | None = Field(default=None, description="Where the run's artifact lies, once it is published.")
     artifact_bytes: Count | None = Field(default=None, description="Size of the run's artifact, once it is published.")
+    files: Annotated[list[ArtifactFile], Field(max_length=MOST_FILES), ListMap(("name",))] = Field(
+        default=[],
+        description="Files of the trained adapter, until a governed run is published; none if they are more than 24.",
+    )
+    record: RecordStatus | None = Field(default=None, description="The signed record of a governed run, once it is written.")
+    agreements: Annotated[list[AgreementStatus], Field(max_length=16), ListMap(("name",))] = Field(
+        default=[], description="Approvals under which the training of a governed run began, until the run ends."
+    )
 
 
 class HeadlineMetric(ApiModel):
@@ -180,6 +215,7 @@ class HistoryEntry(ApiModel):
         default=None, description="Claim that holds the run's working files; they are removed when this entry is pruned."
     )
     metrics: Annotated[list[HeadlineMetric], Field(max_length=8), ListMap(("name",))] = Field(default=[], description="Base against tuned.")
+    record: RecordStatus | None = Field(default=None, description="The run's signed record, if there is one.")
 
 
 class DroppedRows(ApiModel):
@@ -262,6 +298,8 @@ class ArtifactStatus(ApiModel):
     classification: ClassificationStatus | None = Field(
         default=None, description="How sensitive it is, by what it was made of; absent where governance has no say."
     )
+    record_digest: ContentDigest | None = Field(default=None, description="Digest of its signed record; absent where it is not signed.")
+    signed: bool | None = Field(default=None, description="Whether a signed record lies beside it; absent where governance has no say.")
 
 
 class DeclaredLabels(ApiModel):

@@ -57,6 +57,11 @@ class GovernanceCache:
             known=namespace is not None,
         )
 
+    def cluster(self) -> str:
+        """UID of the namespace kube-system, by which clusters are told apart; empty where it is not known."""
+        system = self.namespaces.get("", "kube-system")
+        return str(system["metadata"].get("uid") or "") if system is not None else ""
+
     def read_policies(self) -> tuple[Policy, ...]:
         """Each read once per version."""
         known, self._read = self._read, {}

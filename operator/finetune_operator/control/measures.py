@@ -42,6 +42,12 @@ class Measures(Protocol):
     def forgotten(self, namespace: str, name: str) -> None:
         """The job is gone: so is every series that names it."""
 
+    def recorded(self, namespace: str, result: str) -> None:
+        """A record of a governed run was asked for: written, found where it was before, or refused."""
+
+    def anchored(self, anchor: str, result: str) -> None:
+        """The head of a chain was told to an anchor: kept or failed."""
+
     def event_recorded(self, result: str) -> None:
         """An Event was written, counted or refused."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from finetune_operator.api.base import LABEL_STEP
 from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.domain.governance.signing import Signing
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import DomainSettings, Observed, PodProgress, Rejection, WarningEvent
 from finetune_operator.domain.plan import ObjectReference
@@ -21,6 +22,7 @@ def observe(
     answers: Mapping[str, PodProgress],
     rejections: Mapping[ObjectReference, Rejection],
     governance: GovernanceView | None = None,
+    signing: Signing | None = None,
 ) -> Observed:
     """Everything known about one FineTuneJob at this instant."""
     jobs = cache.jobs.of(resource["metadata"]["uid"])
@@ -35,6 +37,7 @@ def observe(
         progress=_progress(pods, answers),
         rejections=tuple(rejections.values()),
         governance=governance,
+        signing=signing,
     )
 
 

@@ -1,7 +1,8 @@
 """One reconcile: observe, decide, execute. The order of the writes is what makes a crash between any two of them harmless.
 
-Live checks first, then deletes, applies and creates one after another, then at most one status write, then events. What the API server
-refuses for a reason that a person can change goes back into the decision of the same pass, so that the status says so at once.
+Live checks first, then the record that a plan may ask for (after which it is decided anew), then deletes, applies and creates one after
+another, then at most one status write, then events. What the API server refuses for a reason that a person can change goes back into the
+decision of the same pass, so that the status says so at once.
 """
 
 import logging
@@ -16,6 +17,7 @@ from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import CHILD_RESOURCES, FINETUNE_JOBS, JOBS, NETWORK_POLICIES, Resource
 from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.measures import Measures
+from finetune_operator.control.notary import Notary
 from finetune_operator.control.observe import observe
 from finetune_operator.control.progress import ProgressPoller
 from finetune_operator.control.recorder import Recorder
@@ -72,6 +74,7 @@ class Reconciler:
         poller: ProgressPoller,
         measures: Measures,
         governance: GovernanceCache | None = None,
+        notary: Notary | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.unsettled: set[Key] = set()
@@ -85,6 +88,7 @@ class Reconciler:
         self._measures = measures
         self._settings = settings
         self._governance = governance
+        self._notary = notary
         self._decide = decide
         self._now = now
         self._rejections: dict[Key, dict[ObjectReference, Rejection]] = {}
@@ -102,6 +106,10 @@ class Reconciler:
             plan = self._plan(key, resource)
             try:
                 await self._check(key, resource, plan)
+                if plan.record is not None and self._notary is not None:
+                    await self._notary.record(key, plan.record)
+                    self.advanced.add(key)
+                    continue
                 again = await self._write_children(key, resource, plan, refused)
             except Stale:
                 continue
@@ -114,7 +122,10 @@ class Reconciler:
         rejections = self._rejections.get(key, {})
         view = self._governance.view(key) if self._governance is not None else None
         answers = self._poller.answers
-        observed = observe(self._cache, key, resource, self._settings, answers=answers, rejections=rejections, governance=view)
+        signing = self._notary.view(key) if self._notary is not None else None
+        observed = observe(
+            self._cache, key, resource, self._settings, answers=answers, rejections=rejections, governance=view, signing=signing
+        )
         return self._decide(observed, self._now())
 
     def _forget(self, key: Key) -> Result:
@@ -122,6 +133,8 @@ class Reconciler:
         self._made.pop(key, None)
         self.unsettled.discard(key)
         self._measures.forgotten(key.namespace, key.name)
+        if self._notary is not None:
+            self._notary.forget(key)
         return Result("gone")
 
     async def _check(self, key: Key, resource: Manifest, plan: Plan) -> None:
@@ -243,6 +256,8 @@ class Reconciler:
             if not wrote:
                 return self._forget(key)
         self._made.pop(key, None)
+        if self._notary is not None:
+            self._notary.settled(key)
         for note in plan.events:
             self._measures.event_recorded(await self._recorder.record(resource, note))
         if plan.requeue_after is None:

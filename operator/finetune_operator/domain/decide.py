@@ -75,6 +75,7 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
         status=desired if changed else None,
         events=tuple(draft.events),
         requeue_after=min(draft.wakes, default=None),
+        record=draft.record,
     )
 
 

@@ -19,6 +19,7 @@ from finetune_operator.api.status import (
 from finetune_operator.domain.acceptance import Acceptance
 from finetune_operator.domain.activity import Activity
 from finetune_operator.domain.children import Job, Pod, read_job, read_pod
+from finetune_operator.domain.governance.signing import RecordRequest
 from finetune_operator.domain.observed import REJECTION_SECONDS, DomainSettings, Observed, Rejection
 from finetune_operator.domain.plan import Child, Deletion, EventNote, ObjectReference
 from finetune_operator.domain.subject import Subject
@@ -101,6 +102,7 @@ class Draft:
     check_resource: bool = False
     absent: list[ObjectReference] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
+    record: RecordRequest | None = None
 
     @property
     def active_run(self) -> CurrentRun | None:

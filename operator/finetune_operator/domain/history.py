@@ -52,6 +52,7 @@ def run_of_entry(entry: HistoryEntry) -> CurrentRun:
         total_steps=entry.total_steps,
         step_text=step_text(entry.step, entry.total_steps),
         loss=entry.loss,
+        record=entry.record,
     )
 
 
@@ -59,7 +60,15 @@ def artifact_of(run: CurrentRun) -> ArtifactStatus | None:
     """The artifact of a run that succeeded before."""
     if run.outcome is not Outcome.SUCCEEDED or run.artifact_uri is None or run.adapter_digest is None:
         return None
-    return ArtifactStatus(uri=run.artifact_uri, digest=run.adapter_digest, bytes=run.artifact_bytes, run_number=run.number)
+    record = run.record.digest if run.record is not None else None
+    return ArtifactStatus(
+        uri=run.artifact_uri,
+        digest=run.adapter_digest,
+        bytes=run.artifact_bytes,
+        run_number=run.number,
+        record_digest=record,
+        signed=True if record is not None else None,
+    )
 
 
 def remember(draft: Draft, entry: HistoryEntry) -> None:

@@ -12,6 +12,8 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import CurrentRun, Interruption
 from finetune_operator.domain.activity import Activity, ActivityKind, reason_named, starting
 from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.governance import agreements
+from finetune_operator.domain.governance.recording import record_of
 from finetune_operator.domain.observed import REJECTION_SECONDS
 from finetune_operator.domain.plan import Child
 from finetune_operator.domain.trouble import of_quota
@@ -23,7 +25,7 @@ from finetune_operator.manifests.networkpolicy import Enclosed, build_network_po
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_operator.manifests.tokens import progress_token_digest
-from finetune_trainer.contract import canonical_json, digest_of
+from finetune_trainer.contract import Step, canonical_json, digest_of
 from finetune_trainer.contract.governance.containment import Containment
 
 _MESSAGE_LIMIT = 2000
@@ -51,19 +53,26 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
     if run.placement not in (None, placement):
         _move(draft, run, spec)
         return
+    record = record_of(draft, run, spec) if run.active_step is Step.PUBLISH else None
+    if isinstance(record, Activity):
+        draft.activity = record
+        return
     shut_in(draft, run)
     if run.placement is None:
         draft.creates.append(Child(config_map(draft, run, spec)))
         draft.check_resource = not draft.scene.subject.new(draft.scene.now)
     if draft.scene.job_named(target) is None:
         attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
-        draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run))))
+        signed = record.signed if record is not None else None
+        draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run), signed)))
     draft.run = run.model_copy(
         update={
             "attempt": run.attempt + 1,
             "attempt_started_at": None,
             "sealed_before": run.last_sealed_step,
             "placement": placement,
+            "record": record.place if record is not None else None,
+            "agreements": agreements.counted(draft) if run.active_step is Step.TRAIN else run.agreements,
         }
     )
     draft.activity = Activity(ActivityKind.STARTING, *starting(draft.run))

@@ -151,6 +151,8 @@ def end(draft: Draft, run: CurrentRun, ending: End, spec: FineTuneJobSpec | None
             "interruption": None,
             "attempt_started_at": None,
             "sealed_before": None,
+            "files": [],
+            "agreements": [],
         }
     )
     draft.activity = None
@@ -181,7 +183,8 @@ def _finish(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, result: Publis
         decision = GateDecision(Outcome.GATE_REJECTED, Reason.GATE_REJECTED, text)
     run = record_publish(draft, run, result, decision)
     if decision.passed:
-        end(draft, run, End(Outcome.SUCCEEDED, Reason.RUN_SUCCEEDED, f"the adapter lies at {result.uri}"), spec)
+        unsigned = ", and is not signed: the operator has no signing key" if draft.governance is not None and run.record is None else ""
+        end(draft, run, End(Outcome.SUCCEEDED, Reason.RUN_SUCCEEDED, f"the adapter lies at {result.uri}{unsigned}"), spec)
     else:
         end(draft, run, End(decision.outcome, decision.reason, decision.message), spec)
 
@@ -311,4 +314,5 @@ def _entry(draft: Draft, run: CurrentRun, claim: str | None) -> HistoryEntry:
         loss=run.loss,
         workspace_claim=claim,
         metrics=headline(draft.evaluation),
+        record=run.record if published else None,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from finetune_operator.domain.governance.signing import Signing
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.plan import JsonObject, ObjectReference
 from finetune_trainer.contract import ProgressReport
@@ -83,3 +84,5 @@ class Observed:
     rejections: tuple[Rejection, ...] = ()
     governance: GovernanceView | None = None
     """None where the installation does not look after governance."""
+    signing: Signing | None = None
+    """None where it does not sign records."""

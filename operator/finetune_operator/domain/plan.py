@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from finetune_operator.domain.governance.signing import RecordRequest
+
 JsonObject = Mapping[str, Any]
 """A Kubernetes object or a part of one, as parsed JSON. Read, never changed."""
 
@@ -84,6 +86,8 @@ class LiveChecks:
 class Plan:
     """Everything to be done now. An empty plan means: nothing to do until something changes.
 
+    A plan with a ``record`` asks for that first: it is signed and chained, and then decided anew.
+
     ``status`` is the complete desired ``.status`` (camelCase JSON) or None where it is as it should be. ``requeue_after`` is in seconds.
     """
 
@@ -95,8 +99,10 @@ class Plan:
     status: JsonObject | None = None
     events: tuple[EventNote, ...] = ()
     requeue_after: float | None = None
+    record: RecordRequest | None = None
 
     @property
     def empty(self) -> bool:
         """Whether carrying it out would write nothing."""
-        return not (self.deletes or self.applies or self.creates or self.status is not None or self.events)
+        written = (self.deletes, self.applies, self.creates, self.events)
+        return not any(written) and self.status is None and self.record is None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import (
+    ArtifactFile,
     ArtifactStatus,
     CurrentRun,
     DatasetStatus,
@@ -77,8 +78,10 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
         message=compared.message,
         metrics=[MetricStatus(**metric.model_dump()) for metric in compared.metrics],
     )
+    governed = draft.governance is not None  # the names are for the record, which nobody else has
     return run.model_copy(
         update={
+            "files": [ArtifactFile(name=file.name, digest=file.digest) for file in summary.files] if governed else [],
             "adapter_digest": summary.adapter_digest,
             "step": summary.steps,
             "total_steps": summary.steps,
@@ -91,7 +94,8 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
 
 
 def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decision: GateDecision) -> CurrentRun:
-    """Where the artifact lies; the object's artifact moves only when the gate was passed."""
+    """Where the artifact lies; the object's artifact moves only when the gate was passed. A record that does not lie beside it is none."""
+    record = run.record if summary.signed else None
     if decision.passed:
         draft.artifact = ArtifactStatus(
             uri=summary.uri,
@@ -99,9 +103,11 @@ def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decis
             bytes=summary.bytes,
             run_number=run.number,
             classification=draft.governance.classification if draft.governance is not None else None,
+            record_digest=record.digest if record is not None else None,
+            signed=record is not None if draft.governance is not None else None,
         )
     published = {"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes}
-    return run.model_copy(update={**published, "gate": decision.reason.value})
+    return run.model_copy(update={**published, "record": record, "gate": decision.reason.value})
 
 
 def gate_decision(evaluation: EvaluationStatus | None, spec: FineTuneJobSpec) -> GateDecision:

@@ -16,6 +16,7 @@ from finetune_operator.manifests.pod import (
     step_arguments,
     step_resources,
 )
+from finetune_operator.manifests.signed import SignedRecord
 from finetune_operator.manifests.volumes import claim_mounts, clean_mounts, pod_volumes
 from finetune_trainer.contract import Step
 
@@ -43,8 +44,10 @@ class ForgottenRun:
     claim: str
 
 
-def build_job(owner: Owner, spec: FineTuneJobSpec, attempt: Attempt, environment: PodEnvironment) -> dict[str, Any]:
-    """The Job of ``attempt``; only the train step's is put into the queue."""
+def build_job(
+    owner: Owner, spec: FineTuneJobSpec, attempt: Attempt, environment: PodEnvironment, signed: SignedRecord | None = None
+) -> dict[str, Any]:
+    """The Job of ``attempt``; only the train step's is put into the queue. ``signed`` is what publish is to put beside the adapter."""
     step = attempt.step
     gpus = spec.resources.gpus_per_node if step is Step.TRAIN else 0
     volumes, mounts = pod_volumes(
@@ -54,6 +57,8 @@ def build_job(owner: Owner, spec: FineTuneJobSpec, attempt: Attempt, environment
         credentials=step is Step.PREPARE,
         shared_memory=gpus > 0,
     )
+    if signed is not None:
+        volumes, mounts = [*volumes, signed.volume], [*mounts, signed.mount]
     arguments = step_arguments(step, attempt.number, attempt.micro_batch_size)
     container = build_container(environment, arguments, step_resources(spec, step), mounts, serves_progress=step is Step.TRAIN)
     labels = {**step_labels(owner, attempt.run_key, step.value, attempt.number), **environment.classification}
@@ -66,7 +71,10 @@ def build_job(owner: Owner, spec: FineTuneJobSpec, attempt: Attempt, environment
             "backoffLimit": 0,
             "podFailurePolicy": build_failure_policy(),
             "ttlSecondsAfterFinished": environment.finished_job_ttl_seconds,
-            "template": {"metadata": {"labels": labels}, "spec": build_pod_spec(spec, environment, container, volumes, step=step)},
+            "template": {
+                "metadata": {"labels": labels, **({"annotations": dict(signed.annotations)} if signed is not None else {})},
+                "spec": build_pod_spec(spec, environment, container, volumes, step=step),
+            },
         },
     )
 

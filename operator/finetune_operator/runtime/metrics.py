@@ -82,6 +82,10 @@ class Metrics:
             ["rule", "effect"],
             registry=at,
         )
+        self._records = Counter(
+            "finetune_records_total", "Records of governed runs that were asked for.", ["namespace", "result"], registry=at
+        )
+        self._anchors = Counter("finetune_record_anchors_total", "Heads of chains told to anchors.", ["anchor", "result"], registry=at)
         self.leads: Callable[[], bool] = lambda: True
         """Whether this process speaks for the jobs: a follower knows them too, and two processes that tell would be counted twice."""
         self._success = JobGauge(
@@ -145,6 +149,12 @@ class Metrics:
     def found(self, rule: str, effect: str) -> None:
         self._findings.labels(rule, effect).inc()
 
+    def recorded(self, namespace: str, result: str) -> None:
+        self._records.labels(namespace, result).inc()
+
+    def anchored(self, anchor: str, result: str) -> None:
+        self._anchors.labels(anchor, result).inc()
+
     def succeeded(self, namespace: str, name: str, at: float) -> None:
         self._success.remember(namespace, name, at)
 
@@ -168,6 +178,23 @@ class Metrics:
     def render(self) -> bytes:
         """The exposition in the text format."""
         return generate_latest(self.registry)
+
+
+class NamespaceGauge(Collector):
+    """A gauge with one series for each namespace that ``read`` names; told by the leader."""
+
+    def __init__(self, metrics: Metrics, name: str, documentation: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._documentation = documentation
+        self._read = read
+        metrics.registry.register(self)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=["namespace"])
+        for namespace, value in self._read() if self._metrics.leads() else ():
+            family.add_metric([namespace], value)
+        yield family
 
 
 class JobGauge(Collector):

@@ -142,6 +142,15 @@ async def require_rights(
         raise PreflightFailed("these rights are missing (see the chart's ClusterRole): " + "; ".join(missing))
 
 
+async def require_rights_in(kube: KubeApi, namespace: str, rights: tuple[Right, ...]) -> None:
+    """Ask for each of these rights in one namespace. Raises `PreflightFailed` naming those that are missing."""
+    wanted = [(right, verb) for right in rights for verb in right.verbs]
+    allowed = await asyncio.gather(*(_allowed(kube, right, verb, namespace) for right, verb in wanted))
+    missing = [f"{verb} {right.name}" for (right, verb), yes in zip(wanted, allowed, strict=True) if not yes]
+    if missing:
+        raise PreflightFailed(f"these rights are missing in namespace {namespace} (see the chart's Role): {'; '.join(missing)}")
+
+
 async def _allowed(kube: KubeApi, right: Right, verb: str, namespace: str | None) -> bool:
     attributes = {
         "group": right.resource.group,

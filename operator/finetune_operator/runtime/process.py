@@ -48,6 +48,7 @@ from finetune_operator.domain.observed import DomainSettings
 from finetune_operator.runtime.health import Health, Pulse, Servers
 from finetune_operator.runtime.metrics import Metrics
 from finetune_operator.runtime.preflight import PreflightFailed, reach, require_definition, require_rights
+from finetune_operator.runtime.records import Records
 from finetune_operator.runtime.serving import Serving
 from finetune_operator.runtime.settings import Settings
 from finetune_operator.runtime.unserved import Unserved
@@ -108,11 +109,15 @@ class Process:
             if self._governance is not None
             else None
         )
+        self._records = Records(settings, kube, metrics, self._governance.cluster) if self._governance and settings.signing_key else None
+        if self._governance is not None and self._records is None:
+            log.warning("no --signing-key: what governed runs make is published unsigned, and nothing is recorded")
         self._reconciler = Reconciler(
             kube,
             self._cache,
             decide,
             governance=self._governance,
+            notary=self._records.notary if self._records is not None else None,
             settings=domain,
             recorder=Recorder(kube, instance=self._identity),
             poller=self._poller,
@@ -145,6 +150,8 @@ class Process:
             serving=self._serving is not None,
             objects=self._settings.serving and bool(self._settings.inference_image),
         )
+        if self._records is not None:
+            await self._records.require()
         self._expose()
         await self._servers.start(self._settings.health_port, self._settings.metrics_port)
         log.info("serving", extra={"health_port": self._servers.health_port, "metrics_port": self._servers.metrics_port})
@@ -178,6 +185,8 @@ class Process:
             await reflector.synced.wait()
         if self._governance is not None:
             self._governance.live()
+        if self._records is not None:
+            self._records.live()
         seconds = time.monotonic() - self._started
         known = {"finetunejobs": len(self._cache.parents), "jobs": len(self._cache.jobs)}
         log.info("caches in sync", extra={"seconds": round(seconds, 2), **known})
@@ -240,6 +249,7 @@ class Process:
             for resource, store, labels, fields in kinds
         ]
         reflectors += self._governance_reflectors(self._governance) if self._governance is not None else []
+        reflectors += self._records.reflectors if self._records is not None else []
         return reflectors + (self._serving.reflectors if self._serving is not None else [])
 
     def _governance_reflectors(self, cache: GovernanceCache) -> list[Reflector]:

@@ -71,6 +71,20 @@ class Settings(BaseSettings):
         description="Least time between two writes of counts of jobs into a status of a policy or data.",
     )
     governance_regime: list[str] = Field(default_factory=list, description="A regime beside pii, phi, pci, export and minors; repeatable.")
+    signing_key: Path | None = Field(
+        default=None,
+        description="Private key in PEM, ECDSA on P-256, that signs the records of governed runs. Without one they are published unsigned.",
+    )
+    verification_key: list[Path] = Field(
+        default_factory=list, description="Public keys in PEM of earlier signing keys, for the records that they have signed; repeatable."
+    )
+    records_namespace: str = Field(
+        default="finetune-records", description="Namespace of the records, with the right to create, get, list and watch."
+    )
+    checkpoint_namespace: str = Field(
+        default="", description="Another namespace, for signed checkpoints of the chains of records; none are made without one."
+    )
+    checkpoint_every: int = Field(default=10, ge=1, le=10_000, description="Records of a chain between two checkpoints.")
     inference_image: str = Field(
         default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."
     )
@@ -168,6 +182,14 @@ class Settings(BaseSettings):
         if file is not None and not info.data.get("rollout_prometheus_url", "https:").startswith("https:"):
             raise ValueError("needs --rollout-prometheus-url with https")
         return file
+
+    @model_validator(mode="after")
+    def _signs_what_is_governed(self) -> Self:
+        if self.signing_key is not None and not self.governance:
+            raise ValueError("--signing-key needs --governance")
+        if self.checkpoint_namespace and self.checkpoint_namespace == self.records_namespace:
+            raise ValueError("--checkpoint-namespace must be another namespace than --records-namespace")
+        return self
 
     @model_validator(mode="after")
     def _is_a_site(self) -> Self:

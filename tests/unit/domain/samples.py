@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from finetune_operator.domain.observed import DomainSettings
+from finetune_record.statement import content_digest
 from finetune_trainer.contract import (
     CLASS_OF_EXIT,
+    ArtifactPart,
     DataQuality,
     DataSummary,
     Estimate,
@@ -26,7 +28,8 @@ from finetune_trainer.contract import (
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0b6e1c1e-1111-4222-8333-444455556666"
 SETTINGS = DomainSettings(trainer_image="registry.example/trainer:1", progress_key=b"k" * 32)
-ADAPTER = "sha256:" + "ad" * 32
+FILES = {"adapter_config.json": "sha256:" + "a1" * 32, "adapter_model.safetensors": "sha256:" + "a2" * 32}
+ADAPTER = content_digest(FILES.items())
 
 SPEC: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat"},
@@ -52,7 +55,12 @@ def spec(**changes: Any) -> dict[str, Any]:
 
 
 def summary_of(
-    step: str, *, verdict: Verdict = Verdict.PASS, promotable: bool | None = None, quality: DataQuality | None = None
+    step: str,
+    *,
+    verdict: Verdict = Verdict.PASS,
+    promotable: bool | None = None,
+    quality: DataQuality | None = None,
+    signed: bool = False,
 ) -> Summary:
     if step == "prepare":
         data = DataSummary(
@@ -72,13 +80,19 @@ def summary_of(
         evaluation = EvaluationSummary(
             verdict=verdict, items=24, metrics=[metric], message="SchemaCompliance 0 -> 0.98", items_to_decide=60
         )
-        train = TrainSummary(steps=300, epoch="1", loss="0.2", tokens=20_000, seconds=50, adapter_digest=ADAPTER, evaluation=evaluation)
+        train = TrainSummary(
+            steps=300, epoch="1", loss="0.2", tokens=20_000, seconds=50, adapter_digest=ADAPTER, evaluation=evaluation,
+            files=[ArtifactPart(name=name, digest=digest) for name, digest in FILES.items()],
+        )  # fmt: skip
         return Summary(train=train)
     accepted = verdict in (Verdict.PASS, Verdict.NOT_GATED) if promotable is None else promotable
-    return Summary(publish=PublishSummary(uri=f"pvc://adapters/support/{ADAPTER[7:]}", digest=ADAPTER, bytes=10**6, promotable=accepted))
+    uri = f"pvc://adapters/support/{ADAPTER[7:]}"
+    return Summary(publish=PublishSummary(uri=uri, digest=ADAPTER, bytes=10**6, promotable=accepted, signed=signed))
 
 
-def words(step: str, key: str, code: int = 0, *, sealed: int | None = None, verdict: Verdict = Verdict.PASS, **fields: Any) -> str:
+def words(
+    step: str, key: str, code: int = 0, *, sealed: int | None = None, verdict: Verdict = Verdict.PASS, signed: bool = False, **fields: Any
+) -> str:
     """A termination message as the trainer writes it."""
     outcome = CLASS_OF_EXIT[ExitCode(code)]
     message = TerminationMessage(
@@ -90,6 +104,6 @@ def words(step: str, key: str, code: int = 0, *, sealed: int | None = None, verd
         hint=fields.get("hint", "" if code == 0 else "Do something about it."),
         checkpoint=SealedCheckpoint(step=sealed, digest="sha256:" + "cc" * 32) if sealed is not None else None,
         skipped_checkpoints=fields.get("skipped", []),
-        summary=summary_of(step, verdict=verdict, quality=fields.get("quality")) if code == 0 else None,
+        summary=summary_of(step, verdict=verdict, quality=fields.get("quality"), signed=signed) if code == 0 else None,
     )
     return message.to_bounded_json()

@@ -22,7 +22,7 @@ def survive(world: World, crashes: list[int]) -> None:
         try:
             world.reconcile()
         except Crash:
-            world.rejections = ()
+            world.forget()
             continue
         if world.writes == before:
             return

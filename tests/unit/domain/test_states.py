@@ -389,6 +389,7 @@ GOVERNED = (
     Reason.AUDIT_FINDING,
     Reason.DATASET_MISSING,
     Reason.GOVERNANCE_OFF,
+    Reason.RECORD_REFUSED,
 )
 """They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance.py."""
 

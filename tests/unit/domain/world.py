@@ -15,6 +15,7 @@ from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import DomainSettings, Observed, PodProgress, Rejection, WarningEvent
 from finetune_operator.domain.plan import Child, Deletion, ObjectReference, Plan
 from finetune_trainer.contract import ProgressReport, Verdict
+from tests.unit.domain.registry import Registry
 from tests.unit.domain.samples import NOON, SETTINGS, UID, spec, words
 
 
@@ -51,6 +52,8 @@ class World:
     crash_after: int | None = None
     verdict: Verdict = Verdict.PASS
     governance: GovernanceView | None = None
+    registry: Registry | None = None
+    """Where records are kept; None where nobody signs."""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
 
@@ -88,6 +91,7 @@ class World:
             progress=self.progress,
             rejections=self.rejections,
             governance=replace(self.governance, network_policies=self.network_policies) if self.governance is not None else None,
+            signing=self.registry.view() if self.registry is not None else None,
         )
 
     def decide(self) -> Plan:
@@ -96,12 +100,23 @@ class World:
     def reconcile(self) -> Plan:
         """One pass of observe, decide, execute; a refused creation ends the pass and is decided about at once."""
         plan = self.decide()
+        if plan.record is not None:
+            assert self.registry is not None
+            self.registry.record(plan.record, self._write, self.now)
+            plan = self.decide()
+            assert plan.record is None, "what was recorded, or refused, is asked for again at once"
         refused = self._execute(plan)
         if refused:
             self.rejections = tuple(refused)
             plan = self.decide()
             assert not self._execute(plan), "a refused write is repeated at once"
         return plan
+
+    def forget(self) -> None:
+        """The operator is started again: it knows what lies in the cluster."""
+        self.rejections = ()
+        if self.registry is not None:
+            self.registry.forget()
 
     def settle(self) -> None:
         """Reconcile until nothing is written any more."""
@@ -128,6 +143,8 @@ class World:
         if plan.status is not None:
             self._write()
             self.status = orjson.loads(orjson.dumps(plan.status))
+        if self.registry is not None:
+            self.registry.settled()
         for event in plan.events:
             self._write()
             self.events.append(event.reason)
@@ -266,8 +283,11 @@ class World:
         labels = self.pods[name]["metadata"]["labels"]
         step = labels["finetune.dev/step"]
         if message is None:
+            signed = "record" in [volume["name"] for volume in self.jobs[name]["spec"]["template"]["spec"]["volumes"]]
             message = (
-                words(step, self.run["key"], code, verdict=self.verdict, **fields) if code in (0, 1, 64, 65, 66, 70, 71, 74, 75) else ""
+                words(step, self.run["key"], code, verdict=self.verdict, signed=signed, **fields)
+                if code in (0, 1, 64, 65, 66, 70, 71, 74, 75)
+                else ""
             )
         self._end_container(name, code, message, reason, disruption)
         self.end_job(name, code)

@@ -13,6 +13,7 @@ from pathlib import Path
 from finetune_trainer.artifact.card import model_card
 from finetune_trainer.artifact.contents import PICKLE_SUFFIXES, Artifact, inspect, refuse_pickles
 from finetune_trainer.artifact.record import RECORD_FILE, Record, read_record
+from finetune_trainer.artifact.signed import Signed
 from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, TrainSummary, Verdict
 from finetune_trainer.pod.errors import StorageError
 from finetune_trainer.pod.resolved import read_resolved
@@ -31,28 +32,30 @@ def is_promotable(evaluation: EvaluationSummary, spec: RunSpec) -> bool:
     return evaluation.verdict in {Verdict.PASS, Verdict.NOT_GATED}
 
 
-def publish(workspace: Workspace, spec: RunSpec, *, destination: Path, attempt: int) -> PublishSummary:
+def publish(workspace: Workspace, spec: RunSpec, *, destination: Path, attempt: int, signed: Signed | None = None) -> PublishSummary:
     """Put ``workspace.out`` to ``<destination>/<digest hex>`` and what describes it to ``<digest hex>.meta``, then empty both sources.
 
-    Safe to repeat after any interruption. Raises ``StorageError`` when the source is not what the train step sealed or when other content
-    holds the name; ``OSError`` when a volume refuses.
+    ``signed`` goes into the latter. Safe to repeat after any interruption. Raises ``StorageError`` when the source is not what the train
+    step sealed, when ``signed`` is about something else, or when other content holds the name; ``OSError`` when a volume refuses.
     """
     train = _trained(workspace, spec)
     name = train.adapter_digest.removeprefix("sha256:")
     target, meta = destination / name, destination / f"{name}.meta"
     promotable = is_promotable(train.evaluation, spec)
-    if not holds(target, train.adapter_digest) or not _described(meta, spec):
+    if signed is not None:
+        signed.require_subject(train.adapter_digest)
+    if not holds(target, train.adapter_digest) or not _described(meta, spec, signed):
         source = _intact(workspace.out, train.adapter_digest, target)
         destination.mkdir(parents=True, exist_ok=True)
         _sweep(destination, name, spec)
         staged = _stage(source, destination / f".{name}.{spec.run.key[:8]}-{attempt}.tmp", train.adapter_digest)
-        _write_meta(meta, workspace, spec, inspect(staged), train, promotable=promotable)
+        _write_meta(meta, workspace, spec, inspect(staged), train, signed=signed, promotable=promotable)
         settle(staged, target, train.adapter_digest)
     published = inspect(target)
     _empty(workspace.out)
     _empty(workspace.out_meta)
     uri = f"{spec.artifact.uri.rstrip('/')}/{name}"
-    return PublishSummary(uri=uri, digest=published.digest, bytes=published.bytes, promotable=promotable)
+    return PublishSummary(uri=uri, digest=published.digest, bytes=published.bytes, promotable=promotable, signed=signed is not None)
 
 
 def _trained(workspace: Workspace, spec: RunSpec) -> TrainSummary:
@@ -79,9 +82,9 @@ def holds(target: Path, digest: str) -> bool:
     )
 
 
-def _described(meta: Path, spec: RunSpec) -> bool:
+def _described(meta: Path, spec: RunSpec, signed: Signed | None) -> bool:
     record = read_record(meta / RECORD_FILE)
-    return record is not None and record.run_key == spec.run.key
+    return record is not None and record.run_key == spec.run.key and (signed is None or signed.lies_in(meta))
 
 
 def _intact(out: Path, digest: str, target: Path) -> Path:
@@ -124,7 +127,9 @@ def settle(staged: Path, target: Path, digest: str) -> None:
     sync_folder(target.parent)
 
 
-def _write_meta(meta: Path, workspace: Workspace, spec: RunSpec, artifact: Artifact, train: TrainSummary, *, promotable: bool) -> None:
+def _write_meta(
+    meta: Path, workspace: Workspace, spec: RunSpec, artifact: Artifact, train: TrainSummary, *, signed: Signed | None, promotable: bool
+) -> None:
     """Card, report, outcomes and record of the newest run that produced this content."""
     prepared_result = sealed_result(workspace, spec, Step.PREPARE)
     prepared = prepared_result.summary.prepare if prepared_result else None
@@ -139,6 +144,8 @@ def _write_meta(meta: Path, workspace: Workspace, spec: RunSpec, artifact: Artif
     write_sealed(fresh / PROMOTABLE_FILE, f"{str(promotable).lower()}\n")
     record = Record.of(spec, artifact, prepared, train, fresh, promotable=promotable)
     write_sealed(fresh / RECORD_FILE, json.dumps(json.loads(record.to_json()), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    if signed is not None:
+        signed.write(fresh)
     old = meta.with_name(f".{meta.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if meta.exists():

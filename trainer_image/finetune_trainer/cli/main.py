@@ -18,7 +18,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from finetune_trainer.cli.merge_options import add_merge_options, merge_request
-from finetune_trainer.contract import OUT_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, MergeRequest, RunSpec, Step, StepResult
+from finetune_trainer.contract import OUT_MOUNT, RECORD_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, MergeRequest, RunSpec, Step, StepResult
 from finetune_trainer.pod.allocator import return_freed_blocks
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
@@ -95,10 +95,13 @@ def parse(arguments: Sequence[str]) -> Invocation:
             )
         if name in ("publish", "evaluate"):
             command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
+        if name == "publish":
+            command.add_argument("--record", type=Path, metavar="DIR", help=f"folder with the signed record (default: {RECORD_MOUNT})")
     read = parser.parse_args(arguments)
     if read.command == "merge":
         return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path(read.out)), read.attempt, StepOptions(), merge_request(read))
-    options = StepOptions(micro_batch_size=getattr(read, "micro_batch_size", None), out=getattr(read, "out", None))
+    flags = {name: getattr(read, name, None) for name in ("micro_batch_size", "out", "record")}
+    options = StepOptions(**flags)
     return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
 
 

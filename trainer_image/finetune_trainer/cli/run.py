@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
+    MOST_FILES,
+    ArtifactPart,
     EvaluationSummary,
     PrepareSummary,
     Stage,
@@ -37,6 +39,7 @@ from finetune_trainer.stages.quiet import silence_libraries
 from finetune_trainer.stages.totals import Totals, read_totals
 
 if TYPE_CHECKING:
+    from finetune_trainer.artifact import Artifact
     from finetune_trainer.evaluation import Candidate
 
 
@@ -190,7 +193,7 @@ def _evaluate_and_seal(
     evaluation = _evaluate(context, progress, candidate)
     context.events.emit("evaluated", verdict=evaluation.verdict.value, items=evaluation.items, message=evaluation.message)
     early_stopping = spec.training.early_stopping_patience is not None
-    summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
+    summary = _summary(read_totals(trained.path), artifact, compared.difference, resumed, evaluation, early_stopping=early_stopping)
     progress.enter("Done")
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))
 
@@ -217,7 +220,7 @@ def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candida
 
 
 def _summary(
-    totals: Totals, digest: str, difference: float, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool
+    totals: Totals, artifact: "Artifact", difference: float, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool
 ) -> TrainSummary:
     """``evaluation_loss`` is that of the weights that count: the best ones with early stopping, else the last."""
     loss = totals.best_loss if early_stopping else totals.evaluation_loss
@@ -228,8 +231,16 @@ def _summary(
         evaluation_loss=None if loss is None else decimal(loss),
         tokens=totals.tokens,
         seconds=round(totals.seconds),
-        adapter_digest=digest,
+        adapter_digest=artifact.digest,
+        files=_parts(artifact),
         reload_difference=decimal(difference),
         resumed_from_step=resumed,
         evaluation=evaluation,
     )
+
+
+def _parts(artifact: "Artifact") -> list[ArtifactPart]:
+    """The files by name; none where the last word of a pod could not hold them."""
+    if len(artifact.files) > MOST_FILES or any(len(file.name) > 128 for file in artifact.files):
+        return []
+    return [ArtifactPart(name=file.name, digest=file.digest) for file in artifact.files]

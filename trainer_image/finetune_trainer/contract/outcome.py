@@ -78,7 +78,7 @@ class TerminationMessage(Named):
     result_digest: Digest | None = None
 
     def to_bounded_json(self) -> str:
-        """The message cut to what kubelet keeps: texts shrink first, then the summary's details go."""
+        """The message cut to what kubelet keeps: texts shrink first, then the names of files go, then the summary's details."""
         document = self
         for limit in (1024, 256, 64):
             document = document.model_copy(
@@ -89,6 +89,11 @@ class TerminationMessage(Named):
                 }
             )
             text = document.to_json()
+            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                return text
+        if document.summary is not None and document.summary.train is not None:
+            train = document.summary.train.model_copy(update={"files": []})
+            text = document.model_copy(update={"summary": Summary(train=train)}).to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
         return document.model_copy(update={"summary": None}).to_json()

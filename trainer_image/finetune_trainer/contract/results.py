@@ -107,6 +107,17 @@ class EvaluationSummary(Document):
     items_to_decide: int | None = Field(default=None, ge=1, description="How many items would settle an inconclusive verdict.")
 
 
+MOST_FILES = 24
+"""An artifact of more files is told by its content digest alone: the last word of a pod is short."""
+
+
+class ArtifactPart(Document):
+    """One file of an artifact, by its place in it."""
+
+    name: str = Field(min_length=1, max_length=128)
+    digest: Digest
+
+
 class TrainSummary(Document):
     steps: int = Field(ge=0)
     epoch: Decimal
@@ -115,6 +126,9 @@ class TrainSummary(Document):
     tokens: int = Field(ge=0)
     seconds: int = Field(ge=0, description="Training time over all attempts.")
     adapter_digest: Digest
+    files: list[ArtifactPart] = Field(
+        default_factory=list, max_length=MOST_FILES, description="What the adapter's digest covers, by name; none where they are too many."
+    )
     reload_difference: Decimal | None = Field(
         default=None, description="Largest difference between a logit of the trained model and of its artifact, loaded again."
     )
@@ -127,6 +141,7 @@ class PublishSummary(Document):
     digest: Digest
     bytes: int = Field(ge=0)
     promotable: bool
+    signed: bool = Field(default=False, description="A signed record lies beside it.")
 
 
 class MergeSummary(Document):

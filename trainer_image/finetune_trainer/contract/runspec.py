@@ -21,6 +21,10 @@ EVALUATION_MOUNT = "/mnt/evaluation"
 WORK_MOUNT = "/workspace"
 OUT_MOUNT = "/out"
 ARTIFACT_MOUNT = "/artifact"
+RECORD_MOUNT = "/etc/finetune/record"
+"""Where publish finds what the operator has signed about a governed run, in files of the names that they are published under."""
+RECORD_FILE = "record.dsse.json"
+MODEL_SIGNATURE_FILE = "model.sig"
 PROGRESS_PORT = 9400
 
 

@@ -33,10 +33,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class StepOptions:
-    """Command line flags. ``micro_batch_size`` overrides spec and estimate (after an out-of-memory); ``out`` replaces ``artifact.path``."""
+    """Command line flags.
+
+    ``micro_batch_size`` overrides spec and estimate (after an out-of-memory); ``out`` replaces ``artifact.path``, ``record`` the folder
+    where the operator's signed record is mounted.
+    """
 
     micro_batch_size: int | None = None
     out: Path | None = None
+    record: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune_trainer.contract import ExitCode
+from finetune_trainer.contract import (
+    MOST_FILES,
+    TERMINATION_MESSAGE_LIMIT,
+    ArtifactPart,
+    EvaluationSummary,
+    ExitCode,
+    Summary,
+    TerminationMessage,
+    TrainSummary,
+    Verdict,
+)
 from finetune_trainer.pod.errors import DataError, StepError
 from finetune_trainer.pod.termination import step_error
 
@@ -84,3 +94,20 @@ def test_what_nobody_foresaw_tells_type_and_place_but_no_value(tmp_path: Path) -
     assert error.exit_code == ExitCode.INTERNAL
     assert "KeyError at test_termination.py:" in error.message
     assert "patient" not in f"{error} {error.message} {error.hint}"
+
+
+def test_the_last_word_keeps_its_figures_when_there_is_no_room_for_the_names_of_files() -> None:
+    parts = [ArtifactPart(name=f"{number:0128d}", digest="sha256:" + "f" * 64) for number in range(MOST_FILES)]
+    train = TrainSummary(
+        steps=1, epoch="1", loss="1", tokens=1, seconds=1, adapter_digest="sha256:" + "a" * 64, files=parts,
+        evaluation=EvaluationSummary(verdict=Verdict.PASS, items=1),
+    )  # fmt: skip
+    said = TerminationMessage(step="train", run_key="k", outcome="Done", reason="Succeeded", message="", summary=Summary(train=train))
+    text = said.to_bounded_json()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    kept = TerminationMessage.from_json(text).summary
+    assert kept is not None
+    assert kept.train == train.model_copy(update={"files": []})
+    shorter = train.model_copy(update={"files": parts[:10]})
+    text = said.model_copy(update={"summary": Summary(train=shorter)}).to_bounded_json()
+    assert TerminationMessage.from_json(text).summary == Summary(train=shorter)

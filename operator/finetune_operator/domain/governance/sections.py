@@ -1,0 +1,235 @@
+"""What a record says about a run: status, spec, policies and approvals, section by section. Digests, counts and names; no text of any row.
+
+What nobody knows is absent. Whoever reads it years later has neither the cluster nor this program.
+"""
+
+from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun
+from finetune_operator.domain import reading
+from finetune_operator.domain.draft import Draft
+from finetune_operator.domain.governance import agreements
+from finetune_operator.domain.governance.judge import Judged
+from finetune_operator.domain.governance.signing import Signing
+from finetune_operator.domain.governance.view import GovernanceView
+from finetune_record.agreement import (
+    Agreement,
+    Classification,
+    Identity,
+    Obligation,
+    PolicyReference,
+    PolicySection,
+    Program,
+    RecordedFinding,
+)
+from finetune_record.materials import BaseSection, CodeSection, DataSection, Dropped, EnvironmentSection, Generator, Licence, Source
+from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, RunSection
+from finetune_record.sections import Sections
+from finetune_trainer.contract import canonical_json, digest_of
+from finetune_trainer.contract.governance import Finding
+from finetune_trainer.contract.governance import vocabulary as words
+from finetune_trainer.contract.governance.facts import ApprovalStage
+
+_FINDINGS, _MESSAGE = 64, 1024
+
+
+def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, signing: Signing) -> Sections:
+    """The record of a run whose adapter is trained. Raises ``pydantic.ValidationError`` for what a record has no place for."""
+    view = draft.scene.observed.governance or GovernanceView()
+    agreed = agreements.remembered(draft, run)
+    return Sections(
+        identity=_identity(draft, run, signing),
+        policy=_policy(judged, view),
+        data=_data(draft, run, spec, view),
+        base=_base(draft, run, spec),
+        code=CodeSection(trainer_image=run.inputs.image_digest or run.image, seed=spec.training.seed),
+        environment=_environment(spec),
+        run=RunSection(
+            started_at=run.started_at,
+            steps=run.step,
+            epoch=run.epoch,
+            loss=run.loss,
+            evaluation_loss=run.evaluation_loss,
+            seconds=run.running_seconds,
+        ),
+        evaluation=_evaluation(draft, run, spec),
+        approvals=[_agreement(each) for each in agreed if each.stage is not ApprovalStage.WAIVE],
+        waivers=[_agreement(each) for each in agreed if each.stage is ApprovalStage.WAIVE],
+        outputs=_outputs(draft, run, spec, judged),
+    )
+
+
+def _identity(draft: Draft, run: CurrentRun, signing: Signing) -> Identity:
+    owner = draft.scene.owner
+    return Identity(
+        namespace=owner.namespace,
+        job=owner.name,
+        uid=owner.uid,
+        generation=run.generation,
+        run_key=run.key,
+        run_number=run.number,
+        submitter=draft.scene.subject.annotations.get(SUBMITTER_ANNOTATION, "")[:253] or None,
+        cluster=signing.cluster or None,
+        operator=Program(version=signing.version),
+    )
+
+
+def _policy(judged: Judged, view: GovernanceView) -> PolicySection:
+    decision = judged.decision
+    applied = frozenset(decision.policies)
+    policies = [policy for policy in view.policies if f"{policy.name}@{policy.generation}" in applied]
+    return PolicySection(
+        decision=decision.outcome.value,
+        decision_digest=decision.digest,
+        classification=Classification(
+            level=decision.classification.level,
+            regimes=sorted(decision.classification.regimes)[:64],
+            residencies=sorted(decision.classification.residencies)[:96],
+        ),
+        policies=[
+            PolicyReference(name=policy.name, generation=policy.generation, uid=policy.uid or None, digest=policy.content)
+            for policy in sorted(policies, key=lambda policy: (policy.name, policy.generation))[:128]
+        ],
+        findings=[_finding(each) for each in decision.findings[:_FINDINGS]],
+    )
+
+
+def _finding(finding: Finding) -> RecordedFinding:
+    return RecordedFinding(
+        rule=finding.rule.value,
+        severity=finding.severity.value,
+        field=finding.field,
+        message=finding.reason[:_MESSAGE],
+        policy=f"{finding.policy}@{finding.generation}" if finding.policy else None,
+        blocks=finding.blocks,
+        waived=finding.waived,
+    )
+
+
+def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, view: GovernanceView) -> DataSection:
+    found = draft.dataset
+    if found is None:
+        return DataSection(digest=run.inputs.dataset_digest, sources=_sources(spec, view))
+    return DataSection(
+        digest=run.inputs.dataset_digest,
+        format=found.format or None,
+        examples=found.examples,
+        validation_examples=found.validation_examples,
+        evaluation_items=found.evaluation_items,
+        tokens=found.tokens,
+        dropped=[Dropped(reason=row.reason or "unknown", count=row.count) for row in found.dropped],
+        sources=_sources(spec, view),
+    )
+
+
+def _sources(spec: FineTuneJobSpec, view: GovernanceView) -> list[Source]:
+    rows, reference = spec.dataset.rows, spec.dataset.ref
+    record = view.dataset(reference.name) if reference is not None else None
+    first = Source(
+        field="spec.dataset.ref" if reference is not None else "spec.dataset.inline",
+        uri=rows.uri,
+        digest=rows.digest,
+        dataset=reference.name if reference is not None else None,
+    )
+    if record is not None and reference is not None and (record.uri, record.digest) == (rows.uri, rows.digest):
+        places = [] if record.residency == words.ANY else [record.residency]
+        first = first.model_copy(
+            update={
+                "dataset_uid": reading.text(view.datasets[reference.name], "metadata", "uid")[:64] or None,
+                "classification": Classification(level=record.level, regimes=sorted(record.regimes), residencies=places),
+                "generated_by": [Generator(name=each.name, licence=each.licence) for each in record.generated_by],
+            }
+        )
+    sources = [first]
+    if spec.dataset.validation.uri:
+        sources.append(Source(field="spec.dataset.validation", uri=spec.dataset.validation.uri))
+    if spec.evaluation.dataset is not None:
+        sources.append(Source(field="spec.evaluation.dataset", uri=spec.evaluation.dataset.uri))
+    return sources
+
+
+def _base(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> BaseSection:
+    licence = (draft.governance.licence if draft.governance is not None else None) or spec.base_model.licence
+    return BaseSection(uri=spec.base_model.uri, digest=run.inputs.base_digest, licences=[Licence(key=licence[:128])] if licence else None)
+
+
+def _environment(spec: FineTuneJobSpec) -> EnvironmentSection:
+    """What was asked of the node."""
+    wanted = spec.resources
+    return EnvironmentSection(
+        accelerator=wanted.gpu_resource_name if wanted.gpus_per_node else None,
+        accelerators=wanted.gpus_per_node,
+        runtime_class=wanted.runtime_class_name,
+    )
+
+
+def _evaluation(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> EvaluationSection | None:
+    """``profile_digest`` is of the declared evaluation, which has not changed since the run was accepted."""
+    found = draft.evaluation
+    if found is None:
+        return None
+    gate = spec.evaluation.gates.improvement if spec.evaluation.gates is not None else None
+    metric = next((each for each in found.metrics if gate is not None and each.name is gate.metric), None)
+    gates = [
+        GateOutcome(
+            name="improvement",
+            verdict=found.verdict.value,
+            items=found.items,
+            estimate=metric.delta if metric is not None else None,
+            low=metric.low if metric is not None else None,
+            high=metric.high if metric is not None else None,
+            message=found.message,
+        )
+    ]
+    return EvaluationSection(
+        verdict=found.verdict.value,
+        items=found.items,
+        message=found.message,
+        metrics=[
+            MetricOutcome(
+                name=each.name.value,
+                base=each.base,
+                tuned=each.tuned,
+                delta=each.delta,
+                low=each.low,
+                high=each.high,
+                verdict=each.verdict.value,
+            )
+            for each in found.metrics
+        ],
+        gates=gates if gate is not None else [],
+        profile_digest=digest_of(canonical_json(spec.evaluation.to_manifest()).encode()),
+        sealed_at=run.started_at,
+    )
+
+
+def _outputs(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged) -> OutputSection:
+    digest = run.adapter_digest or ""
+    return OutputSection(
+        uri=f"{spec.artifact.uri.rstrip('/')}/{digest.removeprefix('sha256:')}",
+        digest=digest,
+        promotable=True,
+        classification=_classified(draft.governance.classification if draft.governance is not None else None),
+        obligations=[
+            Obligation(licence=each.licence, name_prefix=each.name_prefix, notice=each.notice) for each in judged.decision.obligations[:32]
+        ],
+    )
+
+
+def _classified(found: ClassificationStatus | None) -> Classification | None:
+    if found is None:
+        return None
+    return Classification(level=found.level, regimes=list(found.regimes), residencies=list(found.residencies))
+
+
+def _agreement(each: AgreementStatus) -> Agreement:
+    return Agreement(
+        approver=each.approver,
+        stage=each.stage.value,
+        given_at=each.given_at,
+        subject_digest=each.subject_digest,
+        name=each.name or None,
+        uid=each.uid or None,
+        reason=each.reason,
+        expires_at=each.expires_at,
+    )
