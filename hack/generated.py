@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "trainer_image")]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "trainer_image"), str(ROOT / "record")]
 
 from finetune_operator.api import crd, reference  # noqa: E402
 from finetune_operator.manifests import admission  # noqa: E402
 from finetune_operator.manifests.admission import files as admission_files  # noqa: E402
+from finetune_record.reference import record_page  # noqa: E402
 
 
 def generated_files() -> dict[Path, str]:
@@ -24,6 +25,7 @@ def generated_files() -> dict[Path, str]:
     files[Path("docs/reference/reasons.md")] = reference.reasons_page()
     files[Path("docs/reference/adapterdeployment-reasons.md")] = reference.serving_reasons_page()
     files[Path("docs/reference/governance-rules.md")] = reference.governance_rules_page()
+    files[Path("docs/reference/record.md")] = record_page()
     return files
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from finetune_cli.command import Command, Mistake
-from finetune_cli.commands import verify
+from finetune_cli.commands import export, verify
 
-COMMANDS: tuple[Command, ...] = (verify.COMMAND,)
+COMMANDS: tuple[Command, ...] = (verify.COMMAND, export.COMMAND)
 MISTAKE = 2
 
 

@@ -1,11 +1,13 @@
 """The record itself: the envelope's signature, and whether the statement in it is whole and says one thing only."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from finetune_record import envelope
+from finetune_record.canonical import canonical
 from finetune_record.folder import Published
 from finetune_record.keys import PublicKeys
 from finetune_record.layout import RECORD_FILE
@@ -71,7 +73,7 @@ def _claimed(text: bytes) -> Claim | None:
 
 def _inconsistencies(statement: Statement, sealed: envelope.Envelope) -> Iterator[tuple[str, str]]:
     predicate = statement.predicate
-    if statement.to_payload() != sealed.content:
+    if canonical(json.loads(sealed.content)) != sealed.content:
         yield "payload", "is not in canonical JSON (RFC 8785)"
     if predicate.outputs.digest != statement.artifact:
         yield "predicate.outputs.digest", f"is {predicate.outputs.digest}, and subject[0] is {statement.artifact}"

@@ -1,14 +1,18 @@
 """The statement: one spelling, bounded, nothing invented, and its SLSA core says what the sections say."""
 
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from finetune_record import bundle, envelope, keys
+from finetune_record.folder import Content, Published, read_content
 from finetune_record.materials import BaseSection, DataSection
 from finetune_record.outcome import OutputSection
 from finetune_record.sections import Sections
 from finetune_record.statement import Statement, content_digest
+from finetune_record.verification.record import read_record
 from finetune_trainer.contract import digest_of
 from tests.unit.record import examples
 
@@ -63,3 +67,21 @@ def test_an_unknown_field_is_no_record_of_this_version() -> None:
     payload["predicate"]["identity"]["mood"] = "good"
     with pytest.raises(ValidationError):
         Statement.from_json(json.dumps(payload))
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_a_record_of_the_first_version_is_readable_for_ever() -> None:
+    """Never write these files anew: if this fails, old records can no longer be read, or no longer verify."""
+    sealed = envelope.Envelope.read((GOLDEN / "record.dsse.json").read_bytes())
+    trusted = keys.public_keys((GOLDEN / "public.pem").read_bytes())
+    statement = Statement.from_json(envelope.opened(sealed, trusted))
+    assert statement.predicate.identity.submitter == "jane@example.org"
+    signature = bundle.Bundle.read((GOLDEN / "model.sig").read_bytes())
+    assert content_digest(bundle.signed_files(signature, trusted).items()) == statement.artifact
+    published = Published(GOLDEN, Content(), GOLDEN, read_content(GOLDEN))
+    claim, found = read_record(published, trusted)
+    assert found.problems == ()
+    assert claim is not None
+    assert claim.digest == "sha256:24f937cc61f542152e39e8e4cee966e47b65c31e972f69c6905e9d28cc926a01"
