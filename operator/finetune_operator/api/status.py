@@ -16,6 +16,7 @@ from finetune_operator.api.scalars import ContentDigest
 from finetune_trainer.contract import MOST_FILES, Metric, Severity, Step, Verdict, governance
 from finetune_trainer.contract.governance.facts import ApprovalStage
 from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
+from finetune_trainer.contract.model import LicenceCategory, WeightsFormat
 
 SignedDecimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
 """A measured number as text."""
@@ -63,11 +64,30 @@ class Accepted(ApiModel):
     key: RunKey = Field(description="Hash of its result-defining fields.")
 
 
+class LicenceStatus(ApiModel):
+    key: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="As SPDX or ScanCode spell it; else as the files do.")
+    category: LicenceCategory | None = Field(default=None, description="Of the ScanCode licence database; absent: not in it.")
+
+
+class BaseModelStatus(ApiModel):
+    licences: Annotated[list[LicenceStatus], Field(max_length=8), ListMap(("key",))] = Field(
+        default=[], description="Licences that its files name; all of them hold."
+    )
+    claimed: LicenceStatus | None = Field(default=None, description="What the job says itself.")
+    formats: Annotated[list[WeightsFormat], Field(max_length=3), ListSet()] = Field(
+        default=[], description="Of the weights that are there."
+    )
+    remote_code: bool = Field(default=False, description="Whether loading it would run code that lies beside its weights.")
+
+
 class RunInputs(ApiModel):
     """What the declared sources turned out to be."""
 
     base_uri: Annotated[str, Field(max_length=1024)] | None = Field(default=None, description="URI of the base model that was declared.")
     base_digest: ContentDigest | None = Field(default=None, description="Digest of the base model's files.")
+    base_model: BaseModelStatus | None = Field(
+        default=None, description="What the base model's files say about it; absent where governance has no say."
+    )
     dataset_digest: ContentDigest | None = Field(default=None, description="Digest of the sealed dataset.")
     image_digest: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Trainer image that ran, as the node reports it."
@@ -290,6 +310,14 @@ class ClassificationStatus(ApiModel):
     )
 
 
+class ObligationStatus(ApiModel):
+    licence: Annotated[str, Field(max_length=128)] = Field(description="Whose obligation it is.")
+    name_prefix: ShortText | None = Field(default=None, description="How the name of the model must begin wherever it is served.")
+    notice: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="What must be shown beside it.")
+    attribution: Annotated[str, Field(max_length=256)] | None = Field(default=None, description="What a file NOTICE beside it must say.")
+    licence_text: bool = Field(default=False, description="Whether the agreement itself must lie beside it.")
+
+
 class ArtifactStatus(ApiModel):
     uri: Uri = Field(description="Where the adapter lies.")
     digest: ContentDigest = Field(description="Digest of its files.")
@@ -300,6 +328,9 @@ class ArtifactStatus(ApiModel):
     )
     record_digest: ContentDigest | None = Field(default=None, description="Digest of its signed record; absent where it is not signed.")
     signed: bool | None = Field(default=None, description="Whether a signed record lies beside it; absent where governance has no say.")
+    obligations: Annotated[list[ObligationStatus], Field(max_length=16), ListMap(("licence",))] = Field(
+        default=[], description="What licences of the base model and of models that wrote its data ask of whoever serves it."
+    )
 
 
 class DeclaredLabels(ApiModel):
@@ -344,6 +375,9 @@ class GovernanceStatus(ApiModel):
         default=[], description="Fields of the spec, data and base model that are not those of the last run that ended; names only."
     )
     last_run: SpecMarks | None = Field(default=None, description="What that run was, for this comparison.")
+    obligations: Annotated[list[ObligationStatus], Field(max_length=16), ListMap(("licence",))] = Field(
+        default=[], description="What licences ask of what is made; it travels with the artifact."
+    )
     findings: Annotated[list[GovernanceFinding], Field(max_length=32), ListAtomic()] = Field(
         default=[], description="What was found, the worst first; what an auditing policy finds is told and blocks nothing."
     )

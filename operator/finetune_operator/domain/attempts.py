@@ -14,7 +14,7 @@ from finetune_operator.domain.failure import Failure, FailureKind, failure_of, l
 from finetune_operator.domain.launch import config_map, placement_of
 from finetune_operator.domain.plan import Child, ObjectReference
 from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
-from finetune_operator.domain.results import gate_decision, record_prepare, record_train
+from finetune_operator.domain.results import found_of, gate_decision, record_prepare, record_train
 from finetune_operator.domain.retry import GiveUp, answer
 from finetune_operator.domain.trouble import Trouble, trouble_of
 from finetune_operator.manifests.names import job_name, run_hash
@@ -86,6 +86,8 @@ def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, rem
     if pod is not None:
         run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
     run = with_sealed(run, failure.sealed_step)
+    if failure.base_model is not None and draft.governance is not None:
+        run = run.model_copy(update={"inputs": run.inputs.model_copy(update={"base_model": found_of(failure.base_model)})})
     now = draft.scene.now
     used = running_seconds(job, pod) if job is not None else reading.seconds_between(run.attempt_started_at, now)
     decision = answer(failure, run, policy, draft.scene.settings)

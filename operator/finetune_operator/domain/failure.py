@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from finetune_operator.api.reasons import Reason
 from finetune_operator.domain.children import Job, Pod
 from finetune_trainer.contract import CLASS_OF_EXIT, FailureClass, TerminationMessage
+from finetune_trainer.contract.model import BaseModelFindings
 
 _EXIT_CODE = re.compile(r"exit code (\d{1,3})\b")
 _DISRUPTED = re.compile(r"condition DisruptionTarget\b")
@@ -45,6 +46,8 @@ class Failure:
     message: str
     hint: str = ""
     sealed_step: int | None = None
+    base_model: BaseModelFindings | None = None
+    """What was found in a base model that is not loaded for it."""
 
 
 _OF_CLASS = {
@@ -117,7 +120,7 @@ def _spoken(words: TerminationMessage, pod: Pod | None) -> Failure:
     if words.skipped_checkpoints:
         text = f"{text}; skipped {'; '.join(words.skipped_checkpoints)}"
     sealed = words.checkpoint.step if words.checkpoint else None
-    return Failure(kind, reason, text[:_TEXT_LIMIT], words.hint, sealed)
+    return Failure(kind, reason, text[:_TEXT_LIMIT], words.hint, sealed, words.base_model)
 
 
 def _of_exit(job: Job, pod: Pod | None) -> Failure:

@@ -10,6 +10,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import (
     ArtifactFile,
     ArtifactStatus,
+    BaseModelStatus,
     CurrentRun,
     DatasetStatus,
     DroppedRows,
@@ -17,6 +18,7 @@ from finetune_operator.api.status import (
     EvaluationStatus,
     Finding,
     HeadlineMetric,
+    LicenceStatus,
     MetricStatus,
     Outcome,
     QualityStatus,
@@ -24,6 +26,7 @@ from finetune_operator.api.status import (
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import step_text
 from finetune_trainer.contract import PrepareSummary, PublishSummary, TrainSummary, Verdict
+from finetune_trainer.contract.model import BaseModelFindings
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
     if draft.governance is not None:
         draft.governance = draft.governance.model_copy(update={"licence": summary.licence})
     inputs = run.inputs.model_copy(update={"base_digest": summary.base_digest, "dataset_digest": data.digest})
+    if draft.governance is not None:
+        inputs = inputs.model_copy(update={"base_model": found_of(summary.base_model)})
     return run.model_copy(
         update={
             "inputs": inputs,
@@ -66,6 +71,14 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
             "micro_batch_size": summary.micro_batch_size,
         }
     )
+
+
+def found_of(findings: BaseModelFindings) -> BaseModelStatus:
+    """What the trainer read of the base model's files, as status says it; each licence once."""
+    licences = {licence.key: LicenceStatus(**licence.model_dump()) for licence in findings.licences}
+    claimed = LicenceStatus(**findings.claimed.model_dump()) if findings.claimed is not None else None
+    formats = list(dict.fromkeys(findings.formats))
+    return BaseModelStatus(licences=list(licences.values()), claimed=claimed, formats=formats, remote_code=findings.remote_code)
 
 
 def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> CurrentRun:
@@ -105,6 +118,7 @@ def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decis
             classification=draft.governance.classification if draft.governance is not None else None,
             record_digest=record.digest if record is not None else None,
             signed=record is not None if draft.governance is not None else None,
+            obligations=draft.governance.obligations if draft.governance is not None else [],
         )
     published = {"artifact_uri": summary.uri, "adapter_digest": summary.digest, "artifact_bytes": summary.bytes}
     return run.model_copy(update={**published, "record": record, "gate": decision.reason.value})

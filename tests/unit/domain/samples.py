@@ -24,12 +24,14 @@ from finetune_trainer.contract import (
     TrainSummary,
     Verdict,
 )
+from finetune_trainer.contract.model import BaseModelFindings, Licence, LicenceCategory, WeightsFormat
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0b6e1c1e-1111-4222-8333-444455556666"
 SETTINGS = DomainSettings(trainer_image="registry.example/trainer:1", progress_key=b"k" * 32)
 FILES = {"adapter_config.json": "sha256:" + "a1" * 32, "adapter_model.safetensors": "sha256:" + "a2" * 32}
 ADAPTER = content_digest(FILES.items())
+APACHE = BaseModelFindings(licences=(Licence(key="Apache-2.0", category=LicenceCategory.PERMISSIVE),), formats=(WeightsFormat.SAFETENSORS,))
 
 SPEC: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat"},
@@ -61,6 +63,7 @@ def summary_of(
     promotable: bool | None = None,
     quality: DataQuality | None = None,
     signed: bool = False,
+    base_model: BaseModelFindings | None = None,
 ) -> Summary:
     if step == "prepare":
         data = DataSummary(
@@ -74,7 +77,10 @@ def summary_of(
         )
         estimate = Estimate(memory_bytes=10**9, disk_bytes=10**8, seconds=60, confidence="Fitted")
         base = "sha256:" + "ba" * 32
-        return Summary(prepare=PrepareSummary(dataset=data, estimate=estimate, base_digest=base, total_steps=300, micro_batch_size=8))
+        prepared = PrepareSummary(
+            dataset=data, estimate=estimate, base_digest=base, base_model=base_model or APACHE, total_steps=300, micro_batch_size=8
+        )
+        return Summary(prepare=prepared)
     if step == "train":
         metric = MetricResult(name=Metric.SCHEMA_COMPLIANCE, base="0", tuned="0.98", delta="0.98", low="0.9", high="1", verdict=verdict)
         evaluation = EvaluationSummary(
@@ -104,6 +110,9 @@ def words(
         hint=fields.get("hint", "" if code == 0 else "Do something about it."),
         checkpoint=SealedCheckpoint(step=sealed, digest="sha256:" + "cc" * 32) if sealed is not None else None,
         skipped_checkpoints=fields.get("skipped", []),
-        summary=summary_of(step, verdict=verdict, quality=fields.get("quality"), signed=signed) if code == 0 else None,
+        summary=summary_of(step, verdict=verdict, quality=fields.get("quality"), base_model=fields.get("base_model"), signed=signed)
+        if code == 0
+        else None,
+        base_model=fields.get("base_model") if code else None,
     )
     return message.to_bounded_json()

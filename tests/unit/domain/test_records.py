@@ -18,7 +18,7 @@ from tests.unit.domain.world import Crash, World, spec
 from tests.unit.record.examples import KEY, OTHER_KEY
 
 TRUSTED = {keys.key_id(KEY.public_key()): KEY.public_key()}
-DEMAND = {"approvals": [{"stage": "Train", "count": 1}], "licences": {"conditional": ["some-licence"]}}
+DEMAND = {"approvals": [{"stage": "Train", "count": 1}], "licences": {"conditional": ["Apache-2.0"]}}
 
 
 def governed(registry: Registry | None, seen: Any = None, **changes: Any) -> World:
@@ -87,7 +87,7 @@ def test_the_pod_that_publishes_reads_the_very_texts_that_are_kept() -> None:
 def test_every_section_says_what_is_known() -> None:
     registry = Registry()
     seen = view(policy(**DEMAND), datasets=(dataset(digest=DIGEST),))
-    document = spec(baseModel__licence="some-licence")
+    document = spec(baseModel__licence="what the job says")
     document["dataset"] = {"ref": {"name": "tickets"}, "validation": {"percent": 10}}
     world = World(spec=document, governance=seen, registry=registry)
     world.labels, world.annotations = dict(LABELS), dict(SUBMITTED)
@@ -116,7 +116,7 @@ def test_every_section_says_what_is_known() -> None:
     assert (record.data.examples, record.data.tokens) == (240, 20_000)
     assert record.base.digest == "sha256:" + "ba" * 32
     assert record.base.licences is not None
-    assert record.base.licences[0].key == "some-licence"
+    assert [(licence.key, licence.category) for licence in record.base.licences] == [("Apache-2.0", "Permissive")]
     assert record.code.trainer_image == "registry.example/trainer@sha256:1"
     assert (record.run.steps, record.run.loss) == (300, "0.2")
     assert record.evaluation is not None

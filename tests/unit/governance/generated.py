@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from finetune_trainer.contract.governance import Classification, Facts, Policy, decide
 from finetune_trainer.contract.governance.facts import ApprovalStage, Probe, Proof, Stage
 from finetune_trainer.contract.governance.policy import Dns, Egress, Mode
-from finetune_trainer.contract.governance.vocabulary import Entity, Level, LicenceCategory, Regime, ScanProfile, WeightsFormat
+from finetune_trainer.contract.governance.vocabulary import Entity, Level, Regime, ScanProfile
+from finetune_trainer.contract.model import LicenceCategory, WeightsFormat
 from finetune_trainer.contract.results import Verdict
 from tests.unit.governance.samples import CLASSIFIED, DIGEST, FACTS, LABELS, LEVEL, LLAMA, NODE, NOW, OTHER, POLICY, RESIDENCY
 
@@ -62,6 +63,8 @@ model = st.fixed_dictionaries(
     optional={
         "licences": maybe(few(st.fixed_dictionaries({"key": keys, "category": maybe(st.sampled_from(LicenceCategory))}))),
         "formats": maybe(few(st.sampled_from(WeightsFormat))),
+        "found_digest": digests,
+        "claimed": maybe(st.fixed_dictionaries({"key": keys})),
     },
 )
 proofs = maybe(st.sampled_from(Proof))
@@ -156,6 +159,9 @@ lists = {
     "tracker_hosts": st.sampled_from(["mlflow.site", "*"]),
     "judge_hosts": st.sampled_from(["mlflow.site", "*"]),
 }
+stated = st.fixed_dictionaries(
+    {"uri": st.sampled_from(["pvc://clean/a", "hf://a/b"]), "licence": keys}, optional={"digest": st.sampled_from([DIGEST, OTHER])}
+)
 terms = st.sampled_from(["MIT", LLAMA, "Copyleft", "Permissive", "*"])
 networks = st.fixed_dictionaries(
     {
@@ -188,7 +194,9 @@ policy_documents = st.fixed_dictionaries(
         **{name: maybe(few(entries, 3)) for name, entries in lists.items()},
         "node_labels": few(st.just({"key": "gpu.node-restriction.kubernetes.io/class", "values": ("a",)}), 1),
         "require_digests": maybe(st.booleans()),
-        "licences": st.fixed_dictionaries({"allow": maybe(few(terms)), "conditional": few(terms, 1), "deny": few(terms, 1)}),
+        "licences": st.fixed_dictionaries(
+            {"allow": maybe(few(terms)), "conditional": few(terms, 1), "deny": few(terms, 1)}, optional={"stated": few(stated)}
+        ),
         "scan": maybe(st.sampled_from(ScanProfile)),
         "quality": maybe(st.fixed_dictionaries({"min_examples": counts, "waivable": st.booleans()})),
         "egress": maybe(st.sampled_from(Egress)),

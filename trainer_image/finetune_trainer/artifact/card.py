@@ -5,6 +5,7 @@ import textwrap
 
 from finetune_trainer.artifact.contents import Artifact
 from finetune_trainer.contract import EvaluationSummary, Metric, PrepareSummary, RunSpec, TrainSummary, Tuner, TunerType
+from finetune_trainer.contract.governance.licences import obligations_of
 from finetune_trainer.pod.resolved import ResolvedRun, ResolvedTraining
 
 _LOAD_ADAPTER = """
@@ -46,6 +47,7 @@ def model_card(
         _front_matter(spec, prepared, adapter=adapter),
         _title(spec, adapter=adapter),
         _facts(spec, artifact, prepared, train, resolved),
+        *_obligations(prepared),
         _evaluation(train.evaluation, promotable=promotable),
         "## Use\n\n```python\n" + textwrap.dedent(_LOAD_ADAPTER if adapter else _LOAD_MODEL).strip() + "\n```",
         "Serve it behind the tokenizer, chat template and stop tokens whose hashes `finetune.json` holds; with others it answers worse.",
@@ -95,6 +97,16 @@ def _facts(spec: RunSpec, artifact: Artifact, prepared: PrepareSummary | None, t
             ),
         ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _obligations(prepared: PrepareSummary | None) -> list[str]:
+    """A section only where a licence asks for something."""
+    asked = obligations_of(prepared.base_model) if prepared else ()
+    if not asked:
+        return []
+    lines = [line for obligation in asked for line in (obligation.notice, obligation.attribution) if line]
+    prefixes = [f"Its name must begin with {obligation.name_prefix}." for obligation in asked if obligation.name_prefix]
+    return ["## Licence\n\n" + "\n\n".join(dict.fromkeys([*lines, *prefixes, "The agreement and the notice lie beside this card."]))]
 
 
 def _tuner(tuner: Tuner) -> str:

@@ -8,6 +8,8 @@ from pydantic import Field, ValidationError
 from finetune_trainer.artifact.contents import Artifact
 from finetune_trainer.contract import Digest, Document, EvaluationSummary, PrepareSummary, RunSpec, TrainSummary
 from finetune_trainer.contract.base import Named
+from finetune_trainer.contract.governance.licences import Obligation, obligations_of
+from finetune_trainer.contract.model import Licence
 from finetune_trainer.pod.sealing import file_digest
 
 RECORD_FILE = "record.json"
@@ -34,6 +36,8 @@ class Record(Named):
     base_uri: str
     base_digest: Digest | None = None
     licence: str | None = None
+    licences: list[Licence] = Field(default_factory=list, description="Of the base model, by its own files.")
+    obligations: list[Obligation] = Field(default_factory=list, description="What these licences ask of whoever passes the artifact on.")
     dataset_uri: str
     dataset_digest: Digest | None = None
     examples: int | None = None
@@ -61,6 +65,8 @@ class Record(Named):
             base_uri=spec.base_model.uri,
             base_digest=prepared.base_digest if prepared else spec.base_model.digest,
             licence=prepared.licence if prepared else spec.base_model.licence,
+            licences=list(prepared.base_model.licences) if prepared else [],
+            obligations=list(obligations_of(prepared.base_model)) if prepared else [],
             dataset_uri=spec.dataset.uri,
             dataset_digest=prepared.dataset.digest if prepared else spec.dataset.digest,
             examples=prepared.dataset.examples if prepared else None,

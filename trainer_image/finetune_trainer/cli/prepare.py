@@ -4,6 +4,7 @@ from finetune_trainer.contract import Lora, PrepareSummary, RunSpec, Step, StepR
 from finetune_trainer.data.base_model import BaseModel, check_base_model
 from finetune_trainer.data.declared import check_declared
 from finetune_trainer.data.hub import fetch_base_model
+from finetune_trainer.data.notices import keep_notices
 from finetune_trainer.data.preparation import PreparedData, prepare_data
 from finetune_trainer.estimate.plan import Lengths, RunPlan, plan_run
 from finetune_trainer.estimate.shape import ModelShape, read_shape
@@ -26,6 +27,9 @@ def execute(context: StepContext) -> StepResult | None:
     shape = read_shape(base.folder)
     _check_adapter(spec, shape)
     context.events.emit("base_model", digest=base.digest, licence=base.licence, parameters=shape.parameters)
+    notices = keep_notices(base.folder, base.findings, context.workspace.out_meta)
+    if notices:
+        context.events.emit("notices_kept", files=list(notices))
     data = prepare_data(spec, context.workspace, base, context.events)
     plan, steps = _plan(context, shape, data)
     _warn_of_disk(context, plan)
@@ -38,6 +42,7 @@ def execute(context: StepContext) -> StepResult | None:
         estimate=estimate,
         base_digest=base.digest,
         licence=base.licence,
+        base_model=base.findings,
         total_steps=steps,
         micro_batch_size=plan.micro_batch_size,
     )

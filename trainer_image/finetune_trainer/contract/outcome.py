@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from pydantic import Field
 
 from finetune_trainer.contract.base import Digest, Document, Named
+from finetune_trainer.contract.model import BaseModelFindings
 from finetune_trainer.contract.results import Summary
 
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -74,6 +75,7 @@ class TerminationMessage(Named):
     last_step: int | None = None
     checkpoint: SealedCheckpoint | None = None
     skipped_checkpoints: list[str] = Field(default_factory=list, max_length=4, description="Which checkpoint was not loaded, and why.")
+    base_model: BaseModelFindings | None = Field(default=None, description="Of one that was refused because loading it would run code.")
     summary: Summary | None = None
     result_digest: Digest | None = None
 

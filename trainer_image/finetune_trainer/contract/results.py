@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, Named
+from finetune_trainer.contract.model import BaseModelFindings
 from finetune_trainer.contract.runspec import Metric
 
 RESULTS_FOLDER = "results"
@@ -76,6 +77,7 @@ class PrepareSummary(Document):
     estimate: Estimate
     base_digest: Digest
     licence: str | None = Field(default=None, max_length=128)
+    base_model: BaseModelFindings = BaseModelFindings()
     total_steps: int = Field(ge=1)
     micro_batch_size: int = Field(ge=1)
 

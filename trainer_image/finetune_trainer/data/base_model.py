@@ -13,23 +13,29 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from finetune_trainer.contract import RunSpec
+from finetune_trainer.contract.model import BaseModelFindings, WeightsFormat
+from finetune_trainer.data.licences import licence, read_licences
 from finetune_trainer.pod.basefiles import file_set_digest
-from finetune_trainer.pod.errors import ModelError
+from finetune_trainer.pod.errors import ModelError, UnsafeModelError
 from finetune_trainer.pod.weights import read_headers, weight_files
 
 _LICENCE_WORDS = {"Apache License": "Apache-2.0", "MIT License": "MIT", "GNU GENERAL PUBLIC LICENSE": "GPL", "LLAMA": "Llama"}
-_UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf")
+_PICKLES, _OTHERS = ("*.bin", "*.pt", "*.pth", "*.ckpt"), ("*.gguf", "*.h5", "*.msgpack", "*.onnx")
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A checked base model. ``stops`` are the ids of the tokens that end an answer, ``positions`` the longest input it knows."""
+    """A checked base model: ``licence`` for people, ``findings`` for policies.
+
+    ``stops`` are the ids of the tokens that end an answer, ``positions`` the longest input it knows.
+    """
 
     folder: Path
     digest: str
     licence: str | None
     tokenizer: PreTrainedTokenizerFast
     stops: tuple[int, ...]
+    findings: BaseModelFindings
     positions: int | None
     vocabulary: int | None
 
@@ -42,10 +48,11 @@ def check_base_model(spec: RunSpec, folder: Path) -> BaseModel:
     if config is None:
         hint = "Point baseModel.uri at the folder that save_pretrained or the hub wrote, not at its parent."
         raise _error("ConfigMissing", f"no config.json in {folder}", hint)
-    _check_code(config, "config.json")
+    findings = look_at(folder, spec.base_model.licence)
+    _check_code(config, "config.json", findings)
     _check_architecture(config)
-    _check_weights(folder)
-    tokenizer = _tokenizer(folder)
+    _check_weights(folder, findings)
+    tokenizer = _tokenizer(folder, findings)
     digest = file_set_digest(folder)
     if spec.base_model.digest is not None and spec.base_model.digest != digest:
         hint = "Somebody changed the folder, or baseModel.digest belongs to another version: set the one you mean."
@@ -56,10 +63,31 @@ def check_base_model(spec: RunSpec, folder: Path) -> BaseModel:
         digest=digest,
         licence=spec.base_model.licence or read_licence(folder),
         tokenizer=tokenizer,
+        findings=findings,
         stops=_stops(folder, config, tokenizer),
         positions=_integer(text_config, "max_position_embeddings") or _integer(text_config, "n_positions"),
         vocabulary=_integer(text_config, "vocab_size"),
     )
+
+
+def look_at(folder: Path, claimed: str | None = None) -> BaseModelFindings:
+    """What a policy can ask of the files in ``folder``; ``claimed`` is the licence that somebody says it has. Raises ``ModelError``."""
+    configs = (_json(folder / name) or {} for name in ("config.json", "tokenizer_config.json"))
+    return BaseModelFindings(
+        licences=read_licences(folder),
+        claimed=licence(claimed) if claimed is not None and claimed.strip() else None,
+        formats=_formats(folder),
+        remote_code=any(config.get("auto_map") for config in configs),
+    )
+
+
+def _formats(folder: Path) -> tuple[WeightsFormat, ...]:
+    """Of the weights that would be loaded: others do not count where there are safetensors."""
+    if any(folder.glob("*.safetensors")):
+        return (WeightsFormat.SAFETENSORS,)
+    pickled = any(path for pattern in _PICKLES for path in folder.glob(pattern))
+    other = any(path for pattern in _OTHERS for path in folder.glob(pattern))
+    return (*((WeightsFormat.PICKLE,) if pickled else ()), *((WeightsFormat.OTHER,) if other else ()))
 
 
 def read_licence(folder: Path) -> str | None:
@@ -82,10 +110,10 @@ def read_licence(folder: Path) -> str | None:
     return None
 
 
-def _check_code(config: dict[str, Any], name: str) -> None:
+def _check_code(config: dict[str, Any], name: str, findings: BaseModelFindings) -> None:
     if config.get("auto_map"):
         hint = "Code that travels with a model is never run here: choose a model whose architecture transformers knows."
-        raise _error("RemoteCodeRequired", f"{name} asks for code of its own (auto_map)", hint)
+        raise UnsafeModelError("RemoteCodeRequired", f"baseModel: {name} asks for code of its own (auto_map)", hint, findings)
 
 
 def _check_architecture(config: dict[str, Any]) -> None:
@@ -98,18 +126,18 @@ def _check_architecture(config: dict[str, Any]) -> None:
         raise _error("BaseModelQuantized", "config.json says that the weights are quantized already", hint)
 
 
-def _check_weights(folder: Path) -> None:
+def _check_weights(folder: Path, findings: BaseModelFindings) -> None:
     if not weight_files(folder):
-        unsafe = sorted(path.name for pattern in _UNSAFE for path in folder.glob(pattern))
+        unsafe = sorted(path.name for pattern in (*_PICKLES, *_OTHERS) for path in folder.glob(pattern))
         found = f"only {unsafe[0]}" if unsafe else "no weights"
         hint = "Load the model once where you trust it and save it again: model.save_pretrained(folder) writes safetensors."
-        raise _error("NoSafetensors", f"{found} in {folder}, but safetensors are needed", hint)
+        raise UnsafeModelError("NoSafetensors", f"baseModel: {found} in {folder}, but safetensors are needed", hint, findings)
     if not read_headers(folder):
         raise _error("WeightsMissing", "the safetensors files hold no tensor", "Fetch the base model again.")
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    _check_code(_json(folder / "tokenizer_config.json") or {}, "tokenizer_config.json")
+def _tokenizer(folder: Path, findings: BaseModelFindings) -> PreTrainedTokenizerFast:
+    _check_code(_json(folder / "tokenizer_config.json") or {}, "tokenizer_config.json", findings)
     hint = "Add tokenizer.json and tokenizer_config.json to the folder: tokenizer.save_pretrained(folder) writes both."
     if not (folder / "tokenizer.json").is_file():
         raise _error("TokenizerMissing", f"no tokenizer.json in {folder}", hint)

@@ -31,7 +31,18 @@ from finetune_trainer.pod.errors import ConfigurationError, ModelError, StorageE
 from finetune_trainer.pod.sealing import sync_file, write_sealed
 
 _URI = re.compile(r"^hf://(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)$")
-_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+_FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.model",
+    "*.txt",
+    "*.jinja",
+    "README.md",
+    "LICEN[CS]E*",
+    "COPYING*",
+    "NOTICE*",
+]
 _NOT_FILES = ["*.bin", "*.pt", "*.pth", "*.py", "*/*", "*.onnx*", "*.gguf", "training_args*"]
 _COMPLETE = ".fetched"
 _COMMIT = ".fetching"

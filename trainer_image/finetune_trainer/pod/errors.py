@@ -7,6 +7,7 @@ Messages name fields, files and row numbers, never the text of a row.
 from typing import ClassVar
 
 from finetune_trainer.contract import ExitCode
+from finetune_trainer.contract.model import BaseModelFindings
 
 
 class StepError(Exception):
@@ -37,6 +38,14 @@ class ModelError(StepError):
     """The base model cannot be used as given."""
 
     exit_code = ExitCode.MODEL
+
+
+class UnsafeModelError(ModelError):
+    """The base model is not loaded, because that would run code that lies beside its weights; ``findings`` says what was found."""
+
+    def __init__(self, reason: str, message: str, hint: str, findings: BaseModelFindings) -> None:
+        super().__init__(reason, message, hint)
+        self.findings = findings
 
 
 class OutOfMemoryError(StepError):

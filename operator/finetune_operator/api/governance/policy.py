@@ -25,9 +25,12 @@ from finetune_operator.api.governance.vocabulary import (
     SourcePrefix,
 )
 from finetune_operator.api.markers import ListAtomic, ListSet, MapAtomic, Rule
+from finetune_operator.api.scalars import ContentDigest
+from finetune_operator.api.uris import ModelUri
 from finetune_trainer.contract.governance import Policy, facts
 from finetune_trainer.contract.governance.policy import Dns, Egress, Mode
 from finetune_trainer.contract.governance.vocabulary import Level, ScanProfile
+from finetune_trainer.contract.model import LicenceCategory
 
 KIND = "GovernancePolicy"
 PLURAL = "governancepolicies"
@@ -48,6 +51,13 @@ class PolicyMatch(ApiModel):
     )
 
 
+class StatedLicenceSpec(ApiModel):
+    uri: ModelUri = Field(description="The base model, as jobs name it.")
+    digest: ContentDigest | None = Field(default=None, description="Only while its files have this digest; absent: whatever lies there.")
+    licence: LicenceTerm = Field(description="Key of the licence that somebody has read, to be allowed or denied as any other.")
+    category: LicenceCategory | None = Field(default=None, description="Its category, for terms that name categories.")
+
+
 class LicenceTermsSpec(ApiModel):
     allow: Annotated[list[LicenceTerm], Field(max_length=128), ListSet()] | None = Field(
         default=None, description=f"Licence keys, or names of categories, that a base model may have; {_UNSET}."
@@ -56,6 +66,9 @@ class LicenceTermsSpec(ApiModel):
         default=[], description="Those that need a waiver each time."
     )
     deny: Annotated[list[LicenceTerm], Field(max_length=128), ListSet()] = Field(default=[], description="Those that are refused.")
+    stated: Annotated[list[StatedLicenceSpec], Field(max_length=128), ListAtomic()] = Field(
+        default=[], description="What models stand under by the word of this policy, instead of what their own files say."
+    )
 
 
 class QualitySpec(ApiModel):

@@ -4,7 +4,7 @@ from typing import Any
 
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus
+from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus, LicenceStatus
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.datasets import classification_of, generators_of
 from finetune_operator.domain.governance.view import GovernanceView, read_approval
@@ -17,13 +17,13 @@ from finetune_trainer.contract.governance.facts import (
     DataReport,
     DatasetFacts,
     GateResult,
-    Licence,
     ModelFacts,
     NamespaceFacts,
     Stage,
     SubjectFacts,
 )
 from finetune_trainer.contract.governance.vocabulary import Level
+from finetune_trainer.contract.model import Licence
 
 _MOST_LABELS, _MOST_APPROVALS, _MOST_EXAMPLES, _MOST_NODES = 256, 64, 10**15, 512
 _HOW_IT_RUNS = frozenset({"suspend", "runPolicy", "healthPolicy", "queueName", "resources"})
@@ -39,7 +39,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         subject=_subject(draft, spec, run),
         site=view.site,
         datasets=_datasets(view, spec),
-        base_model=_base_model(draft, spec),
+        base_model=_base_model(spec, speaking),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
         nodes=_nodes(draft, view),
         bound_node=_bound_node(draft, view),
@@ -171,10 +171,25 @@ def _source(view: GovernanceView, field: str, uri: str, digest: str | None) -> D
     )
 
 
-def _base_model(draft: Draft, spec: FineTuneJobSpec) -> ModelFacts:
-    model = spec.base_model
-    licence = (draft.governance.licence if draft.governance is not None else None) or model.licence
-    return ModelFacts(uri=model.uri, digest=model.digest, licences=(Licence(key=licence),) if licence else None)
+def _base_model(spec: FineTuneJobSpec, run: CurrentRun | None) -> ModelFacts:
+    """What prepare has read of its files counts, and of what the job says itself only what speaks against it."""
+    model, inputs = spec.base_model, run.inputs if run is not None else None
+    found = inputs.base_model if inputs is not None else None
+    if inputs is None or (found is None and inputs.base_digest is None):
+        return ModelFacts(uri=model.uri, digest=model.digest, claimed=Licence(key=model.licence) if model.licence else None)
+    return ModelFacts(
+        uri=model.uri,
+        digest=model.digest,
+        found_digest=inputs.base_digest,
+        claimed=_licence(found.claimed) if found is not None and found.claimed is not None else None,
+        licences=tuple(_licence(each) for each in found.licences) if found is not None else (),
+        formats=tuple(found.formats) if found is not None else (),
+        remote_code=found.remote_code if found is not None else False,
+    )
+
+
+def _licence(found: LicenceStatus) -> Licence:
+    return Licence(key=found.key, category=found.category)
 
 
 def _gates(evaluation: EvaluationStatus | None) -> tuple[GateResult, ...]:

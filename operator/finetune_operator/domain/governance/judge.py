@@ -13,6 +13,7 @@ from finetune_operator.api.status import (
     DeclaredLabels,
     GovernanceFinding,
     GovernanceStatus,
+    ObligationStatus,
     Outcome,
 )
 from finetune_operator.domain.draft import Draft
@@ -27,10 +28,11 @@ from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.containment import contain
 from finetune_trainer.contract.governance.facts import Stage
 from finetune_trainer.contract.governance.findings import listed, shown
+from finetune_trainer.contract.governance.licences import Obligation
 from finetune_trainer.contract.governance.vocabulary import Level
 
 _MESSAGE_LIMIT = 2000
-_SHOWN = 32
+_SHOWN, _OBLIGATIONS = 32, 16
 _JUSTIFICATION = 200
 AUDIT_ONLY = "(audit only)"
 NODE_FIELD = "node"
@@ -166,6 +168,7 @@ def _record(draft: Draft, view: GovernanceView, decision: Decision, spec: FineTu
         policies=list(decision.policies)[:128],
         changed=changed,
         last_run=last,
+        obligations=[_obligation(each) for each in decision.obligations[:_OBLIGATIONS]],
         findings=[_finding(each) for each in decision.findings[:_SHOWN]],
     )
 
@@ -191,6 +194,16 @@ def _declared(draft: Draft, view: GovernanceView) -> DeclaredLabels:
         level=labels.get(words.LABEL_LEVEL),
         residency=labels.get(words.LABEL_RESIDENCY),
         regimes=sorted(set(regimes) & view.site.known_regimes)[:64],
+    )
+
+
+def _obligation(obligation: Obligation) -> ObligationStatus:
+    return ObligationStatus(
+        licence=obligation.licence,
+        name_prefix=obligation.name_prefix or None,
+        notice=obligation.notice or None,
+        attribution=obligation.attribution or None,
+        licence_text=obligation.licence_text,
     )
 
 

@@ -41,7 +41,7 @@ def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Ju
         identity=_identity(draft, run, signing),
         policy=_policy(judged, view),
         data=_data(draft, run, spec, view),
-        base=_base(draft, run, spec),
+        base=_base(run, spec),
         code=CodeSection(trainer_image=run.inputs.image_digest or run.image, seed=spec.training.seed),
         environment=_environment(spec),
         run=RunSection(
@@ -148,9 +148,11 @@ def _sources(spec: FineTuneJobSpec, view: GovernanceView) -> list[Source]:
     return sources
 
 
-def _base(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> BaseSection:
-    licence = (draft.governance.licence if draft.governance is not None else None) or spec.base_model.licence
-    return BaseSection(uri=spec.base_model.uri, digest=run.inputs.base_digest, licences=[Licence(key=licence[:128])] if licence else None)
+def _base(run: CurrentRun, spec: FineTuneJobSpec) -> BaseSection:
+    """Licences are those that its files name, which is not what the job says."""
+    found = run.inputs.base_model
+    licences = [Licence(key=each.key, category=each.category) for each in found.licences] if found is not None else None
+    return BaseSection(uri=spec.base_model.uri, digest=run.inputs.base_digest, licences=licences)
 
 
 def _environment(spec: FineTuneJobSpec) -> EnvironmentSection:
@@ -211,7 +213,8 @@ def _outputs(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judge
         promotable=True,
         classification=_classified(draft.governance.classification if draft.governance is not None else None),
         obligations=[
-            Obligation(licence=each.licence, name_prefix=each.name_prefix, notice=each.notice) for each in judged.decision.obligations[:32]
+            Obligation(licence=each.licence, name_prefix=each.name_prefix, notice=each.notice or each.attribution)
+            for each in judged.decision.obligations[:32]
         ],
     )
 

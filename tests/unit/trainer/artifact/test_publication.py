@@ -10,11 +10,13 @@ import pytest
 from finetune_trainer.artifact import inspect, is_promotable, publish
 from finetune_trainer.artifact import publication as publication_module
 from finetune_trainer.cli.publish import execute
-from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, Verdict
+from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, Summary, Verdict
+from finetune_trainer.contract.model import BaseModelFindings
+from finetune_trainer.data.licences import licence
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.errors import ModelError, StorageError
 from finetune_trainer.pod.resolved import read_resolved
-from finetune_trainer.pod.sealing import sealed_result
+from finetune_trainer.pod.sealing import seal_result, sealed_result
 from finetune_trainer.pod.termination import step_error
 from tests.unit.trainer.artifact.conftest import Trained, resolved_run, seal_train
 
@@ -43,6 +45,24 @@ def test_the_artifact_lies_under_its_digest_and_what_describes_it_beside(trained
         "run.json",
         "versions.json",
     ]
+
+
+def test_what_the_base_models_licence_asks_for_is_in_record_and_card(trained: MakeTrained) -> None:
+    it = trained()
+    prepared = sealed_result(it.workspace, it.spec, Step.PREPARE)
+    assert prepared is not None
+    assert prepared.summary.prepare is not None
+    llama = licence("llama3.1")
+    told = prepared.summary.prepare.model_copy(update={"base_model": BaseModelFindings(licences=(llama,))})
+    seal_result(it.workspace, it.spec, Step.PREPARE, Summary(prepare=told))
+    (it.workspace.out_meta / "NOTICE").write_text("Llama 3.1 is licensed under …\n", encoding="utf-8")
+    run(it)
+    meta = it.destination / f"{it.artifact.hex}.meta"
+    record = json.loads((meta / "record.json").read_text())
+    assert record["licences"] == [{"key": llama.key, "category": "Proprietary Free"}]
+    assert record["obligations"][0]["namePrefix"] == "Llama"
+    assert "Built with Llama" in (meta / "README.md").read_text()
+    assert (meta / "NOTICE").exists()
 
 
 def test_the_work_folder_is_emptied_but_the_folders_stay(trained: MakeTrained) -> None:

@@ -11,13 +11,16 @@ import pytest
 from transformers import AutoTokenizer
 
 from finetune_trainer.contract import DataQuality, RunSpec
+from finetune_trainer.contract.model import BaseModelFindings, WeightsFormat
 from finetune_trainer.data.base_model import check_base_model
+from finetune_trainer.data.licences import read_licences
 from finetune_trainer.data.preparation import PreparedData, prepare_data
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
 from finetune_trainer.evaluation.prompts import tokenize
-from finetune_trainer.pod.context import StepContext
+from finetune_trainer.pod.context import Evidence, StepContext
 from finetune_trainer.pod.datamanifest import verified_data
 from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError, StepError
+from finetune_trainer.pod.termination import failed
 from finetune_trainer.pod.workspace import Workspace
 from tests.unit.trainer.conftest import CHATML, TICKET_SCHEMA, ticket_rows, write_rows
 
@@ -331,6 +334,23 @@ def test_a_base_model_that_cannot_be_trained_is_refused(case: str, prepare: Prep
     assert caught.value.reason == reason
     assert "baseModel" in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("case", "found"),
+    [
+        ("only a pickle", BaseModelFindings(formats=(WeightsFormat.PICKLE,))),
+        ("code of its own", BaseModelFindings(formats=(WeightsFormat.SAFETENSORS,), remote_code=True)),
+        ("unknown architecture", None),
+    ],
+)
+def test_the_last_word_says_what_would_have_run(
+    case: str, found: BaseModelFindings | None, prepare: Prepare, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        prepare(**broken_base(tiny_base, tmp_path, BROKEN_BASES[case][0]))
+    told = failed(caught.value, "prepare", "a" * 64, Evidence()).base_model
+    assert told == (found and found.model_copy(update={"licences": read_licences(tiny_base)}))
 
 
 def test_the_longest_input_is_found_under_either_name(run_spec: Callable[..., RunSpec], tiny_base: Path, tmp_path: Path) -> None:

@@ -17,11 +17,10 @@ from finetune_trainer.contract.governance.vocabulary import (
     YES,
     Entity,
     LabelWord,
-    LicenceCategory,
     Regime,
     ScanProfile,
-    WeightsFormat,
 )
+from finetune_trainer.contract.model import Licence, WeightsFormat
 from finetune_trainer.contract.results import Verdict
 
 Name = Annotated[str, StringConstraints(max_length=253)]
@@ -97,19 +96,18 @@ class DatasetFacts(Document):
     generators: tuple[Generator, ...] = Field(default=(), max_length=16)
 
 
-class Licence(Document):
-    """A licence under which a model stands; ``category`` is None for a text that the licence database does not know."""
-
-    key: LicenceKey = Field(min_length=1, max_length=128)
-    category: LicenceCategory | None = None
-
-
 class ModelFacts(Document):
-    """The base model. ``licences`` and ``formats`` are None until its files are read; all licences named hold together."""
+    """The base model. ``licences`` and ``formats`` are None until its files are read; all licences named hold together.
+
+    ``digest`` is the declared one and ``found_digest`` that of the files. ``claimed`` is the licence that the job states, which is no
+    evidence: it can be a reason to refuse, and never one to allow.
+    """
 
     field: FieldPath = "spec.baseModel"
     uri: Address
     digest: str | None = Field(default=None, max_length=256)
+    found_digest: str | None = Field(default=None, max_length=256)
+    claimed: Licence | None = None
     licences: tuple[Licence, ...] | None = Field(default=None, max_length=16)
     formats: tuple[WeightsFormat, ...] | None = Field(default=None, max_length=8, description="Of the weights that would be loaded.")
     remote_code: bool = False

@@ -17,6 +17,7 @@ from finetune_trainer.contract.base import Digest, Document
 from finetune_trainer.contract.governance.classification import Classification
 from finetune_trainer.contract.governance.facts import ApprovalStage, Labels
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LabelWord, Level, ScanProfile
+from finetune_trainer.contract.model import LicenceCategory
 
 Place = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=48)]
 Host = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=253)]
@@ -94,12 +95,22 @@ class NodeRequirement(Document):
     values: tuple[Annotated[str, StringConstraints(max_length=63)], ...] = Field(min_length=1, max_length=64)
 
 
+class StatedLicence(Document):
+    """What a model stands under by the word of whoever made the policy; with a digest, only while its files have it."""
+
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    digest: Digest | None = None
+    licence: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    category: LicenceCategory | None = None
+
+
 class LicenceTerms(Document):
-    """``deny`` beats ``conditional``, which beats ``allow``."""
+    """``deny`` beats ``conditional``, which beats ``allow``; ``stated`` takes the place of what a model's files say, in this policy."""
 
     allow: tuple[LicenceTerm, ...] | None = Field(default=None, max_length=128)
     conditional: tuple[LicenceTerm, ...] = Field(default=(), max_length=128)
     deny: tuple[LicenceTerm, ...] = Field(default=(), max_length=128)
+    stated: tuple[StatedLicence, ...] = Field(default=(), max_length=128)
 
 
 class Quality(Document):

@@ -133,7 +133,7 @@ RULES: dict[RuleId, Rule] = {
     RuleId.LICENCE_UNKNOWN: Rule(
         D,
         "No licence was found among the model's files, or its text is not in the licence database, and the policy does not name it.",
-        "State the licence in the model's files, or ask the platform team to list its key.",
+        "State the licence in the model's files, or ask the platform team to list its key or to state the licence in its policy.",
         since=Stage.SEAL,
     ),
     RuleId.LICENCE_DENIED: Rule(D, "The policy denies a licence of the base model, or does not allow it.", "Choose another base model."),

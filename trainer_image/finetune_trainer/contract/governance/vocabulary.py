@@ -81,30 +81,6 @@ class Regime(StrEnum):
     MINORS = "minors"
 
 
-class LicenceCategory(StrEnum):
-    """Kinds of licences, by the names of the ScanCode licence database."""
-
-    PERMISSIVE = "Permissive"
-    PUBLIC_DOMAIN = "Public Domain"
-    COPYLEFT_LIMITED = "Copyleft Limited"
-    COPYLEFT = "Copyleft"
-    SOURCE_AVAILABLE = "Source-available"
-    PROPRIETARY_FREE = "Proprietary Free"
-    FREE_RESTRICTED = "Free Restricted"
-    COMMERCIAL = "Commercial"
-    PATENT = "Patent License"
-    CONTRIBUTOR_AGREEMENT = "CLA"
-    UNSTATED = "Unstated License"
-
-
-class WeightsFormat(StrEnum):
-    """How the files of a model hold its weights; only the first can be read without running what it holds."""
-
-    SAFETENSORS = "Safetensors"
-    PICKLE = "Pickle"
-    OTHER = "Other"
-
-
 class Entity(StrEnum):
     """Identifiers that a scan of the data can find."""
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from finetune_trainer.contract.governance.case import Case
-from finetune_trainer.contract.governance.facts import Licence
+from finetune_trainer.contract.governance.facts import ModelFacts
 from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
 from finetune_trainer.contract.governance.licences import OBLIGATIONS, Obligation
 from finetune_trainer.contract.governance.policy import Policy, allowed, demanded
 from finetune_trainer.contract.governance.rules import RuleId
-from finetune_trainer.contract.governance.vocabulary import DIGEST, EVERYTHING, PINNED_IMAGE, WeightsFormat
+from finetune_trainer.contract.governance.vocabulary import DIGEST, EVERYTHING, PINNED_IMAGE
+from finetune_trainer.contract.model import Licence, WeightsFormat
 
 
 def everything_is_pinned(case: Case, policy: Policy) -> Iterator[Finding]:
@@ -26,18 +27,20 @@ def everything_is_pinned(case: Case, policy: Policy) -> Iterator[Finding]:
 
 
 def licences_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
+    """By the files, unless the policy says itself what this very model stands under. What the job claims can only be a reason to refuse."""
     model = case.facts.base_model
     if model is None:
         return
     field = f"{model.field}.licence"
-    if not model.licences:
-        if model.licences is not None or case.due(RuleId.LICENCE_UNKNOWN):
-            open_to_all = EVERYTHING in allowed(policy.licences.allow, case.level)
-            if not open_to_all:
-                yield find(RuleId.LICENCE_UNKNOWN, field, "no licence is known", policy)
-        return
-    for licence in model.licences:
-        yield from _licence(case, policy, field, licence)
+    stated = _stated(policy, model)
+    licences = stated or model.licences
+    if licences:
+        for licence in licences:
+            yield from _licence(case, policy, field, licence)
+    elif (licences is not None or case.due(RuleId.LICENCE_UNKNOWN)) and EVERYTHING not in allowed(policy.licences.allow, case.level):
+        yield find(RuleId.LICENCE_UNKNOWN, field, "no licence is known", policy)
+    if model.claimed is not None and model.claimed not in (licences or ()):
+        yield from _refused(policy, field, model.claimed)
 
 
 def weights_are_data(case: Case) -> Iterator[Finding]:
@@ -55,8 +58,10 @@ def obligations_are_told(case: Case) -> Iterator[Finding]:
         asks = [
             *([f"a name that begins with {obligation.name_prefix}"] if obligation.name_prefix else []),
             *([f'the notice "{obligation.notice}"'] if obligation.notice else []),
+            *(["its attribution in a file NOTICE"] if obligation.attribution else []),
+            *(["its text among the files"] if obligation.licence_text else []),
         ]
-        yield find(RuleId.LICENCE_OBLIGATION, field, f"{obligation.licence} asks for {listed(asks)} and for its text among the files")
+        yield find(RuleId.LICENCE_OBLIGATION, field, f"{obligation.licence} asks for {listed(asks)}")
 
 
 def obligations(case: Case) -> tuple[Obligation, ...]:
@@ -67,9 +72,12 @@ def obligations(case: Case) -> tuple[Obligation, ...]:
 
 def _obligations(case: Case) -> Iterator[tuple[str, Obligation]]:
     facts = case.facts
-    keys = [(facts.base_model.field, licence.key) for licence in (facts.base_model.licences or ())] if facts.base_model else []
+    model = facts.base_model
+    keys = [(model.field, licence.key) for licence in (model.licences or ())] if model else []
+    if model is not None:
+        keys += [(model.field, licence.key) for policy in case.policies for licence in _stated(policy, model)]
     keys += [(facts.adapter.field, key) for key in facts.adapter.licences] if facts.adapter else []
-    for field, key in keys:
+    for field, key in dict.fromkeys(keys):
         if key in OBLIGATIONS:
             yield field, OBLIGATIONS[key]
     for dataset in facts.datasets:
@@ -79,19 +87,38 @@ def _obligations(case: Case) -> Iterator[tuple[str, Obligation]]:
                 yield dataset.field, obligation
 
 
+def _stated(policy: Policy, model: ModelFacts) -> tuple[Licence, ...]:
+    """What the policy says itself about this model; a digest, where it names one, must be that of the files, or the declared one."""
+    digests = {None, model.digest, model.found_digest}
+    return tuple(
+        Licence(key=entry.licence, category=entry.category)
+        for entry in policy.licences.stated
+        if entry.uri == model.uri and entry.digest in digests
+    )
+
+
 def _licence(case: Case, policy: Policy, field: str, licence: Licence) -> Iterator[Finding]:
-    terms = policy.licences
-    names = {licence.key, *([licence.category.value] if licence.category else [])}
-    allow = allowed(terms.allow, case.level)
-    if not names.isdisjoint(terms.deny):
-        yield find(RuleId.LICENCE_DENIED, field, f"{shown(licence.key)} is denied", policy)
-    elif not names.isdisjoint(terms.conditional):
-        yield find(RuleId.LICENCE_CONDITIONAL, field, f"{shown(licence.key)} needs a waiver", policy)
+    names = _names(licence)
+    allow = allowed(policy.licences.allow, case.level)
+    if refusals := list(_refused(policy, field, licence)):
+        yield from refusals
     elif not names.isdisjoint(allow) or EVERYTHING in allow:
         return
     elif licence.category is None:
         yield find(RuleId.LICENCE_UNKNOWN, field, f"{shown(licence.key)} is not in the licence database", policy)
     else:
-        yield find(
-            RuleId.LICENCE_DENIED, field, f"{shown(licence.key)} ({licence.category}) is not among those allowed: {listed(allow)}", policy
-        )
+        reason = f"{shown(licence.key)} ({licence.category}) is not among those allowed: {listed(allow)}"
+        yield find(RuleId.LICENCE_DENIED, field, reason, policy)
+
+
+def _refused(policy: Policy, field: str, licence: Licence) -> Iterator[Finding]:
+    names = _names(licence)
+    if not names.isdisjoint(policy.licences.deny):
+        yield find(RuleId.LICENCE_DENIED, field, f"{shown(licence.key)} is denied", policy)
+    elif not names.isdisjoint(policy.licences.conditional):
+        yield find(RuleId.LICENCE_CONDITIONAL, field, f"{shown(licence.key)} needs a waiver", policy)
+
+
+def _names(licence: Licence) -> set[str]:
+    """By what a policy can name it."""
+    return {licence.key, *([licence.category.value] if licence.category else [])}
