@@ -88,7 +88,7 @@ def site(bed: Testbed) -> Iterator[Site]:
 
 
 @contextmanager
-def governing(here: Place, folder: Path) -> Iterator[OperatorProcess]:
+def governing(here: Place, folder: Path, *flags: str) -> Iterator[OperatorProcess]:
     """An operator that looks after governance there."""
-    with operator_process.running(here.bed.kubeconfig, folder, ("--namespace", here.namespace, "--governance")) as process:
+    with operator_process.running(here.bed.kubeconfig, folder, ("--namespace", here.namespace, "--governance", *flags)) as process:
         yield process

@@ -91,6 +91,13 @@ def test_the_chart_passes_lint_without_a_complaint(helm: Helm) -> None:
         (*GOVERNANCE, "--set", "governance.residencies={onprem-a},governance.action=Warn,governance.writers={system:kueue}"),
         ("--set", "progressKey.existingSecret=mine", "--set", "operator.extraArgs={--retry-base-seconds=1}"),
         (*SERVING, "--set", "networkPolicy.enabled=true"),
+        (
+            *GOVERNANCE,
+            "--set",
+            "governance.signing.secretName=k,governance.signing.verificationConfigMap=old",
+            "--set",
+            "governance.records.namespace=team-a,governance.records.createNamespaces=false",
+        ),
         (*GOVERNANCE, "--set", "watchNamespaces={default,team-a},governance.residencies={onprem-a}"),
         (*SERVING, "--set", "serving.prometheus.url=https://p,serving.prometheus.bearerTokenSecret=t,serving.prometheus.caConfigMap=c"),
         (*SERVING, "--set", "watchNamespaces={default,team-a}", "--set", "serving.pinSecret=pin,serving.router.requireApiKeys=true"),

@@ -5,7 +5,7 @@ What was seen and is gone stays an entry of the chain: the next record still nam
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,6 +98,8 @@ class Chains:
 
     def __init__(self, trusted: PublicKeys) -> None:
         self.trusted = trusted
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called when something is not there any more: what it stood in the way of may go on."""
         self.checkpoints = Checkpoints(trusted)
         self._records: dict[str, dict[int, Kept]] = {}
         self._objects: dict[str, _Object] = {}
@@ -127,6 +129,7 @@ class Chains:
         """It is not there any more."""
         self._changes += 1
         self._objects.pop(name, None)
+        self.on_loss()
 
     def bookmark(self, resource_version: str, namespace: str | None) -> None:
         """Nothing depends on how far the watch has come: records do not change."""

@@ -57,6 +57,7 @@ class Notary:
         cluster: Callable[[], str],
         anchors: Sequence[Anchor],
         measures: Measures,
+        wake: Callable[[Key], None] = lambda _key: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
@@ -68,11 +69,13 @@ class Notary:
         self._cluster = cluster
         self._anchors = anchors
         self._measures = measures
+        self._wake = wake
         self._now = now
         self._recorded: dict[Key, Recorded] = {}
         self._refusals: dict[Key, Refusal] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One record of a chain at a time: two would only meet at the same name."""
+        chains.on_loss = self._try_again
 
     def view(self, key: Key) -> Signing:
         """What a decision about this job may know."""
@@ -85,6 +88,12 @@ class Notary:
     def forget(self, key: Key) -> None:
         self.settled(key)
         self._refusals.pop(key, None)
+
+    def _try_again(self) -> None:
+        """What was refused may go on: somebody has taken something away."""
+        waiting, self._refusals = self._refusals, {}
+        for key in waiting:
+            self._wake(key)
 
     async def record(self, key: Key, request: RecordRequest) -> None:
         """Have the record in its chain, or a refusal to tell. Raises `ApiError` for what passes by itself."""

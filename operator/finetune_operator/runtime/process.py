@@ -109,7 +109,11 @@ class Process:
             if self._governance is not None
             else None
         )
-        self._records = Records(settings, kube, metrics, self._governance.cluster) if self._governance and settings.signing_key else None
+        self._records = (
+            Records(settings, kube, metrics, self._governance.cluster, self._child_changed)
+            if self._governance is not None and settings.signing_key is not None
+            else None
+        )
         if self._governance is not None and self._records is None:
             log.warning("no --signing-key: what governed runs make is published unsigned, and nothing is recorded")
         self._reconciler = Reconciler(

@@ -6,6 +6,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.reflector import Reflector, Sink
 from finetune_operator.cluster.resources import CONFIG_MAPS, NAMESPACES
@@ -26,7 +27,9 @@ _RIGHTS = (Right(CONFIG_MAPS, ("get", "list", "watch", "create")),)
 class Records:
     """Made only where there is a key. Raises `PreflightFailed` for one that cannot be used."""
 
-    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, cluster: Callable[[], str]) -> None:
+    def __init__(
+        self, settings: Settings, kube: KubeApi, metrics: Metrics, cluster: Callable[[], str], wake: Callable[[Key], None]
+    ) -> None:
         key = _private_key(settings)
         public = key.public_key()
         trusted = {**_public_keys(settings.verification_key), keys.key_id(public): public}
@@ -45,6 +48,7 @@ class Records:
             cluster=cluster,
             anchors=anchors,
             measures=metrics,
+            wake=wake,
         )
         sinks: dict[str, Sink] = {settings.records_namespace: self._chains}
         if settings.checkpoint_namespace:

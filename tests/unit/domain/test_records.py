@@ -273,7 +273,7 @@ def test_what_squats_in_the_place_of_a_record_holds_the_run_until_it_is_gone() -
     assert world.active_jobs() == []
     del registry.objects[RECORDS, "support-00000001"]
     world.settle()
-    assert told(world, "Ready")[1] == "RecordRefused", "not asked again at once"
+    assert told(world, "Ready")[1] == "RecordRefused", "not asked again at once, as nobody has told of it"
     world.tick(31)
     world.settle()
     world.finish()

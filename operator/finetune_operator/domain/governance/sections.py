@@ -50,7 +50,6 @@ def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Ju
             epoch=run.epoch,
             loss=run.loss,
             evaluation_loss=run.evaluation_loss,
-            seconds=run.running_seconds,
         ),
         evaluation=_evaluation(draft, run, spec),
         approvals=[_agreement(each) for each in agreed if each.stage is not ApprovalStage.WAIVE],

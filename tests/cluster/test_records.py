@@ -1,0 +1,151 @@
+"""Records with a real operator on a real API server: signed, chained, kept where nobody changes them, and told to whoever looks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from finetune_operator.control import chains
+from finetune_record import chain, envelope
+from finetune_testbed.audit import AuditLog, tally
+from finetune_testbed.bed import Testbed
+from tests.cluster import governed_site, operator_process, signed_site
+from tests.cluster.governed_site import Site
+from tests.cluster.signed_site import Registry
+from tests.cluster.test_operator_budget import BUDGET, WRITER
+
+ADDED = 3
+"""Writes that governance may add to a run, the record and its anchor included."""
+
+
+@pytest.fixture
+def site(t2: Testbed) -> Iterator[Site]:
+    with governed_site.site(t2) as made:
+        yield made
+
+
+@pytest.fixture
+def registry(site: Site, tmp_path: Path) -> Iterator[Registry]:
+    with signed_site.registry(site.here.server, tmp_path) as made:
+        yield made
+
+
+def run(site: Site, name: str) -> None:
+    site.submit(name)
+    assert site.here.wait_ended(name) == "Succeeded"
+
+
+def test_runs_of_two_namespaces_end_in_two_chains_across_a_restart_and_cost_one_write_more(
+    site: Site, registry: Registry, t2: Testbed, tmp_path: Path
+) -> None:
+    here = site.here
+    site.demand(approvals=[{"stage": "Train", "count": 1}])
+    log = AuditLog(t2)
+    start = log.mark()
+    with (
+        governed_site.site(t2) as other,
+        governed_site.governing(here, tmp_path, "--namespace", other.here.namespace, *registry.flags) as first,
+    ):
+        site.submit("one")
+        site.approve("one", "bob", site.digest("one"))
+        assert here.wait_ended("one") == "Succeeded"
+        here.wait_event("one", "RunSucceeded")
+        cost = [
+            call
+            for call in log.writes(WRITER, since=start)
+            if not call.is_lease and call.namespace in (here.namespace, registry.records, registry.checkpoints)
+        ]
+        assert len(cost) <= BUDGET + ADDED, tally(cost)
+        kept = [call for call in cost if call.namespace in (registry.records, registry.checkpoints)]
+        assert [(call.verb, call.namespace) for call in kept] == [("create", registry.records)]
+        run(other, "apart")
+        first.kill()
+    with governed_site.governing(here, tmp_path, *registry.flags) as second:
+        site.submit("two")
+        site.approve("two", "bob", site.digest("two"))
+        assert here.wait_ended("two") == "Succeeded"
+        assert second.metric(f'finetune_record_chain_head{{namespace="{here.namespace}"}}') == 2
+        assert second.metric(f'finetune_record_chain_flaws{{namespace="{here.namespace}"}}') == 0
+    (one, first_entry), (two, entry) = registry.statements(here.namespace)
+    assert chain.flaws([first_entry, entry]) == []
+    assert (two.predicate.chain.seq, two.predicate.chain.prev) == (2, first_entry.digest)
+    ((apart, _),) = registry.statements(other.here.namespace)
+    assert (apart.predicate.chain.seq, apart.predicate.chain.prev) == (1, None)
+    artifact = here.status("one")["artifact"]
+    assert artifact["signed"] is True
+    assert artifact["recordDigest"] == first_entry.digest
+    assert one.artifact == artifact["digest"]
+    assert [(each.approver, each.stage) for each in one.predicate.approvals] == [("bob", "Train")]
+    assert one.predicate.identity.submitter == "ann"
+    assert one.predicate.identity.cluster
+    (checkpoint,) = registry.objects(registry.checkpoints, here.namespace)
+    text = checkpoint["data"]["checkpoint.dsse.json"].encode()
+    point = chain.Checkpoint.from_json(
+        envelope.opened(envelope.Envelope.read(text), signed_site.public_keys(registry.key), envelope.CHECKPOINT)
+    )
+    assert (point.seq, point.head) == (2, entry.digest)
+
+
+def test_what_squats_in_the_place_of_a_record_is_named_and_the_run_goes_on_when_it_is_gone(
+    site: Site, registry: Registry, tmp_path: Path
+) -> None:
+    here, path = site.here, f"/api/v1/namespaces/{registry.records}/configmaps"
+    name = chain.entry_name(here.namespace, 1)
+    labels = {chain.NAMESPACE_LABEL: here.namespace}
+    here.server.request("POST", path, chains.config_map(registry.records, name, labels, {"record.dsse.json": "{}"}))
+    with governed_site.governing(here, tmp_path, *registry.flags) as operator:
+        site.submit("held")
+        said = here.wait_reason("held", "RecordRefused")
+        assert f"{registry.records}/{name}" in said["message"]
+        assert [job["metadata"]["labels"]["finetune.dev/step"] for job in here.jobs("held")] == ["prepare", "train"]
+        assert operator.metric(f'finetune_records_total{{namespace="{here.namespace}",result="refused"}}') == 1
+        here.server.request("DELETE", f"{path}/{name}")
+        assert here.wait_ended("held") == "Succeeded"
+    assert [entry.where for _, entry in registry.statements(here.namespace)] == [name]
+
+
+def test_a_record_that_was_removed_is_told_at_the_next_start_and_a_rotated_key_goes_on(
+    site: Site, registry: Registry, tmp_path: Path
+) -> None:
+    here = site.here
+    with governed_site.governing(here, tmp_path, *registry.flags):
+        for name in ("one", "two"):
+            run(site, name)
+    here.server.request("DELETE", f"/api/v1/namespaces/{registry.records}/configmaps/{chain.entry_name(here.namespace, 1)}")
+    fresh = signed_site.write_key(tmp_path, "fresh.pem")
+    old = ("--verification-key", str(signed_site.write_public_key(registry.key)))
+    flags = [str(fresh) if flag == str(registry.key) else flag for flag in registry.flags]
+    with governed_site.governing(here, tmp_path, *flags, *old) as operator:
+        run(site, "three")
+        assert any("record 1 is missing" in message for message in operator.messages("error"))
+        assert operator.metric(f'finetune_record_chain_flaws{{namespace="{here.namespace}"}}') == 1
+    found = registry.statements(here.namespace, signed_site.public_keys(registry.key, fresh))
+    assert [entry.link.seq for _, entry in found] == [2, 3]
+    assert found[1][1].link.prev == found[0][1].digest
+
+
+def test_without_a_key_a_governed_run_says_that_it_is_unsigned(site: Site, tmp_path: Path) -> None:
+    here = site.here
+    with governed_site.governing(here, tmp_path) as operator:
+        run(site, "plain")
+        assert "is not signed" in here.condition("plain")["message"]
+        assert here.status("plain")["artifact"]["signed"] is False
+        assert any("no --signing-key" in message for message in operator.messages("warning"))
+
+
+def refused(site: Site, folder: Path, *flags: str) -> str:
+    """What an operator says that cannot start."""
+    arguments = ("--governance", "--namespace", site.here.namespace, *flags)
+    ended = operator_process.start(site.here.bed.kubeconfig, folder, arguments, wait=False)
+    assert ended.process.wait(operator_process.PATIENCE) == 2
+    return ended.log_file.read_text()
+
+
+def test_a_start_that_cannot_sign_says_why(site: Site, registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "rsa.pem"
+    file.write_bytes(rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    assert "not an ECDSA key on P-256" in refused(site, tmp_path, "--signing-key", str(file))
+    flags = ("--signing-key", str(registry.key), "--records-namespace", "nowhere")
+    assert "there is no namespace nowhere for records" in refused(site, tmp_path, *flags)
