@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from finetune_inference.contract.desired import Finding
+from finetune_inference.contract.record import AdapterRecord
 from finetune_trainer.contract import Digest
 from finetune_trainer.contract.base import Named
 
@@ -14,13 +15,15 @@ class PreflightResult(Named):
     digest: Digest
     compatible: bool
     findings: list[Finding] = Field(default_factory=list, max_length=16)
+    record: AdapterRecord | None = Field(default=None, description="What the record beside the artifact says; None by an older image.")
     left_out: int = Field(default=0, ge=0)
 
     @classmethod
-    def of(cls, digest: Digest, findings: tuple[Finding, ...], limit: int) -> "PreflightResult":
+    def of(cls, digest: Digest, findings: tuple[Finding, ...], limit: int, record: AdapterRecord | None = None) -> "PreflightResult":
         """With as many findings as fit into ``limit`` bytes of JSON."""
         for count in range(min(len(findings), 16), -1, -1):
-            result = cls(digest=digest, compatible=not findings, findings=list(findings[:count]), left_out=len(findings) - count)
+            left_out = len(findings) - count
+            result = cls(digest=digest, compatible=not findings, findings=list(findings[:count]), record=record, left_out=left_out)
             if len(result.to_json().encode()) <= limit:
                 break
         return result

@@ -80,6 +80,15 @@ class BaseModelStatus(ApiModel):
     remote_code: bool = Field(default=False, description="Whether loading it would run code that lies beside its weights.")
 
 
+class TrainedOn(ApiModel):
+    """Data as they were declared: what a withdrawal is held against."""
+
+    namespace: Annotated[str, Field(max_length=63)] | None = Field(default=None, description="Namespace of the claim; absent: this one.")
+    name: Annotated[str, Field(max_length=253)] | None = Field(default=None, description="The TrainingDataset, where there is one.")
+    uri: Annotated[str, Field(max_length=2048)] | None = Field(default=None, description="Where they lie.")
+    digest: ContentDigest | None = Field(default=None, description="Their digest, where it was declared or read.")
+
+
 class RunInputs(ApiModel):
     """What the declared sources turned out to be."""
 
@@ -89,6 +98,9 @@ class RunInputs(ApiModel):
         default=None, description="What the base model's files say about it; absent where governance has no say."
     )
     dataset_digest: ContentDigest | None = Field(default=None, description="Digest of the sealed dataset.")
+    dataset: TrainedOn | None = Field(
+        default=None, description="The training data as they were declared; absent where governance has no say."
+    )
     image_digest: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Trainer image that ran, as the node reports it."
     )

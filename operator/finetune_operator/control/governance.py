@@ -4,14 +4,16 @@ A change of any of them is a new question about the jobs that it may concern, wh
 for all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
+from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
 from finetune_operator.cluster.cache import Key, ParentStore, Store, controller_of, version_of
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import FINETUNE_JOBS
-from finetune_operator.domain.governance.view import GovernanceView, read_policy
+from finetune_operator.domain.governance.serving import ServingView, Withdrawal
+from finetune_operator.domain.governance.view import GovernanceView, read_policy, read_withdrawal
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import Site
 from finetune_trainer.contract.governance.vocabulary import NODE_DOMAIN
@@ -28,6 +30,8 @@ class GovernanceCache:
         self.site = site
         self.noted: Callable[[], None] = lambda: None
         """Called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
+        self._deployments: tuple[Iterable[Key], Callable[[Key], None]] = ((), lambda _key: None)
+        self._withdrawals: tuple[Withdrawal, ...] | None = None
         self._live = False
         self._known_nodes: Mapping[str, Mapping[str, str]] | None = None
         self._read: dict[str, tuple[int, Policy]] = {}
@@ -42,6 +46,31 @@ class GovernanceCache:
     def live(self) -> None:
         """Everything has been listed: until now every job was going to be looked at anyway."""
         self._live = True
+
+    def also_tell(self, deployments: Iterable[Key], changed: Callable[[Key], None]) -> None:
+        """Whom changes concern besides: the AdapterDeployments, and who hears of each."""
+        self._deployments = deployments, changed
+
+    def serving_view(
+        self,
+        key: Key,
+        *,
+        adapters: Mapping[str, AdapterRecordStatus],
+        server_labels: tuple[Mapping[str, str], ...],
+        grace_seconds: float,
+    ) -> ServingView:
+        """What a decision about this AdapterDeployment may know."""
+        namespace = self.namespaces.get("", key.namespace)
+        return ServingView(
+            namespace_labels=(namespace or {}).get("metadata", {}).get("labels") or {},
+            policies=self.read_policies(),
+            site=self.site,
+            withdrawals=self._withdrawn(),
+            adapters=adapters,
+            server_labels=server_labels,
+            grace_seconds=grace_seconds,
+            known=namespace is not None,
+        )
 
     def view(self, key: Key) -> GovernanceView:
         """What a decision about this job may know."""
@@ -76,6 +105,21 @@ class GovernanceCache:
             self._known_nodes = {node["metadata"]["name"]: node["metadata"]["labels"] for node in self.nodes.values()}
         return self._known_nodes
 
+    def _withdrawn(self) -> tuple[Withdrawal, ...]:
+        """Of the whole cluster, since an adapter may be served in another namespace than that of its data."""
+        if self._withdrawals is None:
+            found = (read_withdrawal(manifest) for manifest in self.datasets.values())
+            self._withdrawals = tuple(each for each in found if each is not None)
+        return self._withdrawals
+
+    def _tell_deployments(self, concerned: Callable[[Key], bool]) -> None:
+        if not self._live:
+            return
+        keys, changed = self._deployments
+        for key in keys:
+            if concerned(key):
+                changed(key)
+
     def _tell(self, concerned: Callable[[Key], bool]) -> None:
         if not self._live:
             return
@@ -86,14 +130,19 @@ class GovernanceCache:
     def _policy_changed(self, _policy: Manifest) -> None:
         self.noted()
         self._tell(lambda _key: True)
+        self._tell_deployments(lambda _key: True)
 
     def _namespace_changed(self, namespace: Manifest) -> None:
         self.noted()
         self._tell(lambda key: key.namespace == namespace["metadata"]["name"])
+        self._tell_deployments(lambda key: key.namespace == namespace["metadata"]["name"])
 
     def _dataset_changed(self, dataset: Manifest) -> None:
         self.noted()
+        self._withdrawals = None
         self._tell(lambda key: key.namespace == dataset["metadata"]["namespace"])
+        if read_withdrawal(dataset) is not None:
+            self._tell_deployments(lambda _key: True)
 
     def _node_changed(self, _node: Manifest) -> None:
         self._known_nodes = None

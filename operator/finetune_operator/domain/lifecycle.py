@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import Concurrency, FineTuneJobSpec, RunPolicy
-from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome, RunInputs
+from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome, RunInputs, TrainedOn
 from finetune_operator.domain import attempts, edits, history, launch
 from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft
@@ -258,7 +258,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, accepted: Accepted, replaced: Hi
         generation=accepted.generation,
         image=draft.scene.settings.trainer_image[:512],
         declared_spec=canonical_json(spec.to_manifest()),
-        inputs=RunInputs(base_uri=spec.base_model.uri),
+        inputs=RunInputs(base_uri=spec.base_model.uri, dataset=_declared_data(draft, spec)),
         started_at=draft.scene.now,
     )
     if replaced is None:
@@ -272,6 +272,14 @@ def _start(draft: Draft, spec: FineTuneJobSpec, accepted: Accepted, replaced: Hi
     if replaced is not None:
         draft.history = [entry for entry in draft.history if entry.number != replaced.number]
     draft.note(Reason.PREPARING, "Start", f"run {run.number} begins")
+
+
+def _declared_data(draft: Draft, spec: FineTuneJobSpec) -> TrainedOn | None:
+    """For whoever has to find what was trained on data that are withdrawn."""
+    if draft.governance is None:
+        return None
+    rows, reference = spec.dataset.rows, spec.dataset.ref
+    return TrainedOn(name=reference.name if reference is not None else None, uri=rows.uri, digest=rows.digest)
 
 
 def _clear_the_way(draft: Draft, run: CurrentRun) -> None:

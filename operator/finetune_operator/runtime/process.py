@@ -127,7 +127,10 @@ class Process:
             poller=self._poller,
             measures=metrics,
         )
-        self._serving = Serving(settings, kube, metrics, self._identity, self._cache.events.of) if settings.serving else None
+        warnings = self._cache.events.of
+        self._serving = (
+            Serving(settings, kube, metrics, self._identity, warnings, governance=self._governance) if settings.serving else None
+        )
         self._reflectors = self._make_reflectors()
         self._sweep = Sweep(kube, self._cache.parents, self._queue, self._namespaces)
         self._leadership = self._make_leadership() if settings.leader_elect else None

@@ -18,6 +18,7 @@ from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS
 from finetune_operator.cluster.secrets import NamespaceSecret
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
+from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.intake import Intake
 from finetune_operator.control.prometheus import PrometheusSource
 from finetune_operator.control.queue import WorkQueue
@@ -73,7 +74,16 @@ class StartTask(Protocol):
 class Serving:
     """The parts, wired together; `Process` runs them, and knows the Warning events about an object of a uid."""
 
-    def __init__(self, settings: Settings, kube: KubeApi, metrics: Metrics, identity: str, warnings: Warnings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        kube: KubeApi,
+        metrics: Metrics,
+        identity: str,
+        warnings: Warnings,
+        *,
+        governance: GovernanceCache | None,
+    ) -> None:
         namespaces = tuple(settings.namespace)
         installed = serving_settings(settings)
         objects = InstalledObjects(installed) if installed is not None else None
@@ -114,9 +124,12 @@ class Serving:
             measures=self._measures,
             settings=rollout_settings(settings),
             warnings=warnings,
+            governance=governance,
             rest_seconds=settings.rollout_rest_seconds,
             audit_seconds=settings.rollout_audit_seconds,
         )
+        if governance is not None:
+            governance.also_tell(self.cache.deployments, self._changed)
         self._sweep = Sweep(kube, self.cache.deployments, self.queue, namespaces, kind=ADAPTER_DEPLOYMENTS)
         self.reflectors = self._make_reflectors(kube, namespaces)
 
@@ -193,6 +206,7 @@ def rollout_settings(settings: Settings) -> RolloutSettings:
         unload_seconds=settings.rollout_unload_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_cap_seconds=settings.retry_cap_seconds,
+        grace_seconds=settings.governance_grace_seconds,
         checks_files=bool(settings.inference_image),
     )
 

@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         default="", description="Another namespace, for signed checkpoints of the chains of records; none are made without one."
     )
     checkpoint_every: int = Field(default=10, ge=1, le=10_000, description="Records of a chain between two checkpoints.")
+    governance_grace_seconds: float = Field(
+        default=3600.0,
+        ge=0.0,
+        description="How long an adapter goes on answering once a policy or a label forbids to serve it; withdrawn data give it no time.",
+    )
     inference_image: str = Field(
         default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."
     )

@@ -11,6 +11,7 @@ from finetune_operator.api.conditions import ConditionStatus
 
 class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
+    GOVERNED = "Governed"
     LOADED = "Loaded"
     TRAFFIC_APPLIED = "TrafficApplied"
     EXPOSED = "Exposed"
@@ -23,6 +24,8 @@ class ConditionType(StrEnum):
 
 CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.ACCEPTED: "The spec can be carried out, and the version it asks for may be served; False names the field to change.",
+    ConditionType.GOVERNED: "The version asked for, and the one that answers, may be served here by the rules of governance; the message "
+    "has all findings. Only there where governance has a say.",
     ConditionType.LOADED: "Every server pod holds every version that has, or is about to get, traffic.",
     ConditionType.TRAFFIC_APPLIED: "Every router has applied the newest route.",
     ConditionType.EXPOSED: "Every Gateway of traffic.httpRoute has accepted the HTTPRoute to the router. Only there with that field, and "
@@ -36,7 +39,7 @@ CONDITION_MEANING: dict[ConditionType, str] = {
 
 
 class DeploymentCondition(ApiModel):
-    """One condition; all of ``ConditionType`` are present (``Exposed`` where it is asked for), sorted by type."""
+    """One condition. All of ``ConditionType`` are present, ``Exposed`` and ``Governed`` where they apply; sorted by type."""
 
     type: ConditionType = Field(description="What the condition is about.")
     status: ConditionStatus = Field(description="True, False or Unknown.")

@@ -6,6 +6,8 @@ Reasons are API: alerts and scripts compare them. What is not here cannot be wri
 from dataclasses import dataclass
 from enum import StrEnum
 
+from finetune_trainer.contract.governance import RULES
+
 
 class Reason(StrEnum):
     # The spec and the version it asks for
@@ -67,6 +69,20 @@ class Reason(StrEnum):
     GATEWAY_API_MISSING = "GatewayApiMissing"
     GATEWAY_REFUSES = "GatewayRefuses"
     ROUTE_REFUSED = "RouteRefused"
+    # What governance says: the rules that can speak against serving, by their own names
+    ALLOWED = "Allowed"
+    GOVERNANCE_OFF = "GovernanceOff"
+    LABEL_INVALID = "LabelInvalid"
+    CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
+    NO_MATCHING_POLICY = "NoMatchingPolicy"
+    RESIDENCY_VIOLATION = "ResidencyViolation"
+    NOT_PINNED = "NotPinned"
+    LICENCE_UNKNOWN = "LicenceUnknown"
+    LICENCE_DENIED = "LicenceDenied"
+    LICENCE_OBLIGATION = "LicenceObligation"
+    ADAPTER_NOT_CLEARED = "AdapterNotCleared"
+    UNVERIFIED = "Unverified"
+    REVOKED = "Revoked"
     # Ending
     DRAINING = "Draining"
     INTERNAL = "Internal"
@@ -288,6 +304,23 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.DRAINING: Explanation("The object is being deleted: the alias is off, open requests end, versions are unloaded."),
     Reason.INTERNAL: Explanation("The object's own status cannot be read.", "Restore the status, or upgrade the operator.", True),
 }
+
+EXPLANATIONS[Reason.ALLOWED] = Explanation("Nothing speaks against serving it; the message has level, policies and what is to be known.")
+EXPLANATIONS[Reason.GOVERNANCE_OFF] = Explanation(
+    "The deployment was governed before, and this installation does not look after governance: what serves goes on, nothing new begins.",
+    "Install with governance.enabled (--governance).",
+    stalls=True,
+    resumes=True,
+)
+OF_GOVERNANCE = frozenset(Reason(rule.value) for rule in RULES if rule.value in set(Reason))
+"""Reasons for which a version may not be served. All but ``Revoked`` are forgotten as soon as they hold no more."""
+EXPLANATIONS |= {
+    reason: Explanation(RULES[rule].meaning, RULES[rule].remedy, stalls=True, resumes=True)
+    for rule in RULES
+    if rule.value in set(Reason)
+    for reason in (Reason(rule.value),)
+}
+"""What the message says, and what is to be done; it is decided anew by itself when a policy, a label or an adapter's record changes."""
 
 
 def explanation_of(reason: Reason) -> Explanation:

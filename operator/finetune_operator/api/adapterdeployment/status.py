@@ -15,6 +15,9 @@ from finetune_operator.api.adapterdeployment.spec import CheckKind
 from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.markers import Embedded, ListAtomic, ListMap
 from finetune_operator.api.scalars import ContentDigest
+from finetune_operator.api.status import ClassificationStatus, GovernanceFinding, LicenceStatus, TrainedOn
+from finetune_trainer.contract import governance
+from finetune_trainer.contract.governance.facts import Proof
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Uri = Annotated[str, Field(max_length=2048)]
@@ -138,6 +141,9 @@ class RolloutStatus(ApiModel):
     stage_since: Timestamp = Field(description="When the present stage began; the progress deadline counts from here.")
     check: JobProgress | None = Field(default=None, description="While a Job reads the adapter's files.")
     merge: JobProgress | None = Field(default=None, description="While base and adapter are being merged.")
+    restores: bool = Field(
+        default=False, description="Whether it is a former version that governance goes back to, whatever the spec asks for; without steps."
+    )
     merged: Merged | None = Field(default=None, description=_MERGED)
     held_since: Timestamp | None = Field(default=None, description="Since when the bake clock stands still.")
     held_seconds: Count = Field(default=0, description="How long it has stood still in this step before.")
@@ -182,9 +188,51 @@ class FailedVersion(ApiModel):
     basis: Basis | None = Field(default=None, description="What a check of its files depended on: with other values it counts for nothing.")
 
 
+class AdapterRecordStatus(ApiModel):
+    """What is known of an adapter, kept so that it is known still when the job that made it is gone."""
+
+    digest: ContentDigest = Field(description="Digest of its files.")
+    classification: ClassificationStatus | None = Field(default=None, description="How sensitive it is; absent where nothing says so.")
+    data: Annotated[list[TrainedOn], Field(max_length=16), ListAtomic()] = Field(default=[], description="What it was trained on.")
+    licences: Annotated[list[LicenceStatus], Field(max_length=8), ListMap(("key",))] = Field(
+        default=[], description="Licences of its base model."
+    )
+    obligations: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=16), ListAtomic()] = Field(
+        default=[], description="Keys of the licences whose obligations it carries."
+    )
+    signature: Proof | None = Field(default=None, description="Valid, Invalid or Absent; absent as long as nobody looked.")
+    record: Proof | None = Field(default=None, description="Valid, Invalid or Absent; absent as long as nobody looked.")
+
+
+class GraceStatus(ApiModel):
+    version: Version = Field(description="The version that answers, and may not any more.")
+    since: Timestamp = Field(description="Since when.")
+    until: Timestamp = Field(description="When it is taken back, unless it may be served again by then.")
+
+
+class ServingGovernanceStatus(ApiModel):
+    decision: governance.Outcome = Field(description="Deny, NeedsApproval, Hold or Allow: the worst of what blocks.")
+    classification: ClassificationStatus = Field(
+        description="Of everything that was ever let pass here; it only rises, and whatever serves carries it as labels."
+    )
+    policies: Annotated[list[Annotated[str, Field(max_length=280)]], Field(max_length=128), ListAtomic()] = Field(
+        default=[], description="Those that apply, as NAME@GENERATION."
+    )
+    findings: Annotated[list[GovernanceFinding], Field(max_length=32), ListAtomic()] = Field(
+        default=[], description="What was found, the worst first."
+    )
+    grace: GraceStatus | None = Field(default=None, description="While the version that answers may do so for a little longer only.")
+    adapters: Annotated[list[AdapterRecordStatus], Field(max_length=24), ListMap(("digest",))] = Field(
+        default=[], description="What is known of the versions in use, and of those before them."
+    )
+
+
 class CheckedVersion(ApiModel):
     digest: ContentDigest = Field(description="Digest of the files that a Job has read and found fit.")
     basis: Basis = Field(description="What that depended on, hashed: place, digest, base model, engine and its highest rank.")
+    record: AdapterRecordStatus | None = Field(
+        default=None, description="What its record says of it; only there where governance is looked after."
+    )
 
 
 class HistoryEntry(ApiModel):
@@ -195,6 +243,8 @@ class HistoryEntry(ApiModel):
     ended_at: Timestamp = Field(description="When it ended.")
     outcome: ShortText = Field(description="One of the documented reasons.")
     message: Annotated[str, Field(max_length=512)] = Field(default="", description="What happened, for people.")
+    uri: Uri | None = Field(default=None, description="Where its files lie, as a way back; only where governance has a say.")
+    merged: Merged | None = Field(default=None, description=_MERGED)
 
 
 class DesiredVersion(ApiModel):
@@ -249,6 +299,9 @@ class AdapterDeploymentStatus(ApiModel):
     retry: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The last value of spec.retry that was heeded.")
     action: Annotated[str, Field(max_length=128)] | None = Field(
         default=None, description="The last value of the annotation finetune.dev/rollout that was heeded."
+    )
+    governance: ServingGovernanceStatus | None = Field(
+        default=None, description="What was decided about serving; absent where governance has no say."
     )
     figures_at: Timestamp | None = Field(default=None, description="When loaded, replicas and readyReplicas were last written.")
     draining_since: Timestamp | None = Field(default=None, description="Since when the object is being deleted.")

@@ -157,6 +157,10 @@ class GovernancePolicySpec(ApiModel):
         default=None, description="A gate must have decided before the adapter is published; unset, from confidential on."
     )
 
+    require_proofs: bool | None = Field(
+        default=None, description="An adapter is served only with a signed record; unset, from confidential on."
+    )
+
     def to_policy(self, name: str, uid: str, generation: int) -> Policy:
         """The contract's policy. Raises ``pydantic.ValidationError`` where that knows tighter bounds."""
         return Policy.model_validate({"name": name, "uid": uid, "generation": generation, **self.model_dump(exclude_none=True)})

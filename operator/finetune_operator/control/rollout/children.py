@@ -8,8 +8,8 @@ comes back as words for the status and is tried again later: a quota or a right 
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import orjson
@@ -24,7 +24,7 @@ from finetune_operator.control.rollout.drift import is_as_applied, state_of
 from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import CHECK, MergedModel, managed_selector
+from finetune_operator.manifests.serving import CHECK, MergedModel, classified, managed_selector
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,17 @@ class ApplyApi(Protocol):
 
 
 @dataclass(frozen=True)
+class Sensitivity:
+    """Labels of classification: of what one AdapterDeployment owns, and of what all of its namespace share."""
+
+    own: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = field(default_factory=dict)
+
+
+UNCLASSIFIED: Final = Sensitivity()
+
+
+@dataclass(frozen=True)
 class _Verified:
     hashes: tuple[str, ...]
     at: float
@@ -87,13 +98,21 @@ class Children:
         self._settled: dict[Key | str, dict[tuple[str, str], object]] = {}
 
     async def ensure(
-        self, key: Key, uid: str, spec: AdapterDeploymentSpec, claims: Sequence[str], models: Sequence[MergedModel] | None = None
+        self,
+        key: Key,
+        uid: str,
+        spec: AdapterDeploymentSpec,
+        claims: Sequence[str],
+        models: Sequence[MergedModel] | None = None,
+        *,
+        labels: Sensitivity = UNCLASSIFIED,
     ) -> str:
         """See to it that everything is there; what stands against it, in words. Raises `ApiError` for all that passes by itself.
 
         ``models`` are what mode Merged is to serve, and no others; None where no status says which: then none goes.
         """
-        refusal = await self._see_to(key.namespace, self._objects.namespace_objects(key.namespace), "")
+        shared = [classified(made, labels.shared) for made in self._objects.namespace_objects(key.namespace)]
+        refusal = await self._see_to(key.namespace, shared, "")
         if refusal or spec.server.managed is None:
             return refusal
         mistake = self._objects.mistake(spec)
@@ -101,16 +120,19 @@ class Children:
             return mistake
         owner = Owner(key.namespace, key.name, uid)
         if not spec.merged:
-            return await self._see_to(key, self._objects.server_objects(owner, spec, claims), uid)
-        return await self._see_to(key, self._objects.merged_server_objects(owner, spec, models or ()), uid, prune=models is not None)
+            made = [classified(each, labels.own) for each in self._objects.server_objects(owner, spec, claims)]
+            return await self._see_to(key, made, uid)
+        made = [classified(each, labels.own) for each in self._objects.merged_server_objects(owner, spec, models or ())]
+        return await self._see_to(key, made, uid, prune=models is not None)
 
     def mistake(self, spec: AdapterDeploymentSpec) -> str:
         """Why no server can be made of this spec; empty where one can, or where the user runs his own."""
         return self._objects.mistake(spec) if spec.server.managed is not None else ""
 
-    async def ensure_check(self, key: Key, uid: str) -> str:
+    async def ensure_check(self, key: Key, uid: str, labels: Sensitivity = UNCLASSIFIED) -> str:
         """What belongs to the Jobs that read an adapter's files; what stands against it. Raises `ApiError` for what passes by itself."""
-        return await self._see_to(_check_of(key), self._objects.check_objects(Owner(key.namespace, key.name, uid)), uid)
+        made = [classified(each, labels.own) for each in self._objects.check_objects(Owner(key.namespace, key.name, uid))]
+        return await self._see_to(_check_of(key), made, uid)
 
     def known_refusal(self, key: Key) -> str:
         """What was refused the last time."""

@@ -1,5 +1,6 @@
 """The Jobs of checks and merges: created once where a decision orders one, and deleted where it runs for nothing."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
@@ -11,7 +12,7 @@ from finetune_operator.control.rollout.children import is_ours
 from finetune_operator.control.rollout.refusals import name_taken, refused
 from finetune_operator.domain.plan import JsonObject, ObjectReference
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import CheckOrder, MergeOrder
+from finetune_operator.manifests.serving import CheckOrder, MergeOrder, classified
 
 
 class JobObjects(Protocol):
@@ -42,9 +43,11 @@ class Jobs:
         self._objects = objects
         self._refusals: dict[Key, str] = {}
 
-    async def begin(self, key: Key, uid: str, spec: AdapterDeploymentSpec, order: CheckOrder | MergeOrder) -> Manifest | None:
+    async def begin(
+        self, key: Key, uid: str, spec: AdapterDeploymentSpec, order: CheckOrder | MergeOrder, labels: Mapping[str, str] | None = None
+    ) -> Manifest | None:
         """The Job of an attempt as it is there then, whoever created it; None where it is refused. Raises `ApiError` for what passes."""
-        manifest = dict(self._build(Owner(key.namespace, key.name, uid), spec, order))
+        manifest = dict(classified(self._build(Owner(key.namespace, key.name, uid), spec, order), labels or {}))
         try:
             made = await self._api.create(JOBS, manifest)
         except Conflict as error:

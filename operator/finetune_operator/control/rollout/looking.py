@@ -7,7 +7,9 @@ from datetime import datetime
 from finetune_operator.api.adapterdeployment.status import Stage
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.rollout.cache import ServingCache, address_of
+from finetune_operator.control.rollout.governing import view_of
 from finetune_operator.control.rollout.observe import Warnings, from_prometheus, observe
 from finetune_operator.control.rollout.own_engines import OwnEngines, own_engines
 from finetune_operator.control.rollout.pace import Pace
@@ -33,6 +35,7 @@ class Looking:
         settings: RolloutSettings,
         warnings: Warnings,
         now: Callable[[], datetime],
+        governance: GovernanceCache | None = None,
     ) -> None:
         self._cache = cache
         self._readings = readings
@@ -42,6 +45,12 @@ class Looking:
         self._settings = settings
         self._warnings = warnings
         self._now = now
+        self._governance = governance
+
+    @property
+    def governs(self) -> bool:
+        """Whether governance is looked after."""
+        return self._governance is not None
 
     async def look(self, key: Key, pace: Pace, refusal: str, exposure: Exposure | None) -> tuple[Manifest, RolloutObserved] | None:
         """The newest copy of the object, which may have changed while others answered, and what is known of it; None where it is gone."""
@@ -82,6 +91,7 @@ class Looking:
             exposure=exposure,
             engines=self.own_engines(key),
             warnings=self._warnings,
+            governance=view_of(self._governance, self._cache, key, resource, self._settings.grace_seconds),
             now=self._now(),
         )
 

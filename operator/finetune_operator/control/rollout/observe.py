@@ -19,6 +19,7 @@ from finetune_operator.control.rollout.schemas import ReadSchema
 from finetune_operator.control.rollout.siblings import summary_of
 from finetune_operator.domain import reading
 from finetune_operator.domain.children import read_job, read_pod
+from finetune_operator.domain.governance.serving import ServingView
 from finetune_operator.domain.rollout.observed import (
     Exposure,
     JobArtifact,
@@ -56,6 +57,7 @@ def observe(
     exposure: Exposure | None = None,
     engines: OwnEngines | None = None,
     warnings: Warnings = lambda _uid: (),
+    governance: ServingView | None = None,
     now: datetime,
 ) -> RolloutObserved:
     """Everything known about one AdapterDeployment at this instant; ``engines`` where the user runs them himself."""
@@ -89,6 +91,7 @@ def observe(
         refusal=refusal[:_REFUSAL],
         may_probe=may_probe,
         unread=readings.trouble(key),
+        governance=governance,
     )
 
 

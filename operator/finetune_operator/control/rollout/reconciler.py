@@ -12,6 +12,7 @@ from typing import Final
 
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
+from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.rollout.cache import ServingCache
@@ -60,6 +61,7 @@ class RolloutReconciler:
         jobs: Jobs | None = None,
         exposures: Exposures | None = None,
         warnings: Warnings = lambda _uid: (),
+        governance: GovernanceCache | None = None,
         rest_seconds: float = REST_SECONDS,
         audit_seconds: float = AUDIT_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -76,7 +78,15 @@ class RolloutReconciler:
         self._writes = Writes(api, cache.deployments, measures, now)
         self._finalizer = Finalizer(self._writes, cache, children)
         self._looking = Looking(
-            cache, readings=readings, schemas=schemas, prober=prober, pushes=pushes, settings=settings, warnings=warnings, now=now
+            cache,
+            readings=readings,
+            schemas=schemas,
+            prober=prober,
+            pushes=pushes,
+            settings=settings,
+            warnings=warnings,
+            now=now,
+            governance=governance,
         )
         self._upkeep = Upkeep(
             cache,

@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
+from finetune_operator.api.status import ClassificationStatus
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.domain import reading
@@ -24,6 +27,7 @@ class Summary:
     answering: int
     labels: tuple[tuple[str, str], ...]
     job: str
+    classification: ClassificationStatus | None = None
 
     def sibling(self, name: str, *, shares: bool) -> Sibling:
         wanted = (len(self.versions), self.answering) if shares else (0, 0)
@@ -64,6 +68,10 @@ class Siblings:
         known = self._known.get(key.namespace, {})
         return frozenset(version for name, each in known.items() if name != key.name for version in each.versions)
 
+    def classifications(self, namespace: str) -> list[ClassificationStatus | None]:
+        """How sensitive it is what each of a namespace serves, by its status."""
+        return [each.classification for each in self._known.get(namespace, {}).values()]
+
     def __len__(self) -> int:
         """Namespaces with at least one."""
         return len(self._known)
@@ -94,4 +102,14 @@ def summary_of(deployment: Manifest) -> Summary:
         answering=sum("keepUntil" not in version for version in wanted),
         labels=tuple(sorted((str(name), str(value)) for name, value in labels.items())) if isinstance(labels, dict) else (),
         job=reading.text(spec, "adapter", "fineTuneJobRef", "name"),
+        classification=stored_classification(deployment),
     )
+
+
+def stored_classification(deployment: Manifest) -> ClassificationStatus | None:
+    """What its status says of all that it serves; None where governance has no say."""
+    found = reading.at(deployment.get("status"), "governance", "classification")
+    try:
+        return ClassificationStatus.model_validate(found) if found is not None else None
+    except ValidationError:
+        return None

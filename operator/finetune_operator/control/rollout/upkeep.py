@@ -18,6 +18,7 @@ from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.exposures import Exposures, condition_of
 from finetune_operator.control.rollout.finalizer import Finalizer, is_held, serves
+from finetune_operator.control.rollout.governing import is_labelled, sensitivity_of
 from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.looking import Looking
 from finetune_operator.control.rollout.observe import claims_of, merged_models
@@ -72,11 +73,18 @@ class Upkeep:
         refusal = self._jobs.refusal(key) if self._jobs is not None else ""
         if not serves(resource.get("status") or {}) and self._gets_no_servers(key, resource):
             return pace, self._children.mistake(spec) or refusal
+        if self._looking.governs and not is_labelled(self._looking.known(key, resource), resource):
+            return pace, refusal  # the status first, so that everything is made with its labels
+        return await self._see_to(key, resource, spec, pace, refusal)
+
+    async def _see_to(self, key: Key, resource: Manifest, spec: AdapterDeploymentSpec, pace: Pace, refusal: str) -> tuple[Pace, str]:
+        assert self._children is not None
         claims, models = claims_of(self._cache, key, resource), merged_models(resource)
         try:
             if not is_held(resource) and await self._finalizer.hold(key, resource) is None:
                 return pace, ""
-            return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models) or refusal
+            labels = sensitivity_of(self._cache, key, resource)
+            return pace, await self._children.ensure(key, resource["metadata"]["uid"], spec, claims, models, labels=labels) or refusal
         except ApiError as error:
             log.warning("the servers' objects wait: %s", error, extra={"key": str(key)})
             return replace(pace, look_in=min(pace.look_in, self._settings.look_seconds)), self._children.known_refusal(key) or refusal
@@ -101,14 +109,15 @@ class Upkeep:
         spec = _spec_of(resource)
         if self._jobs is None or spec is None:
             return
-        order, uid = plan.check or plan.merge, resource["metadata"]["uid"]
-        refusal = await self._children.ensure_check(key, uid) if plan.check is not None and self._children is not None else ""
+        order, uid, labels = plan.check or plan.merge, resource["metadata"]["uid"], sensitivity_of(self._cache, key, resource)
+        asked = plan.check is not None and self._children is not None
+        refusal = await self._children.ensure_check(key, uid, labels) if asked and self._children is not None else ""
         if refusal:
             self._jobs.refuse(key, refusal)
         elif order is None:
             self._jobs.forget(key)
         else:
-            made = await self._jobs.begin(key, uid, spec, order)
+            made = await self._jobs.begin(key, uid, spec, order, labels.own)
             if made is not None:
                 self._cache.jobs.put_own(made)
         for reference in plan.ends:

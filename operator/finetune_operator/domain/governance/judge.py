@@ -169,7 +169,7 @@ def _record(draft: Draft, view: GovernanceView, decision: Decision, spec: FineTu
         changed=changed,
         last_run=last,
         obligations=[_obligation(each) for each in decision.obligations[:_OBLIGATIONS]],
-        findings=[_finding(each) for each in decision.findings[:_SHOWN]],
+        findings=[finding_status(each) for each in decision.findings[:_SHOWN]],
     )
 
 
@@ -207,7 +207,8 @@ def _obligation(obligation: Obligation) -> ObligationStatus:
     )
 
 
-def _finding(finding: Finding) -> GovernanceFinding:
+def finding_status(finding: Finding) -> GovernanceFinding:
+    """A finding as status shows it."""
     aside = " (waived)" if finding.waived else "" if finding.enforced else f" {AUDIT_ONLY}"
     return GovernanceFinding(
         rule=finding.rule.value,

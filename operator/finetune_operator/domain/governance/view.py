@@ -9,6 +9,7 @@ from finetune_operator.api.governance.approval import Approval
 from finetune_operator.api.governance.dataset import TrainingDataset, TrainingDatasetSpec
 from finetune_operator.api.governance.policy import GovernancePolicy
 from finetune_operator.domain import reading
+from finetune_operator.domain.governance.serving import Withdrawal
 from finetune_operator.domain.plan import JsonObject
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import ApprovalFacts, Site
@@ -63,6 +64,16 @@ class GovernanceView:
             same_place = reading.text(self.datasets[name], "spec", "uri") == uri
             if (known and known == digest) or (same_place and not (known and digest and known != digest)):
                 yield self.datasets[name]
+
+
+def read_withdrawal(manifest: JsonObject) -> Withdrawal | None:
+    """What a TrainingDataset that was withdrawn says; None for any other."""
+    reason = reading.text(manifest, "spec", "withdrawn", "reason")
+    if not reason:
+        return None
+    namespace, name = reading.text(manifest, "metadata", "namespace"), reading.text(manifest, "metadata", "name")
+    uri, digest = (reading.text(manifest, "spec", field) for field in ("uri", "digest"))
+    return Withdrawal(namespace, name, uri, digest, reason)
 
 
 def read_policy(manifest: JsonObject) -> Policy:

@@ -10,10 +10,17 @@ from pydantic import ValidationError
 
 from finetune_inference.contract import PreflightResult
 from finetune_operator.api.adapterdeployment.reasons import Reason
-from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
-from finetune_operator.api.adapterdeployment.status import CheckedVersion, FailedVersion, JobProgress, RolloutStatus, Stage
-from finetune_operator.api.uris import volume_path
+from finetune_operator.api.adapterdeployment.status import (
+    AdapterRecordStatus,
+    CheckedVersion,
+    FailedVersion,
+    JobProgress,
+    RolloutStatus,
+    Stage,
+)
+from finetune_operator.api.status import LicenceStatus, TrainedOn
 from finetune_operator.domain.children import JobState
+from finetune_operator.domain.governance.serving import classification_status
 from finetune_operator.domain.plan import ObjectReference
 from finetune_operator.domain.rollout import undoing
 from finetune_operator.domain.rollout.attempts import (
@@ -28,11 +35,13 @@ from finetune_operator.domain.rollout.attempts import (
     waits,
 )
 from finetune_operator.domain.rollout.draft import Draft
-from finetune_operator.domain.rollout.observed import JobAttempt, RolloutObserved, RolloutSettings
+from finetune_operator.domain.rollout.observed import JobAttempt, RolloutObserved
 from finetune_operator.domain.rollout.subject import read_subject
 from finetune_operator.domain.rollout.target import Target, find_target
+from finetune_operator.domain.rollout.unread import is_unread
 from finetune_operator.domain.subject import Mistakes
 from finetune_operator.manifests.serving import CheckOrder, check_basis, check_run
+from finetune_trainer.contract.governance.facts import Proof
 
 _KIND: Final = Kind(Reason.CHECKING, "check", "Check", "inference", claims="spec.adapter.uri and spec.baseModel.uri")
 _MOST_REMEMBERED: Final = 20
@@ -45,7 +54,7 @@ _UNREAD: Final = 1
 
 def is_due(draft: Draft, rollout: RolloutStatus) -> bool:
     """Whether the files of the version under way have to be read first."""
-    return _is_due(draft.scene.spec, draft.scene.settings, draft.checked, rollout.uri, rollout.digest)
+    return is_unread(draft.scene.spec, draft.scene.observed, draft.checked, rollout.uri, rollout.digest)
 
 
 def awaits_check(observed: RolloutObserved) -> bool:
@@ -54,7 +63,7 @@ def awaits_check(observed: RolloutObserved) -> bool:
     if subject is None or isinstance(subject.spec, Mistakes) or isinstance(subject.status, Mistakes):
         return False
     target = find_target(subject, subject.spec, observed)
-    return isinstance(target, Target) and _is_due(subject.spec, observed.settings, subject.status.checked, target.uri, target.digest)
+    return isinstance(target, Target) and is_unread(subject.spec, observed, subject.status.checked, target.uri, target.digest)
 
 
 def check(draft: Draft) -> str | None:
@@ -94,15 +103,6 @@ def failure_of(draft: Draft, target: Target) -> FailedVersion | None:
     return next((failed for failed in draft.failed if failed.digest == target.digest and failed.basis in (None, basis)), None)
 
 
-def _is_due(spec: AdapterDeploymentSpec, settings: RolloutSettings, checked: list[CheckedVersion], uri: str, digest: str) -> bool:
-    if not settings.checks_files or spec.merged or spec.adapter.uri is None or volume_path(uri) is None:
-        return False
-    if spec.server.managed is not None and volume_path(spec.base_model.uri) is None:
-        return False  # no server can be made of it, which is said where that is tried
-    basis = check_basis(spec, uri, digest)
-    return all(known.basis != basis for known in checked)
-
-
 def _of_version(draft: Draft, rollout: RolloutStatus) -> list[JobAttempt]:
     run = check_run(draft.scene.subject.owner, check_basis(draft.scene.spec, rollout.uri, rollout.digest))
     return [each for each in draft.scene.observed.checks if each.job.place.run == run and not each.job.terminating]
@@ -112,7 +112,7 @@ def _ended(draft: Draft, rollout: RolloutStatus, progress: JobProgress, attempt:
     result = _result(attempt, rollout.digest)
     basis = check_basis(draft.scene.spec, rollout.uri, rollout.digest)
     if result is not None and result.compatible:
-        known = CheckedVersion(digest=rollout.digest, basis=basis)
+        known = CheckedVersion(digest=rollout.digest, basis=basis, record=_record(draft, result))
         draft.checked = [known, *(other for other in draft.checked if other.basis != basis)][:_MOST_REMEMBERED]
         draft.enter(Stage.VALIDATING, check=None)
         return None
@@ -143,6 +143,23 @@ def _result(attempt: JobAttempt, digest: str) -> PreflightResult | None:
     except ValidationError:
         return None
     return found if found.digest == digest and (found.compatible or found.findings) else None
+
+
+def _record(draft: Draft, result: PreflightResult) -> AdapterRecordStatus | None:
+    """What an image says that is too old to look is that there is none."""
+    view, said = draft.scene.observed.governance, result.record
+    if view is None or not (view.governed or said is not None):
+        return None
+    if said is None:
+        return AdapterRecordStatus(digest=result.digest, signature=Proof.ABSENT, record=Proof.ABSENT)
+    return AdapterRecordStatus(
+        digest=result.digest,
+        classification=classification_status(said.classification) if said.classification is not None else None,
+        data=[TrainedOn(namespace=each.namespace, name=each.name, uri=each.uri, digest=each.digest) for each in said.data],
+        licences=[LicenceStatus(key=each.key, category=each.category) for each in said.licences],
+        signature=said.signature,
+        record=said.record,
+    )
 
 
 def _passes(attempt: JobAttempt, digest: str) -> bool:

@@ -12,6 +12,7 @@ from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.compatibility import not_compared
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
+from finetune_operator.domain.rollout.governing import in_grace, spoken_ruling
 from finetune_operator.domain.rollout.loading import holds, pods_of, unmade, what_a_pod_says
 from finetune_operator.domain.rollout.schema import unusable_schema
 from finetune_operator.domain.rollout.state import State, answering, reason_named
@@ -42,6 +43,9 @@ def build_conditions(draft: Draft, state: State) -> list[DeploymentCondition]:
         ConditionType.AVAILABLE: _available(draft),
         **of_summary(state),
     }
+    governed = _governed(draft)
+    if governed is not None:
+        judgements[ConditionType.GOVERNED] = governed
     behind_gateways = exposed(draft)
     if behind_gateways is not None:
         judgements[ConditionType.EXPOSED] = Judgement(*behind_gateways)
@@ -89,6 +93,17 @@ def _accepted(draft: Draft) -> Judgement:
         return Judgement(FALSE, Reason.ARTIFACT_REFUSED, refused.message)
     known = isinstance(target, Target)
     return Judgement(TRUE, Reason.ACCEPTED, not_compared(draft.scene.spec, draft.scene.observed.record) if known else "")
+
+
+def _governed(draft: Draft) -> Judgement | None:
+    view, before = draft.scene.observed.governance, draft.scene.status.governance
+    if view is None:
+        return None if before is None else Judgement(UNKNOWN, Reason.GOVERNANCE_OFF, "nobody looks after governance here")
+    ruling = spoken_ruling(draft, view)
+    if not ruling.concerned and before is None:
+        return None
+    aside = f". {in_grace(draft.grace)}" if draft.grace is not None else ""
+    return Judgement(FALSE if ruling.denied else TRUE, ruling.reason, f"{ruling.message}{aside}")
 
 
 def _loaded(draft: Draft) -> Judgement:

@@ -20,6 +20,7 @@ from finetune_operator.domain.rollout.checking import surplus_checks
 from finetune_operator.domain.rollout.conditions import FALSE, UNKNOWN, Judgement, assembled, build_conditions, of_summary, wanted_versions
 from finetune_operator.domain.rollout.draft import Draft, Scene, begin_draft
 from finetune_operator.domain.rollout.draining import drain
+from finetune_operator.domain.rollout.governing import govern, govern_status
 from finetune_operator.domain.rollout.loading import concerns, holds, pods_of
 from finetune_operator.domain.rollout.merging import surplus_merges
 from finetune_operator.domain.rollout.observed import RolloutObserved, ServerPod
@@ -31,6 +32,8 @@ from finetune_operator.domain.rollout.traffic import route_for
 from finetune_operator.domain.subject import Mistakes
 
 _UNREADABLE_RETRY_SECONDS = 600.0
+_FOR_SOME = {ConditionType.EXPOSED, ConditionType.GOVERNED}
+"""Conditions that are not there for all."""
 _FIGURES = ("loaded", "replicas", "readyReplicas", "figuresAt")
 
 
@@ -46,12 +49,15 @@ def decide(observed: RolloutObserved, now: datetime) -> RolloutPlan:
         return _drain(subject, status, observed, now)
     if isinstance(subject.spec, Mistakes):
         return _invalid(subject, status, subject.spec, now)
+    if observed.governance is not None and not observed.governance.known:
+        return RolloutPlan(requeue_after=observed.settings.poll_seconds)  # the namespace is about to be seen
     target = find_target(subject, subject.spec, observed)
     draft = begin_draft(Scene(observed, subject, subject.spec, status, target, now))
     draft.order = orders.order_of(subject, status)
     if isinstance(target, NoTarget) and target.reason is Reason.ALIAS_TAKEN:
         draft.rollout = None  # two routes for one alias would answer nobody
     retention.expire(draft)
+    govern(draft)
     stages.advance(draft)
     orders.tell_unheeded(draft)
     return _conclude(draft)
@@ -77,7 +83,7 @@ def _invalid(subject: Subject, status: AdapterDeploymentStatus, mistakes: Mistak
     state = State(Phase.DEGRADED, Reason.INVALID_SPEC, text, stalled=True)
     judgements = {ConditionType.ACCEPTED: Judgement(FALSE, Reason.INVALID_SPEC, text), **of_summary(state)}
     kept = [condition for condition in status.conditions if condition.type not in judgements]
-    told = {condition.type for condition in kept} | judgements.keys() | {ConditionType.EXPOSED}  # the last is there for some alone
+    told = {condition.type for condition in kept} | judgements.keys() | _FOR_SOME
     judgements |= {kind: Judgement(UNKNOWN, Reason.INVALID_SPEC) for kind in ConditionType if kind not in told}
     conditions = sorted([*kept, *assembled(judgements, status, subject.generation, now)], key=lambda condition: condition.type.value)
     changed = status.replacing(observed_generation=subject.generation, phase=state.phase, conditions=conditions)
@@ -130,6 +136,7 @@ def _build_status(draft: Draft) -> AdapterDeploymentStatus:
         ready_replicas=answering(draft),
         selector=_selector(draft),
         retry=draft.retry,
+        governance=govern_status(draft),
         action=draft.action if orders.waits(draft) else scene.subject.action or None,
     )
     return status.replacing(figures_at=_figures_at(scene.status, status, draft.now))

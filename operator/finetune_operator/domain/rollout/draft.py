@@ -12,6 +12,7 @@ from finetune_operator.api.adapterdeployment.status import (
     CheckedVersion,
     CheckStatus,
     FailedVersion,
+    GraceStatus,
     HistoryEntry,
     RetainedVersion,
     RolloutStatus,
@@ -71,6 +72,8 @@ class Draft:
     probes: Probes | None = None
     check: CheckOrder | None = None
     merge: MergeOrder | None = None
+    grace: GraceStatus | None = None
+    """While stable answers for a little longer, though it may not be served any more."""
     events: list[EventNote] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from finetune_inference.contract import AppliedRoute, FingerprintToken
 from finetune_operator.domain.analysis.counters import Sample, Scrape
 from finetune_operator.domain.children import Job, Pod
+from finetune_operator.domain.governance.serving import ServingView
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import JsonObject
 
@@ -26,6 +27,8 @@ class RolloutSettings:
     retry_base_seconds: float = 10.0
     """First wait before another attempt of a check or merge; doubles with each failure, up to ``retry_cap_seconds``."""
     retry_cap_seconds: float = 360.0
+    grace_seconds: float = 3600.0
+    """How long a version goes on answering once governance refuses it; withdrawn data give it no time."""
     checks_files: bool = False
     """Whether Jobs of the operator's own can read an adapter's files; else only agents do."""
 
@@ -192,6 +195,7 @@ class RolloutObserved:
     ``exposure`` is None where nobody looked, or nobody could.
     ``may_probe``: whether the operator can send requests of its own, which routers know by a token.
     ``unread``: why counters that should be there are not, for people; empty where nothing is known to be wrong.
+    ``governance`` is None where this operator does not look after it.
     ``refusal``: why the objects they come from cannot be as the spec wants them, for people; empty where they are.
     """
 
@@ -215,3 +219,4 @@ class RolloutObserved:
     refusal: str = ""
     may_probe: bool = True
     unread: str = ""
+    governance: ServingView | None = None

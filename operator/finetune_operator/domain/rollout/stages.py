@@ -81,7 +81,7 @@ def _validate(draft: Draft) -> None:
     assert rollout is not None
     kept = next((version for version in draft.retained if version.version == rollout.version), None)
     if kept is not None and kept.served and everywhere(draft, rollout.version) and disagreement(draft, rollout.version) is None:
-        if draft.scene.spec.paused:
+        if draft.scene.spec.paused and not rollout.restores:
             draft.blocked = Reason.PAUSED, _PAUSED
             return
         draft.retained.remove(kept)
@@ -159,7 +159,7 @@ def _load(draft: Draft) -> None:
             draft.blocked = Reason.LOADING, trouble
         if not _out_of_time(draft, trouble or missing(draft, rollout.version)):
             draft.wake_in(draft.scene.settings.poll_seconds)
-    elif draft.scene.spec.paused:
+    elif draft.scene.spec.paused and not rollout.restores:
         draft.blocked = Reason.PAUSED, _PAUSED
     else:
         _next_step(draft)
@@ -262,12 +262,13 @@ _STAGES: dict[Stage, Callable[[Draft], None]] = {
 def _interrupt(draft: Draft) -> None:
     """A person aborts, or the spec asks for something else. Neither touches a rollback under way, nor the promotion of a first version.
 
-    A promotion under way goes back to stable when that is what is asked for; before anything newer it is finished.
+    A promotion under way goes back to stable when that is what is asked for; before anything newer it is finished. The way back that
+    governance takes is nobody's to end.
     """
     rollout, target = draft.rollout, draft.scene.target
     assert rollout is not None
     promoting = rollout.stage is Stage.PROMOTING
-    if rollout.stage is Stage.ROLLING_BACK or (promoting and draft.stable is None):
+    if rollout.restores or rollout.stage is Stage.ROLLING_BACK or (promoting and draft.stable is None):
         return
     if draft.order == ABORT:
         draft.order = ""

@@ -13,6 +13,7 @@ from finetune_operator.domain.rollout.baking import UNSENDABLE
 from finetune_operator.domain.rollout.checking import failure_of
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.exposure import exposed
+from finetune_operator.domain.rollout.governing import in_grace
 from finetune_operator.domain.rollout.loading import holds, in_the_way
 from finetune_operator.domain.rollout.target import NoTarget
 from finetune_operator.domain.rollout.traffic import no_router
@@ -91,7 +92,9 @@ def _outside(draft: Draft) -> str:
 
 def _resting(reason: Reason, message: str, draft: Draft) -> State:
     stalled = explanation_of(reason).stalls
-    if draft.stable is not None:
+    if draft.grace is not None:
+        message = f"{message.rstrip('. ')}. {in_grace(draft.grace)}."
+    elif draft.stable is not None:
         message = f"{message.rstrip('. ')}. Until then {draft.stable.version} answers."
     return State(Phase.DEGRADED if stalled else Phase.PENDING, reason, message, stalled=stalled)
 

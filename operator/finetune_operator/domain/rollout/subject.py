@@ -29,6 +29,7 @@ class Subject:
     created_at: datetime | None
     deleting: bool
     action: str
+    labels: Mapping[str, str]
     spec: AdapterDeploymentSpec | Mistakes
     status: AdapterDeploymentStatus | Mistakes
     stored_status: Mapping[str, Any]
@@ -49,10 +50,15 @@ def read_subject(resource: JsonObject) -> Subject | None:
         created_at=reading.moment(metadata, "creationTimestamp"),
         deleting=reading.at(metadata, "deletionTimestamp") is not None,
         action=reading.text(reading.at(metadata, "annotations"), ACTION)[:128],
+        labels=_labels(reading.at(metadata, "labels")),
         spec=_spec(reading.at(resource, "spec")),
         status=_status(status),
         stored_status=status,
     )
+
+
+def _labels(stored: Any) -> Mapping[str, str]:
+    return {str(name): str(value) for name, value in stored.items()} if isinstance(stored, Mapping) else {}
 
 
 def _is_name(name: str) -> bool:

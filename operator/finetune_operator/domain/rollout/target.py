@@ -7,19 +7,24 @@ import re
 from dataclasses import dataclass
 
 from finetune_inference.contract import version_name
-from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.reasons import OF_GOVERNANCE, Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec, Promotion
 from finetune_operator.api.adapterdeployment.status import RetainedVersion, VersionStatus
 from finetune_operator.domain.rollout.compatibility import incompatibility, short_digest
 from finetune_operator.domain.rollout.followed import why_no_artifact
 from finetune_operator.domain.rollout.observed import RolloutObserved, Sibling
+from finetune_operator.domain.rollout.rulings import Version, memory_of, ruling_on
 from finetune_operator.domain.rollout.subject import Subject, read_subject
 from finetune_operator.domain.subject import Mistakes
 
 _DIGEST = "sha256:[0-9a-f]{64}"
 
 
-REFUSED = (Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INCOMPATIBLE, Reason.INVALID_SPEC)
+_SWITCHED_OFF = "the deployment is governed, and this operator does not look after governance. Install with governance.enabled."
+REFUSED = (
+    *(Reason.ALIAS_TAKEN, Reason.NOT_EVALUATED, Reason.INCOMPATIBLE, Reason.INVALID_SPEC, Reason.GOVERNANCE_OFF),
+    *sorted(OF_GOVERNANCE),
+)
 """Only another spec helps, or another world: nothing is made for it, and no pod is touched."""
 
 
@@ -34,10 +39,11 @@ class Target:
 
 @dataclass(frozen=True)
 class NoTarget:
-    """Why there is none."""
+    """Why there is none. ``denied`` is the version that there would be, were it not for governance."""
 
     reason: Reason
     message: str
+    denied: Version | None = None
 
 
 def is_refused(observed: RolloutObserved) -> bool:
@@ -50,6 +56,28 @@ def is_refused(observed: RolloutObserved) -> bool:
 
 
 def find_target(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | NoTarget:
+    """What is asked for, if it may be served here."""
+    found = _asked_for(subject, spec, observed)
+    return found if isinstance(found, NoTarget) else _permitted(found, subject, spec, observed)
+
+
+def _permitted(target: Target, subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | NoTarget:
+    status = subject.status
+    if isinstance(status, Mistakes):
+        return target
+    if observed.governance is None:
+        return NoTarget(Reason.GOVERNANCE_OFF, _SWITCHED_OFF) if status.governance is not None else target
+    version, memory = Version(target.digest, target.uri), memory_of(status, status.checked)
+    ruling = ruling_on(version, subject.owner, spec, observed, observed.governance, memory=memory, labels=subject.labels)
+    return NoTarget(ruling.reason, ruling.message, version) if ruling.concerned and ruling.denied else target
+
+
+def asked_for(target: Target | NoTarget) -> Version | None:
+    """The version that the spec asks for, also where governance refuses it."""
+    return target.denied if isinstance(target, NoTarget) else Version(target.digest, target.uri)
+
+
+def _asked_for(subject: Subject, spec: AdapterDeploymentSpec, observed: RolloutObserved) -> Target | NoTarget:
     rival = _older_rival(subject, spec, observed.siblings)
     if rival is not None:
         text = f"spec.modelName {spec.model_name} belongs to AdapterDeployment {rival.name}, which is older. Choose another name."

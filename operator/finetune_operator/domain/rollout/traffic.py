@@ -26,7 +26,8 @@ def route_for(draft: Draft) -> Route | None:
         canary = rollout.version
         weight, shadow = share_of(step) if step is not None else _share_so_far(draft)
     if answering is None:
-        return None
+        governed = draft.scene.status.governance is not None
+        return closed(draft.route) if governed and draft.route is not None else None
     former = stable.version if stable is not None else None
     versions = [answering, canary, former, *(retained.version for retained in draft.retained)]
     return _numbered(

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.reasons import OF_GOVERNANCE, Reason
 from finetune_operator.api.adapterdeployment.status import FailedVersion, HistoryEntry, RetainedVersion, RolloutStatus, Stage, VersionStatus
 from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.traffic import acknowledged
@@ -11,6 +11,8 @@ _FAILED_LIMIT = 20
 _SHORT = 512
 _INNOCENT = (Reason.SUPERSEDED, Reason.REVERTED)
 """Ends that say nothing against the version: it may be asked for again."""
+_FORGOTTEN = OF_GOVERNANCE - {Reason.REVOKED}
+"""Ends that governance decides upon anew at every look, so that nothing has to be remembered."""
 _WITH_TRAFFIC = (Stage.APPLYING, Stage.BAKING, Stage.PROMOTING)
 
 
@@ -40,7 +42,7 @@ def finish(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str, *
     """The rollout is history; what failed is remembered, so that no re-sync tries it again."""
     draft.rollout = None
     remember(draft, rollout, reason, message)
-    if reason not in _INNOCENT:
+    if reason not in _INNOCENT and reason not in _FORGOTTEN:
         entry = FailedVersion(digest=rollout.digest, reason=reason.value, message=message[:_SHORT], at=draft.now)
         draft.failed = [entry, *(other for other in draft.failed if other.digest != rollout.digest)][:_FAILED_LIMIT]
     if drain:
@@ -56,6 +58,8 @@ def remember(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str)
         ended_at=draft.now,
         outcome=reason.value,
         message=message[:_SHORT],
+        uri=rollout.uri if draft.scene.status.governance is not None else None,
+        merged=rollout.merged if draft.scene.status.governance is not None else None,
     )
     draft.history = [entry, *draft.history][: draft.scene.spec.revision_history_limit]
 

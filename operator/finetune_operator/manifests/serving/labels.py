@@ -1,5 +1,8 @@
 """Names and labels of what serves: the pods are found by them, whoever looks."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from finetune_operator.api.adapterdeployment.deployment import KIND
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.base import (
@@ -91,6 +94,21 @@ def owned_metadata(owner: Owner, name: str, labels: dict[str, str]) -> JsonObjec
 def namespace_metadata(namespace: str, name: str, role: str) -> JsonObject:
     """Metadata of what a namespace has once, whichever AdapterDeployments are in it."""
     return {"name": name, "namespace": namespace, "labels": {**common_labels(role), LABEL_SERVING_ROLE: role}}
+
+
+def classified(manifest: Mapping[str, Any], labels: Mapping[str, str]) -> Mapping[str, Any]:
+    """The object, and the pods that it makes, with these labels as well; the very same one without any."""
+    if not labels:
+        return manifest
+    made: dict[str, Any] = {**manifest, "metadata": _labelled(manifest.get("metadata") or {}, labels)}
+    template = (manifest.get("spec") or {}).get("template")
+    if template is not None:
+        made["spec"] = {**manifest["spec"], "template": {**template, "metadata": _labelled(template.get("metadata") or {}, labels)}}
+    return made
+
+
+def _labelled(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> JsonObject:
+    return {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}
 
 
 def common_labels(role: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     place.one_runtime_class_is_asked_for,
     used.weights_are_data,
     used.obligations_are_told,
+    used.served_name_is_as_asked,
     data.identifiers_are_declared,
     data.safe_harbor_holds,
     evidence.bytes_are_the_sealed_ones,

@@ -128,6 +128,7 @@ class AdapterFacts(Document):
     signature: Proof | None = None
     record: Proof | None = None
     revoked: bool = False
+    revocation: str = Field(default="", max_length=400, description="Why it is revoked, in words that follow a colon.")
     licences: tuple[LicenceKey, ...] = Field(default=(), max_length=16, description="Keys of the licences whose obligations it carries.")
 
 
@@ -216,5 +217,6 @@ class Facts(Document):
     reads: tuple[ReadDigest, ...] = Field(default=(), max_length=64)
     gates: tuple[GateResult, ...] = Field(default=(), max_length=32)
     model_server: Labels | None = Field(default=None, description="Labels of the server that is to load the adapter.")
+    served_as: Name | None = Field(default=None, description="The model name under which callers ask for it.")
     recorded: Classification | None = Field(default=None, description="Of an earlier object of this name that was let pass.")
     approvals: tuple[ApprovalFacts, ...] = Field(default=(), max_length=64)

@@ -142,7 +142,8 @@ RULES: dict[RuleId, Rule] = {
     ),
     RuleId.LICENCE_OBLIGATION: Rule(
         N,
-        "The licence of the base model, of the adapter or of a model that wrote rows of the data asks for a name, a notice or its text.",
+        "The licence of the base model, of the adapter or of a model that wrote rows of the data asks for a name, a notice or its text; "
+        "an adapter that is served under another name than it asks for is denied.",
         "Name the model and show the notice as the licence asks.",
     ),
     RuleId.UNSAFE_MODEL_FORMAT: Rule(

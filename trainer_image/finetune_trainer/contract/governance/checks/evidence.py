@@ -41,7 +41,7 @@ def proofs_are_valid(case: Case) -> Iterator[Finding]:
         if proof is Proof.INVALID:
             yield find(RuleId.UNVERIFIED, f"{adapter.field}.{name}", f"its {name} does not fit it")
     if adapter.revoked:
-        yield find(RuleId.REVOKED, adapter.field, "it is revoked")
+        yield find(RuleId.REVOKED, adapter.field, f"it is revoked{f': {adapter.revocation}' if adapter.revocation else ''}")
 
 
 def proofs_are_there(case: Case, policy: Policy) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from finetune_trainer.contract.governance.facts import ModelFacts
 from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
 from finetune_trainer.contract.governance.licences import OBLIGATIONS, Obligation
 from finetune_trainer.contract.governance.policy import Policy, allowed, demanded
-from finetune_trainer.contract.governance.rules import RuleId
+from finetune_trainer.contract.governance.rules import RuleId, Severity
 from finetune_trainer.contract.governance.vocabulary import DIGEST, EVERYTHING, PINNED_IMAGE
 from finetune_trainer.contract.model import Licence, WeightsFormat
 
@@ -62,6 +62,16 @@ def obligations_are_told(case: Case) -> Iterator[Finding]:
             *(["its text among the files"] if obligation.licence_text else []),
         ]
         yield find(RuleId.LICENCE_OBLIGATION, field, f"{obligation.licence} asks for {listed(asks)}")
+
+
+def served_name_is_as_asked(case: Case) -> Iterator[Finding]:
+    """Letters count alike in either case, because a model name is written in small ones."""
+    served = case.facts.served_as
+    for field, obligation in _obligations(case):
+        prefix = obligation.name_prefix
+        if served is not None and prefix and not served.lower().startswith(prefix.lower()):
+            reason = f"{obligation.licence} asks for a name that begins with {prefix}, and it is served as {shown(served)}"
+            yield find(RuleId.LICENCE_OBLIGATION, field, reason, severity=Severity.DENY)
 
 
 def obligations(case: Case) -> tuple[Obligation, ...]:
