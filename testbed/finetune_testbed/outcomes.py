@@ -42,6 +42,10 @@ class PodOutcome:
     waiting_reason: str | None = None
     """Stay Pending with this container reason, such as ImagePullBackOff."""
     waiting_message: str | None = None
+    init_exit_code: int | None = None
+    """Fail in an init container, before any other runs."""
+    init_message: str | None = None
+    """What the probe of egress says last (that nothing answered)."""
     term_exit_code: int | None = None
     """Exit code when deleted while running (143)."""
     term_message: str | None = None
@@ -58,6 +62,8 @@ class PodOutcome:
             "hold": "true" if self.hold else None,
             "waiting-reason": self.waiting_reason,
             "waiting-message": self.waiting_message,
+            "init-exit-code": _text(self.init_exit_code),
+            "init-message": self.init_message,
             "term-exit-code": _text(self.term_exit_code),
             "term-message": self.term_message,
             "term-millis": _millis(self.term_seconds),

@@ -13,6 +13,7 @@ import yaml
 from finetune_operator.api.base import API_VERSION, GROUP, LABEL_SERVING_ROLE, VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, GOVERNANCE_KINDS
 from finetune_operator.cluster.prometheus import PrometheusServer
+from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
     ROUTER,
@@ -174,6 +175,24 @@ def test_with_chosen_namespaces_governance_needs_three_kinds_of_the_whole_cluste
     (role,) = [role for role in of_kind(helm.template(*values), "ClusterRole") if role["metadata"]["name"] == f"{NAME}-governance"]
     assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"namespaces", "nodes", "governancepolicies"}
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
+
+
+def test_its_defaults_of_egress_probes_are_those_of_the_operator_and_every_value_reaches_it(helm: Helm) -> None:
+    bare = Settings(_cli_parse_args=["--trainer-image=t"])  # type: ignore[call-arg]
+    assert operator_settings(helm.template(*GOVERNANCE)).egress_probe() is bare.egress_probe() is None
+    probe = ("--set", "governance.egressProbe.target=10.1.2.3:443")
+    assert operator_settings(helm.template(*GOVERNANCE, *probe)).egress_probe() == EgressProbe("10.1.2.3:443")
+    values = {"target": "[fd00::1]:8443", "name": "outside.example", "times": 5, "withinSeconds": 30, "everySeconds": 90}
+    settings = operator_settings(helm.template(*GOVERNANCE, "--set-json", f"governance.egressProbe={json.dumps(values)}"))
+    assert settings.egress_probe() == EgressProbe(*values.values())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("target", "to"), [("10.1.2.3:443", [{"ipBlock": {"cidr": "10.1.2.3/32"}}]), ("canary.site:443", None)])
+def test_its_network_policy_lets_the_operator_reach_the_target_of_egress_probes(helm: Helm, target: str, to: Any) -> None:
+    values = (*GOVERNANCE, "--set", f"networkPolicy.enabled=true,governance.egressProbe.target={target}")
+    (policy,) = of_kind(helm.template(*values), "NetworkPolicy")
+    rule = policy["spec"]["egress"][-1]
+    assert (rule["ports"], rule.get("to")) == ([{"port": 443, "protocol": "TCP"}], to)
 
 
 def test_nobody_classifies_or_approves_by_the_built_in_roles(helm: Helm) -> None:

@@ -13,7 +13,7 @@ from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.conditions import Condition
 from finetune_operator.api.markers import ListAtomic, ListMap, ListSet, MapAtomic
 from finetune_operator.api.scalars import ContentDigest
-from finetune_trainer.contract import MOST_FILES, Metric, Severity, Step, Verdict, governance
+from finetune_trainer.contract import MOST_FILES, Metric, Probe, Severity, Step, Verdict, governance
 from finetune_trainer.contract.governance.facts import ApprovalStage
 from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
 from finetune_trainer.contract.model import LicenceCategory, WeightsFormat
@@ -119,6 +119,17 @@ class Retries(ApiModel):
     idle_preemptions: Count = Field(default=0, description="Preemptions in a row without a newly sealed step.")
 
 
+class EgressStatus(ApiModel):
+    """What the probe of egress has found in the last attempt of a step."""
+
+    step: Step = Field(description="prepare, train or publish.")
+    attempt: Count = Field(description="The attempt whose pod was probed.")
+    result: Probe = Field(description="Closed, Open, or Inconclusive where the operator itself could not reach the target then.")
+    digest: ContentDigest = Field(description="Of the report of the probe that went before the step, which is in the pod's log too.")
+    rounds: Count = Field(default=0, description="How often it was tried again while the step lasted.")
+    watch_digest: ContentDigest | None = Field(default=None, description="Of the report of those tries.")
+
+
 class Interruption(ApiModel):
     """Why the step's last early end came about; while it names the current attempt, the next one has not begun."""
 
@@ -163,6 +174,9 @@ class CurrentRun(ApiModel):
     inputs: RunInputs = Field(default=RunInputs(), description="What the declared sources turned out to be.")
     active_step: Step = Field(default=Step.PREPARE, description="prepare, train or publish.")
     attempt: Count = Field(default=0, description="Attempt of the active step, counted from 1; 0 before the first.")
+    egress: Annotated[list[EgressStatus], Field(max_length=3), ListMap(("step",))] = Field(
+        default=[], description="Probes of egress, by step; none where egress is not closed."
+    )
     interruption: Interruption | None = Field(default=None, description="How the last attempt that did not finish the active step ended.")
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None,

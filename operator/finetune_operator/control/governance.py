@@ -32,6 +32,8 @@ class GovernanceCache:
         """Called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
         self._deployments: tuple[Iterable[Key], Callable[[Key], None]] = ((), lambda _key: None)
         self._withdrawals: tuple[Withdrawal, ...] | None = None
+        self.target_reached: Callable[[], bool] = lambda: False
+        """Whether the operator reaches the target of egress probes now."""
         self._live = False
         self._known_nodes: Mapping[str, Mapping[str, str]] | None = None
         self._read: dict[str, tuple[int, Policy]] = {}
@@ -83,6 +85,7 @@ class GovernanceCache:
             site=self.site,
             nodes=self._nodes(),
             network_policies={each["metadata"]["name"]: each for each in self.network_policies.of(str(key))},
+            target_reached=self.target_reached(),
             known=namespace is not None,
         )
 
@@ -99,6 +102,10 @@ class GovernanceCache:
             before = known.get(name)
             self._read[name] = before if before is not None and before[0] == version else (version, read_policy(manifest))
         return tuple(policy for _, policy in self._read.values())
+
+    def ask_again(self) -> None:
+        """What the operator reaches has changed."""
+        self._tell(lambda _key: True)
 
     def _nodes(self) -> Mapping[str, Mapping[str, str]]:
         if self._known_nodes is None:

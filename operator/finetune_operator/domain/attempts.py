@@ -11,6 +11,7 @@ from finetune_operator.domain.activity import Activity, ActivityKind, doing, sta
 from finetune_operator.domain.children import Job, JobState, Pod
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
+from finetune_operator.domain.governance.egress import heard, worth_a_write
 from finetune_operator.domain.launch import config_map, placement_of
 from finetune_operator.domain.plan import Child, ObjectReference
 from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
@@ -61,7 +62,8 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
     if words.skipped_checkpoints:
         text = f"attempt {run.attempt} of {run.active_step.value} skipped {'; '.join(words.skipped_checkpoints)}"
         draft.note(Reason.INTERRUPTED, "Resume", text, warning=True, related=job.reference)
-    return _proceed(draft, _with_image(run, pod), spec, words, running_seconds(job, pod))
+    run = heard(_with_image(run, pod), pod, draft.scene.observed.governance)
+    return _proceed(draft, run, spec, words, running_seconds(job, pod))
 
 
 def heed_last_words(draft: Draft, run: CurrentRun) -> CurrentRun:
@@ -83,6 +85,7 @@ def heed_last_words(draft: Draft, run: CurrentRun) -> CurrentRun:
 def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, remains: Remains) -> GiveUp | None:
     """Account for an attempt that ended early: another one later, or the end of the run."""
     job, pod = remains.job, remains.pod
+    run = heard(run, pod, draft.scene.observed.governance)
     if pod is not None:
         run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
     run = with_sealed(run, failure.sealed_step)
@@ -177,7 +180,7 @@ def _watch(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, job: Job, pod: 
 def _follow(draft: Draft, run: CurrentRun, pod: Pod) -> None:
     """The pod runs: its figures, as long as it is there to tell them."""
     progress = draft.scene.observed.progress
-    run = merge_progress(run, progress, pod)
+    run = worth_a_write(merge_progress(run, progress, pod), pod, draft.scene.observed.governance)
     if pod.terminating and pod.running:
         where = f" on node {pod.node}" if pod.node else ""
         text = f"pod {pod.reference.name}{where} is being stopped; if the node is gone, delete the Node object or force-delete the pod"

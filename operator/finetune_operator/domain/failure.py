@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.domain.children import Job, Pod
-from finetune_trainer.contract import CLASS_OF_EXIT, FailureClass, TerminationMessage
+from finetune_trainer.contract import CLASS_OF_EXIT, PROBE_STEP, FailureClass, TerminationMessage
 from finetune_trainer.contract.model import BaseModelFindings
 
 _EXIT_CODE = re.compile(r"exit code (\d{1,3})\b")
@@ -35,6 +35,7 @@ class FailureKind(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
     INTERNAL = "Internal"
     MESSAGE_LOST = "MessageLost"
+    NOT_CONTAINED = "NotContained"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ _OF_CLASS = {
     FailureClass.STORAGE: (FailureKind.STORAGE, Reason.STORAGE_FAILED),
     FailureClass.STOPPED: (FailureKind.PREEMPTED, Reason.INTERRUPTED),
     FailureClass.INTERNAL: (FailureKind.INTERNAL, Reason.INTERNAL),
+    FailureClass.NOT_CONTAINED: (FailureKind.NOT_CONTAINED, Reason.EGRESS_NOT_ENFORCED),
 }
 
 _PLAIN = {
@@ -70,24 +72,38 @@ _PLAIN = {
     FailureClass.STORAGE: "a volume or the network failed",
     FailureClass.STOPPED: "the pod was stopped",
     FailureClass.INTERNAL: "the trainer ended with an unexpected error",
+    FailureClass.NOT_CONTAINED: "egress is not closed",
 }
 
 
 def last_words(pod: Pod | None, run_key: str, step: str) -> TerminationMessage | None:
     """The pod's termination message, if it is one and speaks about this step of this run."""
-    if pod is None or not pod.termination_message:
-        return None
-    try:
-        message = TerminationMessage.from_json(pod.termination_message)
-    except ValidationError:
+    message = _read(pod.termination_message) if pod is not None else None
+    if message is None:
         return None
     spoken_for = message.run_key in ("", run_key)  # a trainer that cannot read its run spec does not know the key
     return message if spoken_for and message.step == step else None
 
 
+def probe_words(pod: Pod | None) -> TerminationMessage | None:
+    """What the probe of egress said that went before the trainer."""
+    message = _read(pod.probe_message) if pod is not None else None
+    return message if message is not None and message.step == PROBE_STEP else None
+
+
+def _read(text: str) -> TerminationMessage | None:
+    try:
+        return TerminationMessage.from_json(text) if text else None
+    except ValidationError:
+        return None
+
+
 def failure_of(job: Job, pod: Pod | None, run_key: str) -> Failure:
     """The verdict on a Job that failed; total."""
     words = last_words(pod, run_key, job.place.step)
+    before = probe_words(pod)
+    if pod is not None and pod.probe_code and before is not None and before.outcome in _OF_CLASS:
+        return _spoken(before, pod)
     if pod is not None and pod.exit_reason == "OOMKilled":
         return _host_out_of_memory(pod)
     if words is not None and words.outcome in _OF_CLASS:

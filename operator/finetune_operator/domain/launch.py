@@ -97,14 +97,15 @@ def placement_of(spec: FineTuneJobSpec) -> str:
 
 def pod_environment(draft: Draft, run: CurrentRun | None) -> PodEnvironment:
     """The image is the run's: a resume under another version of the trainer would be refused."""
-    settings = draft.scene.settings
+    settings, containment = draft.scene.settings, draft.containment or Containment()
     return PodEnvironment(
         image=(run.image if run is not None else None) or settings.trainer_image,
         image_pull_policy=settings.image_pull_policy,
         image_pull_secrets=settings.image_pull_secrets,
         finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
         classification=_classification(draft),
-        containment=draft.containment or Containment(),
+        containment=containment,
+        probe=settings.egress_probe if containment.closed else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from finetune_operator.domain.governance.signing import Signing
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.plan import JsonObject, ObjectReference
+from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_trainer.contract import ProgressReport
 
 REJECTION_SECONDS = 30.0
@@ -22,6 +23,8 @@ class DomainSettings:
     image_pull_secrets: tuple[str, ...] = ()
     image_pull_policy: str = "IfNotPresent"
     finished_job_ttl_seconds: int = 86_400
+    egress_probe: EgressProbe | None = None
+    """Without one nothing can be proven, and nothing begins whose egress must be closed."""
     operator_namespace: str = "finetune-system"
     """Whose pods may ask a run that is shut in for its progress."""
     progress_write_seconds: float = 15.0

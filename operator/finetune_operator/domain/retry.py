@@ -17,7 +17,7 @@ HALVINGS = 2
 IDLE_PREEMPTIONS = 2
 LOST_MESSAGES = 3
 
-_FINAL = (FailureKind.CONFIGURATION, FailureKind.DATA, FailureKind.MODEL, FailureKind.DIVERGED)
+_FINAL = (FailureKind.CONFIGURATION, FailureKind.DATA, FailureKind.MODEL, FailureKind.DIVERGED, FailureKind.NOT_CONTAINED)
 
 
 @dataclass(frozen=True)

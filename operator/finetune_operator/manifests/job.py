@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune_operator.api.base import LABEL_QUEUE
 from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.manifests.egressprobe import watch_arguments
 from finetune_operator.manifests.failurepolicy import build_failure_policy
 from finetune_operator.manifests.labels import owner_references, step_labels
 from finetune_operator.manifests.names import CLEAN, Owner, job_name
@@ -60,6 +61,8 @@ def build_job(
     if signed is not None:
         volumes, mounts = [*volumes, signed.volume], [*mounts, signed.mount]
     arguments = step_arguments(step, attempt.number, attempt.micro_batch_size)
+    if step is Step.TRAIN and environment.probe is not None:
+        arguments += watch_arguments(environment.probe)
     container = build_container(environment, arguments, step_resources(spec, step), mounts, serves_progress=step is Step.TRAIN)
     labels = {**step_labels(owner, attempt.run_key, step.value, attempt.number), **environment.classification}
     queue = {LABEL_QUEUE: spec.queue_name} if spec.queue_name and step is Step.TRAIN else {}
@@ -69,7 +72,7 @@ def build_job(
         {**labels, **queue},
         {
             "backoffLimit": 0,
-            "podFailurePolicy": build_failure_policy(),
+            "podFailurePolicy": build_failure_policy(probed=environment.probe is not None),
             "ttlSecondsAfterFinished": environment.finished_job_ttl_seconds,
             "template": {
                 "metadata": {"labels": labels, **({"annotations": dict(signed.annotations)} if signed is not None else {})},

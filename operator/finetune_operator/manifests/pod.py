@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.api.spec import ComputeResources, FineTuneJobSpec
+from finetune_operator.manifests.egressprobe import EgressProbe, build_probe
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.security import container_security, pod_security
 from finetune_trainer.contract import PROGRESS_PORT, RUN_SPEC_PATH, WORK_MOUNT, Step, TunerType
@@ -29,6 +30,8 @@ class PodEnvironment:
     finished_job_ttl_seconds: int = 86_400
     classification: Mapping[str, str] = field(default_factory=dict)
     containment: Containment = field(default_factory=Containment)
+    probe: EgressProbe | None = None
+    """Goes before every step whose egress is closed."""
 
 
 def step_arguments(step: Step, attempt: int, micro_batch_size: int | None) -> list[str]:
@@ -112,6 +115,8 @@ def build_pod_spec(
             pod["nodeSelector"] = dict(wanted.node_selector)
         if wanted.runtime_class_name:
             pod["runtimeClassName"] = wanted.runtime_class_name
+    if environment.probe is not None:
+        pod["initContainers"] = [build_probe(environment.probe, environment.image, environment.image_pull_policy)]
     return {**pod, **_demanded(environment.containment)}
 
 

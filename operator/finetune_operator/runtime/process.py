@@ -32,6 +32,7 @@ from finetune_operator.cluster.resources import (
     TRAINING_DATASETS,
     Resource,
 )
+from finetune_operator.control.egress import EgressControl
 from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.intake import Intake
 from finetune_operator.control.leader import Leadership
@@ -116,6 +117,7 @@ class Process:
         )
         if self._governance is not None and self._records is None:
             log.warning("no --signing-key: what governed runs make is published unsigned, and nothing is recorded")
+        self._control = self._make_control(settings)
         self._reconciler = Reconciler(
             kube,
             self._cache,
@@ -178,6 +180,8 @@ class Process:
         for reflector in self._reflectors:
             group.create_task(self._forever(f"watch of {reflector.resource.plural}", reflector.run()))
         self._leader_task = group.create_task(self._forever("leadership", self._leadership.run())) if self._leadership else None
+        if self._control is not None:
+            group.create_task(self._forever("control of egress probes", self._control.run()))
         group.create_task(self._lead(group))
         group.create_task(self._await_stop())
 
@@ -190,6 +194,8 @@ class Process:
         """Caches first, so that a follower takes over at once, then the Lease, then everything that writes."""
         for reflector in self._reflectors:
             await reflector.synced.wait()
+        if self._control is not None:
+            await self._control.tried.wait()
         if self._governance is not None:
             self._governance.live()
         if self._records is not None:
@@ -283,6 +289,14 @@ class Process:
             for resource, store, namespace, labels in watched
         ]
 
+    def _make_control(self, settings: Settings) -> EgressControl | None:
+        """The positive control of egress probes, where there are any."""
+        if self._governance is None or not settings.egress_probe_target:
+            return None
+        control = EgressControl(settings.egress_probe_target, self._governance.ask_again)
+        self._governance.target_reached = lambda: control.reached
+        return control
+
     def _make_leadership(self) -> Leadership:
         settings = self._settings
         return Leadership(self._kube, namespace=settings.own_namespace(), name=settings.lease_name, identity=self._identity)
@@ -364,6 +378,7 @@ def domain_settings(settings: Settings) -> DomainSettings:
         image_pull_policy=settings.image_pull_policy,
         finished_job_ttl_seconds=settings.finished_job_ttl_seconds,
         operator_namespace=settings.own_namespace(),
+        egress_probe=settings.egress_probe(),
         progress_write_seconds=settings.progress_seconds,
         retry_base_seconds=settings.retry_base_seconds,
         retry_cap_seconds=settings.retry_cap_seconds,

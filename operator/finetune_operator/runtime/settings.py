@@ -11,6 +11,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from finetune_operator.cluster.prometheus import PrometheusServer
+from finetune_operator.manifests.egressprobe import EgressProbe
+from finetune_trainer.contract import OUTSIDE_NAME, endpoint
 from finetune_trainer.contract.governance.facts import Site
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -90,6 +92,19 @@ class Settings(BaseSettings):
         ge=0.0,
         description="How long an adapter goes on answering once a policy or a label forbids to serve it; withdrawn data give it no time.",
     )
+    egress_probe_target: str = Field(
+        default="",
+        description="HOST:PORT outside that the operator reaches and pods with closed egress must not; without one none of them begins.",
+    )
+    egress_probe_name: str = Field(
+        default=OUTSIDE_NAME,
+        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$",
+        max_length=253,
+        description="Name outside that they must not be able to resolve.",
+    )
+    egress_probe_times: int = Field(default=3, ge=1, le=100, description="How often in a row nothing may answer before data are mounted.")
+    egress_probe_within_seconds: int = Field(default=60, ge=1, le=3600, description="How long something may still answer before that.")
+    egress_probe_every_seconds: int = Field(default=60, ge=1, le=3600, description="Between two further tries while a model trains.")
     inference_image: str = Field(
         default="", description="Image of server, agent and router, with tag or digest; without one their pods are somebody else's to make."
     )
@@ -174,6 +189,13 @@ class Settings(BaseSettings):
             ip_network(network)
         return networks
 
+    @field_validator("egress_probe_target")
+    @classmethod
+    def _is_endpoint(cls, target: str) -> str:
+        if target:
+            endpoint(target)
+        return target
+
     @field_validator("rollout_prometheus_url")
     @classmethod
     def _is_address(cls, url: str) -> str:
@@ -204,6 +226,18 @@ class Settings(BaseSettings):
     def site(self) -> Site:
         """What this installation adds to the vocabulary of governance. Raises ``pydantic.ValidationError`` for what fits no label."""
         return Site(residencies=tuple(self.governance_residency), regimes=tuple(self.governance_regime))
+
+    def egress_probe(self) -> EgressProbe | None:
+        """What probes of egress try; None where there is no target."""
+        if not self.egress_probe_target:
+            return None
+        return EgressProbe(
+            self.egress_probe_target,
+            self.egress_probe_name,
+            self.egress_probe_times,
+            self.egress_probe_within_seconds,
+            self.egress_probe_every_seconds,
+        )
 
     @property
     def prometheus_server(self) -> PrometheusServer | None:

@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from finetune_operator.domain.observed import DomainSettings
+from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_record.statement import content_digest
 from finetune_trainer.contract import (
     CLASS_OF_EXIT,
+    PROBE_STEP,
     ArtifactPart,
     DataQuality,
     DataSummary,
+    EgressReport,
     Estimate,
     EvaluationSummary,
     ExitCode,
@@ -28,10 +31,11 @@ from finetune_trainer.contract.model import BaseModelFindings, Licence, LicenceC
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0b6e1c1e-1111-4222-8333-444455556666"
-SETTINGS = DomainSettings(trainer_image="registry.example/trainer:1", progress_key=b"k" * 32)
 FILES = {"adapter_config.json": "sha256:" + "a1" * 32, "adapter_model.safetensors": "sha256:" + "a2" * 32}
 ADAPTER = content_digest(FILES.items())
 APACHE = BaseModelFindings(licences=(Licence(key="Apache-2.0", category=LicenceCategory.PERMISSIVE),), formats=(WeightsFormat.SAFETENSORS,))
+PROBE = EgressProbe("192.0.2.1:443")
+SETTINGS = DomainSettings(trainer_image="registry.example/trainer:1", progress_key=b"k" * 32, egress_probe=PROBE)
 
 SPEC: dict[str, Any] = {
     "baseModel": {"uri": "pvc://models/tiny-chat"},
@@ -114,5 +118,22 @@ def words(
         if code == 0
         else None,
         base_model=fields.get("base_model") if code else None,
+        egress=fields.get("egress"),
     )
     return message.to_bounded_json()
+
+
+def probed(*answering: str, rounds: int = 3) -> EgressReport:
+    """What a probe of egress reports."""
+    targets = (PROBE.outside, "169.254.169.254:80", PROBE.name)
+    tried = [{"target": target, "tries": rounds, "answered": rounds if target in answering else 0} for target in targets]
+    return EgressReport.model_validate({"result": "Open" if answering else "Closed", "rounds": rounds, "tried": tried})
+
+
+def probe_words(*answering: str) -> str:
+    """Its termination message."""
+    code, reason = (ExitCode.NOT_CONTAINED, "EgressNotEnforced") if answering else (ExitCode.DONE, "Succeeded")
+    message = f"egress is not closed: {', '.join(answering)} answered from inside the pod" if answering else "probe-egress finished"
+    return TerminationMessage(
+        step=PROBE_STEP, run_key="", outcome=CLASS_OF_EXIT[code], reason=reason, message=message, egress=probed(*answering)
+    ).to_bounded_json()

@@ -3,9 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import Rejection
 from finetune_operator.domain.plan import ObjectReference
+from tests.unit.domain.samples import PROBE, probed
 from tests.unit.domain.test_governance import policy, told, view, world
 from tests.unit.domain.world import World
 
@@ -66,6 +69,132 @@ def test_what_was_closed_stays_closed_for_the_run() -> None:
     job.governance = view(policy(egress="Open", generation=2))
     job.settle()
     assert len(job.network_policies) == 1
+
+
+UNREACHED = replace(view(policy(**CLOSED)), target_reached=False)
+
+
+def test_every_step_of_a_closed_run_is_probed_before_it_and_the_probe_mounts_nothing() -> None:
+    job = closed()
+    for step in ("prepare", "train", "publish"):
+        (probe,) = job.pod_spec["initContainers"]
+        assert probe["args"][:3] == ["probe-egress", "--outside", PROBE.outside]
+        assert "volumeMounts" not in probe
+        assert "env" not in probe
+        arguments = job.pod_spec["containers"][0]["args"]
+        assert ("--egress-outside" in arguments) == (step == "train")
+        job.step_through()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+    said = {each["step"]: each for each in job.run["egress"]}
+    assert {step: (each["result"], each["digest"]) for step, each in said.items()} == {
+        step: ("Closed", probed().content_digest()) for step in ("prepare", "train", "publish")
+    }
+
+
+def test_an_open_run_is_not_probed() -> None:
+    job = world(view(policy(egress="Open")))
+    assert "initContainers" not in job.pod_spec
+    job.finish()
+    assert "egress" not in job.run
+
+
+def test_a_probe_costs_no_write() -> None:
+    probed_, plain = closed(), world(view(policy(egress="Open")))
+    for job in (probed_, plain):
+        job.finish()
+    assert probed_.writes == plain.writes + 1  # the network policy's
+
+
+def test_a_way_outside_ends_the_run_before_anything_is_mounted_and_says_what_answered() -> None:
+    job = closed()
+    job.find_open(PROBE.outside)
+    job.settle()
+    assert job.run["outcome"] == "Failed"
+    assert told(job, "Ready")[:2] == ("False", "EgressNotEnforced")
+    assert PROBE.outside in told(job, "Ready")[2]
+    assert told(job, "Governed")[:2] == ("False", "EgressNotEnforced")
+    assert job.run["egress"][0]["result"] == "Open"
+    assert job.created[1:] == [f"{job.run['name']}-prepare-1"]
+    job.change(rerun="again")
+    job.settle()
+    assert job.run["number"] == 2  # the network may have been mended: another run finds out
+
+
+def test_the_verdict_survives_a_pod_that_is_gone_with_its_words() -> None:
+    job = closed()
+    job.find_open(PROBE.outside)
+    del job.pods[job.created[-1]]
+    job.tick(10)
+    job.settle()
+    assert told(job, "Ready")[1] == "EgressNotEnforced"
+
+
+def test_a_way_that_opens_while_it_trains_ends_the_run_with_what_is_sealed() -> None:
+    job = closed()
+    job.step_through()
+    job.run_pod()
+    job.settle()
+    job.end_pod(77, reason="EgressNotEnforced", message=None, sealed=40, egress=probed("example.com", rounds=7))
+    job.settle()
+    assert told(job, "Ready")[:2] == ("False", "EgressNotEnforced")
+    assert told(job, "Trained")[1] == "EgressNotEnforced"
+    assert job.run["lastSealedStep"] == 40
+    train = next(each for each in job.run["egress"] if each["step"] == "train")
+    assert (train["result"], train["rounds"], train["watchDigest"]) == ("Open", 7, probed("example.com", rounds=7).content_digest())
+
+
+def test_without_a_target_that_answers_the_operator_nothing_begins_and_with_one_it_does() -> None:
+    job = world(UNREACHED)
+    assert job.created == []
+    assert told(job, "Ready")[:2] == ("False", "EgressProbeInconclusive")
+    job.governance = view(policy(**CLOSED))
+    job.settle()
+    job.finish()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+    job.governance = UNREACHED
+    job.settle()
+    assert told(job, "Ready")[1] == "RunSucceeded"  # what was proven then stays proven
+
+
+@pytest.mark.parametrize("step", ["prepare", "train"])
+def test_a_target_that_ceased_to_answer_before_the_probe_proves_nothing_and_the_pod_is_stopped(step: str) -> None:
+    job = closed()
+    if step == "train":
+        job.step_through()
+    job.governance = UNREACHED
+    job.run_pod()
+    job.settle()
+    assert job.jobs[job.active]["metadata"]["deletionTimestamp"]
+    assert job.run["interruption"]["reason"] == "EgressProbeInconclusive"
+    job.clear()
+    assert told(job, "Ready")[1] == "EgressProbeInconclusive"
+    job.governance = view(policy(**CLOSED))
+    job.clear()
+    job.finish()
+    assert told(job, "Ready")[1] == "RunSucceeded"
+
+
+def test_a_target_that_ceases_to_answer_later_stops_no_training_that_was_proven() -> None:
+    job = closed()
+    job.step_through()
+    job.run_pod()
+    job.settle()
+    job.governance = UNREACHED
+    job.settle()
+    assert told(job, "Governed")[:2] == ("True", "Allowed")
+    job.end_pod()
+    job.settle()
+    assert told(job, "Ready")[1] == "EgressProbeInconclusive"  # the next pod has to be proven anew
+
+
+def test_egress_that_must_be_closed_only_now_was_open_to_the_data_already() -> None:
+    job = world(view(policy(egress="Open")))
+    job.step_through()
+    job.governance = view(policy(**CLOSED, generation=2))
+    job.end_pod(74)
+    job.settle()
+    assert told(job, "Ready")[1] == "EgressProbeInconclusive"
+    assert "no probe has run" in told(job, "Ready")[2]
 
 
 CLASS = "gpu.node-restriction.kubernetes.io/class"

@@ -47,7 +47,7 @@ def approval(name: str, digest: str, *, stage: str = "Train", subject: str = "ti
 def view(*policies: Policy, labels: dict[str, str] | None = None, datasets: tuple[Any, ...] = (), approvals: Any = ()) -> GovernanceView:
     known = {each["metadata"]["name"]: each for each in datasets}
     site, nodes = Site(residencies=("onprem",)), {"node-1": {LABEL_ZONE: "onprem"}}
-    return GovernanceView(GOVERNED if labels is None else labels, policies, known, tuple(approvals), site, nodes)
+    return GovernanceView(GOVERNED if labels is None else labels, policies, known, tuple(approvals), site, nodes, target_reached=True)
 
 
 def world(seen: GovernanceView | None, labels: dict[str, str] | None = None, **changes: Any) -> World:

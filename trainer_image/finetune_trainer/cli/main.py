@@ -1,4 +1,4 @@
-"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|merge|clean|validate|estimate|--version``.
+"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|merge|clean|probe-egress|validate|estimate|--version``.
 
 The order matters. Signals first, since Python as process 1 ignores TERM until told otherwise; then the run spec, so that a mistake in it is
 answered in well under a second; then the environment that torch reads once; the sub-command, and with it torch, last. Every way to end
@@ -17,8 +17,22 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
+from finetune_trainer.cli.egress_options import add_probe_options, add_watch_options, egress_watch, probe_targets
 from finetune_trainer.cli.merge_options import add_merge_options, merge_request
-from finetune_trainer.contract import OUT_MOUNT, RECORD_MOUNT, RUN_SPEC_PATH, WORK_MOUNT, ExitCode, MergeRequest, RunSpec, Step, StepResult
+from finetune_trainer.cli.probe_egress import ProbeOrder
+from finetune_trainer.cli.probe_egress import execute as probe_egress
+from finetune_trainer.contract import (
+    OUT_MOUNT,
+    PROBE_STEP,
+    RECORD_MOUNT,
+    RUN_SPEC_PATH,
+    WORK_MOUNT,
+    ExitCode,
+    MergeRequest,
+    RunSpec,
+    Step,
+    StepResult,
+)
 from finetune_trainer.pod.allocator import return_freed_blocks
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
@@ -38,6 +52,7 @@ COMMANDS = {
     "publish": "put the adapter where the run spec wants it, under its digest",
     "merge": "write the model that a base model and an adapter are together, for engines that cannot load the adapter",
     "clean": "remove the run's work folder",
+    PROBE_STEP: "find out whether there is a way outside from here",
     "validate": "check a run spec",
     "estimate": "tell the memory, disk and time that training would take",
 }
@@ -46,7 +61,7 @@ _STEP_OF = {"prepare": Step.PREPARE, "run": Step.TRAIN, "publish": Step.PUBLISH}
 
 @dataclass(frozen=True)
 class Invocation:
-    """The parsed command line. ``merge`` is set for that command alone, whose folder is the one the model goes into."""
+    """The parsed command line. ``merge`` and ``probe`` are set for these commands alone; a merge's folder is the one it writes into."""
 
     command: str
     spec_path: Path
@@ -54,6 +69,7 @@ class Invocation:
     attempt: int
     options: StepOptions
     merge: MergeRequest | None = None
+    probe: ProbeOrder | None = None
 
     @property
     def step(self) -> str:
@@ -86,6 +102,9 @@ def parse(arguments: Sequence[str]) -> Invocation:
         if name == "merge":
             add_merge_options(command)
             continue
+        if name == PROBE_STEP:
+            add_probe_options(command)
+            continue
         command.add_argument("--spec", type=Path, default=Path(RUN_SPEC_PATH), help="the run spec (default: %(default)s)")
         default = Path(OUT_MOUNT if name == "publish" else WORK_MOUNT)
         command.add_argument("--workspace", type=Path, default=default, metavar="DIR", help="the run's work folder (default: %(default)s)")
@@ -93,6 +112,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
             command.add_argument(
                 "--micro-batch-size", type=_positive, metavar="N", help="examples per forward pass; the effective batch stays"
             )
+        if name == "run":
+            add_watch_options(command)
         if name in ("publish", "evaluate"):
             command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
         if name == "publish":
@@ -100,8 +121,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
     read = parser.parse_args(arguments)
     if read.command == "merge":
         return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path(read.out)), read.attempt, StepOptions(), merge_request(read))
+    if read.command == PROBE_STEP:
+        order = ProbeOrder(probe_targets(read), read.times, float(read.within))
+        return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path("/")), read.attempt, StepOptions(), probe=order)
     flags = {name: getattr(read, name, None) for name in ("micro_batch_size", "out", "record")}
-    options = StepOptions(**flags)
+    options = StepOptions(**flags, egress=egress_watch(read))
     return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
 
 
@@ -157,6 +181,8 @@ def _work(invocation: Invocation, events: EventLog, stop: StopFlag, evidence: Ev
     if (request := invocation.merge) is not None:
         name = request.adapter_uri or Path(request.adapter_path).name
         return _Work(request.key, name, lambda: _merge(request, invocation.attempt, events))
+    if (order := invocation.probe) is not None:
+        return _Work("", PROBE_STEP, lambda: probe_egress(order, evidence, events))
     spec = load_spec(invocation.spec_path)
     context = StepContext(spec, invocation.workspace, invocation.attempt, invocation.options, events, stop, evidence, invocation.spec_path)
     return _Work(spec.run.key, spec.run.name, lambda: _answer(invocation, context))

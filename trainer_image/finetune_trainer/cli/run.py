@@ -8,12 +8,17 @@ since the last checkpoint: a finished training is never repeated because its eva
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from finetune_trainer.cli.egress_options import watch_flags
+from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
     MOST_FILES,
     ArtifactPart,
+    EgressReport,
     EvaluationSummary,
     PrepareSummary,
     Stage,
@@ -26,6 +31,7 @@ from finetune_trainer.contract import (
 from finetune_trainer.pod.basefiles import verify_base_model
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import verified_data
+from finetune_trainer.pod.egress import EgressGuard
 from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
 from finetune_trainer.pod.progress import ProgressState, decimal, start_progress_server
@@ -55,8 +61,41 @@ def execute(context: StepContext) -> StepResult | None:
     silence_libraries()
     process = this_process()
     progress = ProgressState(context.spec.run.key)
-    if process.first:
-        _serve(context, progress)
+    if not process.first:
+        return _trained(context, progress, process)
+    _serve(context, progress)
+    with _guarded(context) as guard:
+        try:
+            result = _trained(context, progress, process)
+        except Stopped as stopped:
+            if guard is not None and guard.open and context.evidence.egress is not None:
+                raise opened(context.evidence.egress) from stopped
+            raise
+        return result
+
+
+@contextmanager
+def _guarded(context: StepContext) -> Iterator[EgressGuard | None]:
+    """Egress is tried again while the step lasts; an answer asks for the stop that a signal would ask for, and a checkpoint is sealed."""
+    watch = context.options.egress
+    if watch is None:
+        yield None
+        return
+
+    def heard(report: EgressReport) -> None:
+        context.evidence.egress = report
+        tell(report, context.events)
+
+    guard = EgressGuard(watch, heard, context.stop.request)
+    guard.start()
+    try:
+        yield guard
+    finally:
+        guard.end()
+
+
+def _trained(context: StepContext, progress: ProgressState, process: Process) -> StepResult | None:
+    count = processes_of(context.spec)
     prepared = _prepared(context)
     data = verified_data(context.workspace)
     context.events.emit("data_verified", digest=data.content_digest())
@@ -99,6 +138,7 @@ def _same_step(context: StepContext) -> list[str]:
     if context.options.micro_batch_size is not None:
         options["--micro-batch-size"] = context.options.micro_batch_size
     flags = [text for name, value in options.items() for text in (name, str(value))]
+    flags += watch_flags(context.options.egress) if context.options.egress is not None else []
     return [sys.executable, "-m", "finetune_trainer.cli.main", "run", *flags]
 
 
@@ -195,6 +235,7 @@ def _evaluate_and_seal(
     early_stopping = spec.training.early_stopping_patience is not None
     summary = _summary(read_totals(trained.path), artifact, compared.difference, resumed, evaluation, early_stopping=early_stopping)
     progress.enter("Done")
+    _leave_if_asked_to(context, trained)
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))
 
 

@@ -1,6 +1,7 @@
 """The file format between operator and trainer: pydantic only, no torch, so that both sides import the very same definitions."""
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, canonical_json, digest_of
+from finetune_trainer.contract.egress import METADATA, OUTSIDE_NAME, PROBE_STEP, EgressReport, Probe, Tried, endpoint
 from finetune_trainer.contract.merge import MergeRequest
 from finetune_trainer.contract.outcome import (
     CLASS_OF_EXIT,
@@ -81,10 +82,13 @@ __all__ = [
     "CLASS_OF_EXIT",
     "DATA_MOUNT",
     "EVALUATION_MOUNT",
+    "METADATA",
     "MODEL_SIGNATURE_FILE",
     "MOST_FILES",
     "OUTPUT_SCHEMA_PATH",
+    "OUTSIDE_NAME",
     "OUT_MOUNT",
+    "PROBE_STEP",
     "PROGRESS_PORT",
     "RECORD_FILE",
     "RECORD_MOUNT",
@@ -107,6 +111,7 @@ __all__ = [
     "Decimal",
     "Digest",
     "Document",
+    "EgressReport",
     "Estimate",
     "Evaluation",
     "EvaluationSummary",
@@ -122,6 +127,7 @@ __all__ = [
     "MetricResult",
     "Precision",
     "PrepareSummary",
+    "Probe",
     "Progress",
     "ProgressReport",
     "PublishSummary",
@@ -140,10 +146,12 @@ __all__ = [
     "TerminationMessage",
     "TrainSummary",
     "Training",
+    "Tried",
     "Tuner",
     "TunerType",
     "Validation",
     "Verdict",
     "canonical_json",
     "digest_of",
+    "endpoint",
 ]

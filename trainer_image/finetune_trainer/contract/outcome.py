@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 from pydantic import Field
 
 from finetune_trainer.contract.base import Digest, Document, Named
+from finetune_trainer.contract.egress import EgressReport
 from finetune_trainer.contract.model import BaseModelFindings
 from finetune_trainer.contract.results import Summary
 
@@ -28,6 +29,7 @@ class ExitCode(IntEnum):
     DIVERGED = 71
     STORAGE = 74
     STOPPED = 75
+    NOT_CONTAINED = 77
 
 
 class FailureClass(StrEnum):
@@ -42,6 +44,7 @@ class FailureClass(StrEnum):
     DIVERGED = "Diverged"
     STORAGE = "Storage"
     STOPPED = "Stopped"
+    NOT_CONTAINED = "NotContained"
 
 
 CLASS_OF_EXIT = {
@@ -54,6 +57,7 @@ CLASS_OF_EXIT = {
     ExitCode.DIVERGED: FailureClass.DIVERGED,
     ExitCode.STORAGE: FailureClass.STORAGE,
     ExitCode.STOPPED: FailureClass.STOPPED,
+    ExitCode.NOT_CONTAINED: FailureClass.NOT_CONTAINED,
 }
 
 
@@ -78,6 +82,7 @@ class TerminationMessage(Named):
     base_model: BaseModelFindings | None = Field(default=None, description="Of one that was refused because loading it would run code.")
     summary: Summary | None = None
     result_digest: Digest | None = None
+    egress: EgressReport | None = Field(default=None, description="What probes of egress in this container have found.")
 
     def to_bounded_json(self) -> str:
         """The message cut to what kubelet keeps: texts shrink first, then the names of files go, then the summary's details."""

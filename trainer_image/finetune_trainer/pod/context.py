@@ -12,7 +12,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune_trainer.contract import RunSpec, SealedCheckpoint
+from finetune_trainer.contract import EgressReport, RunSpec, SealedCheckpoint
+from finetune_trainer.pod.egress import EgressWatch
 from finetune_trainer.pod.events import EventLog
 from finetune_trainer.pod.signals import StopFlag
 from finetune_trainer.pod.workspace import Workspace
@@ -25,6 +26,7 @@ class Evidence:
     last_step: int | None = None
     checkpoint: SealedCheckpoint | None = None
     skipped_checkpoints: list[str] = field(default_factory=list)
+    egress: EgressReport | None = None
 
     def skipped(self) -> list[str]:
         """The newest four, as a termination message can hold them."""
@@ -36,12 +38,13 @@ class StepOptions:
     """Command line flags.
 
     ``micro_batch_size`` overrides spec and estimate (after an out-of-memory); ``out`` replaces ``artifact.path``, ``record`` the folder
-    where the operator's signed record is mounted.
+    where the operator's signed record is mounted. ``egress`` is what must not answer while the step lasts.
     """
 
     micro_batch_size: int | None = None
     out: Path | None = None
     record: Path | None = None
+    egress: EgressWatch | None = None
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ class StorageError(StepError):
     exit_code = ExitCode.STORAGE
 
 
+class NotContainedError(StepError):
+    """The pod is not shut in as its policies ask: nothing else may happen in it."""
+
+    exit_code = ExitCode.NOT_CONTAINED
+
+
 class Stopped(StepError):
     """Asked to stop, with everything sealed that can be resumed from."""
 

@@ -76,6 +76,7 @@ def done(step: str, run_key: str, evidence: Evidence, result: StepResult | None)
         last_step=evidence.last_step,
         checkpoint=evidence.checkpoint,
         skipped_checkpoints=evidence.skipped(),
+        egress=evidence.egress,
     )
 
 
@@ -91,6 +92,7 @@ def failed(error: StepError, step: str, run_key: str, evidence: Evidence) -> Ter
         last_step=evidence.last_step,
         checkpoint=evidence.checkpoint,
         skipped_checkpoints=evidence.skipped(),
+        egress=evidence.egress,
     )
 
 

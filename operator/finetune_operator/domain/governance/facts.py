@@ -7,6 +7,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus, LicenceStatus
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.datasets import classification_of, generators_of
+from finetune_operator.domain.governance.egress import probed
 from finetune_operator.domain.governance.view import GovernanceView, read_approval
 from finetune_operator.manifests.names import CLEAN, run_hash
 from finetune_trainer.contract import canonical_json, digest_of
@@ -43,6 +44,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
         nodes=_nodes(draft, view),
         bound_node=_bound_node(draft, view),
+        egress=probed(speaking, view),
         data_report=_counted(draft.dataset) if run is not None else None,
         gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
         approvals=_approvals(draft, view),

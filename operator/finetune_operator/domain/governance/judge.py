@@ -79,8 +79,11 @@ class Judged:
         """Why a running pod is stopped: at the highest level for anything that would not let it begin, at any level for where it runs."""
         if not self.blocks:
             return None
-        if any(finding.rule is RuleId.RESIDENCY_VIOLATION and finding.field == NODE_FIELD for finding in self._blocking()):
+        blocking = self._blocking()
+        if any(finding.rule is RuleId.RESIDENCY_VIOLATION and finding.field == NODE_FIELD for finding in blocking):
             return Reason.RESIDENCY_VIOLATION
+        if self.facts.egress is not None and any(finding.rule is RuleId.EGRESS_PROBE_INCONCLUSIVE for finding in blocking):
+            return Reason.EGRESS_PROBE_INCONCLUSIVE
         return Reason.POLICY_DRIFT if self.decision.classification.level >= Level.RESTRICTED else None
 
     def _asked(self) -> str:

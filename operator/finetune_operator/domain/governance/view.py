@@ -29,6 +29,8 @@ class GovernanceView:
     """Of each node by name the labels that no kubelet can write."""
     network_policies: Mapping[str, JsonObject] = field(default_factory=dict)
     """Those that the operator has made for the job, by name."""
+    target_reached: bool = False
+    """Whether the operator reaches the target outside that probes of egress try."""
     known: bool = True
     """False while the namespace itself has not been seen: a job can come sooner than the namespace that it is in."""
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from finetune_trainer.contract.base import Document
+from finetune_trainer.contract.egress import Probe as Probe  # noqa: PLC0414 - a fact like the others
 from finetune_trainer.contract.governance.classification import Classification
 from finetune_trainer.contract.governance.licences import LicenceKey
 from finetune_trainer.contract.governance.vocabulary import (
@@ -156,14 +157,6 @@ class ScanReport(Document):
     profile: ScanProfile
     entire: bool = Field(default=True, description="Every row was looked at.")
     hits: tuple[EntityHits, ...] = Field(default=(), max_length=32)
-
-
-class Probe(StrEnum):
-    """What the egress probe found: nothing outside answered, something did, or a target that should answer did not."""
-
-    CLOSED = "Closed"
-    OPEN = "Open"
-    INCONCLUSIVE = "Inconclusive"
 
 
 class ReadDigest(Document):
