@@ -282,6 +282,22 @@ class QualityStatus(ApiModel):
     evaluation_overlap: Count = Field(description="Items that ask what a training example asks; they were taken out.")
 
 
+class IdentifiersFound(ApiModel):
+    entity: ShortText = Field(description="Kind of identifier, see docs/governance/scanning.md.")
+    rows: Count = Field(description="Rows that hold one.")
+    validated_rows: Count = Field(default=0, description="Those of them in which it is validated, by its checksum for instance.")
+
+
+class ScanStatus(ApiModel):
+    profile: ShortText = Field(description="What the scan can see; what it cannot is in its report, scan.json of the run.")
+    entire: bool = Field(description="Whether every row was scanned whole.")
+    rows: Count = Field(description="Rows scanned: data, validation and evaluation data.")
+    report_digest: ContentDigest = Field(description="Digest of the report, which also says what was looked for and how it was checked.")
+    found: Annotated[list[IdentifiersFound], Field(max_length=32), ListMap(("entity",))] = Field(
+        default=[], description="What was found. Nothing found proves nothing."
+    )
+
+
 class DatasetStatus(ApiModel):
     digest: ContentDigest = Field(description="Digest of the sealed dataset.")
     format: ShortText = Field(description="Format that was read.")
@@ -296,6 +312,7 @@ class DatasetStatus(ApiModel):
     quality: QualityStatus | None = Field(
         default=None, description="What a GovernancePolicy can ask of the data; absent where governance has no say."
     )
+    scan: ScanStatus | None = Field(default=None, description="Identifiers of people, accounts and devices, and secrets, by count.")
 
 
 class EstimateStatus(ApiModel):

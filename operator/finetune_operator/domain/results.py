@@ -18,14 +18,16 @@ from finetune_operator.api.status import (
     EvaluationStatus,
     Finding,
     HeadlineMetric,
+    IdentifiersFound,
     LicenceStatus,
     MetricStatus,
     Outcome,
     QualityStatus,
+    ScanStatus,
 )
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import step_text
-from finetune_trainer.contract import PrepareSummary, PublishSummary, TrainSummary, Verdict
+from finetune_trainer.contract import PrepareSummary, PublishSummary, ScanSummary, TrainSummary, Verdict
 from finetune_trainer.contract.model import BaseModelFindings
 
 
@@ -55,6 +57,7 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
         dropped=[DroppedRows(reason=row.reason, count=row.count) for row in data.dropped],
         findings=[Finding(rule=found.rule, severity=found.severity, message=found.message) for found in data.findings],
         quality=QualityStatus(**data.quality.model_dump()) if data.quality is not None and draft.governance is not None else None,
+        scan=_scanned(summary.scan),
     )
     draft.estimate = EstimateStatus(**need.model_dump())
     if draft.governance is not None:
@@ -79,6 +82,16 @@ def found_of(findings: BaseModelFindings) -> BaseModelStatus:
     claimed = LicenceStatus(**findings.claimed.model_dump()) if findings.claimed is not None else None
     formats = list(dict.fromkeys(findings.formats))
     return BaseModelStatus(licences=list(licences.values()), claimed=claimed, formats=formats, remote_code=findings.remote_code)
+
+
+def _scanned(summary: ScanSummary | None) -> ScanStatus | None:
+    """None where the trainer image of the run is of a release that does not scan."""
+    if summary is None:
+        return None
+    found = [
+        IdentifiersFound(entity=name, rows=rows, validated_rows=validated) for name, (rows, validated) in sorted(summary.found.items())
+    ]
+    return ScanStatus(**summary.model_dump(exclude={"found"}), found=found)
 
 
 def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> CurrentRun:

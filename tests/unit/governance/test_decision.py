@@ -204,7 +204,7 @@ def test_each_check_is_asked_once_and_once_for_each_policy(count: int) -> None:
 
 def test_the_words_are_complete_and_ordered() -> None:
     assert LABEL_PREFIX == base.LABEL_PREFIX
-    assert set(HIPAA_TYPES) == set(Entity)
+    assert set(HIPAA_TYPES) == set(Entity) - {Entity.SECRET}
     for words in (list(Level), list(Severity), list(ScanProfile)):
         assert all(one < other for one, other in pairwise(words))  # type: ignore[operator]
     assert [Level.read("restricted"), Level.read("secret")] == [Level.RESTRICTED, None]

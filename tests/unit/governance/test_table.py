@@ -156,6 +156,7 @@ ROWS = [
         },
         {"scan__hits": hits("nhs-number", 2, 2)},
     ),
+    Row(10, R.SECRET_IN_DATA, ASK, {"scan__hits": hits("secret", 2)}, {"scan__hits": hits("secret", 0)}),
     Row(
         11,
         R.DEIDENTIFICATION_REFUTED,

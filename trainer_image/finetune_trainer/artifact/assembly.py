@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # publishing imports this package too, and needs no torch
     from transformers import PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
-DATA_REPORT = "data-report.json"
+DATA_REPORT, SCAN_REPORT = "data-report.json", "scan-report.json"
 VERSIONS = "versions.json"
 PATH_KEYS = ("_name_or_path", "name_or_path")
 _UNORDERED = ("target_modules", "modules_to_save", "exclude_modules")
@@ -87,11 +87,12 @@ def _take_configs(saved: Path, fresh: Path, spec: RunSpec, *, adapter: bool) -> 
 
 
 def _describe(workspace: Workspace, saved: Path) -> None:
-    """Keep what later steps cannot see any more: the data report, what it was trained with, and the versions that trained."""
+    """Keep what later steps cannot see any more: the reports on the data, what it was trained with, and the versions that trained."""
     if (saved / RESOLVED_FILE).exists():
         write_sealed(workspace.out_meta / RESOLVED_FILE, pretty(json.loads((saved / RESOLVED_FILE).read_text(encoding="utf-8"))))
-    if workspace.data_report.exists():
-        write_sealed(workspace.out_meta / DATA_REPORT, workspace.data_report.read_text(encoding="utf-8"))
+    for report, name in ((workspace.data_report, DATA_REPORT), (workspace.data_scan, SCAN_REPORT)):
+        if report.exists():
+            write_sealed(workspace.out_meta / name, report.read_text(encoding="utf-8"))
     write_sealed(workspace.out_meta / VERSIONS, pretty(library_versions()))
 
 

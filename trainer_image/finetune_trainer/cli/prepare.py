@@ -45,6 +45,7 @@ def execute(context: StepContext) -> StepResult | None:
         base_model=base.findings,
         total_steps=steps,
         micro_batch_size=plan.micro_batch_size,
+        scan=data.scan,
     )
     return seal_result(context.workspace, spec, Step.PREPARE, Summary(prepare=summary))
 

@@ -98,9 +98,18 @@ class TerminationMessage(Named):
             text = document.to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
-        if document.summary is not None and document.summary.train is not None:
-            train = document.summary.train.model_copy(update={"files": []})
-            text = document.model_copy(update={"summary": Summary(train=train)}).to_json()
-            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
-                return text
-        return document.model_copy(update={"summary": None}).to_json()
+        document = document.model_copy(update={"summary": _without_details(document.summary)})
+        text = document.to_json()
+        return text if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT else document.model_copy(update={"summary": None}).to_json()
+
+
+def _without_details(summary: Summary | None) -> Summary | None:
+    """What prepare tells people goes before anything that is decided upon, and the list of files before what was trained."""
+    if summary is None:
+        return None
+    if summary.train is not None:
+        return Summary(train=summary.train.model_copy(update={"files": []}))
+    if summary.prepare is None:
+        return summary
+    dataset = summary.prepare.dataset.model_copy(update={"findings": []})
+    return Summary(prepare=summary.prepare.model_copy(update={"dataset": dataset}))

@@ -5,8 +5,9 @@ lost pod or a lost message costs no training.
 """
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, Named
 from finetune_trainer.contract.model import BaseModelFindings
@@ -14,6 +15,10 @@ from finetune_trainer.contract.runspec import Metric
 
 RESULTS_FOLDER = "results"
 """Folder of the work folder that holds ``<step>.json``."""
+
+
+EntityName = Annotated[str, StringConstraints(pattern="^[a-z][a-z-]*$", max_length=24)]
+Counted = Annotated[int, Field(ge=0)]
 
 
 class Count(Document):
@@ -72,6 +77,18 @@ class DataSummary(Document):
     quality: DataQuality | None = Field(default=None, description="None from a trainer that did not count it.")
 
 
+class ScanSummary(Document):
+    """What the scan for identifiers has counted over all sources together. Kinds and profile are words of governance's vocabulary."""
+
+    profile: str = Field(max_length=32)
+    entire: bool = Field(description="Every row was scanned whole.")
+    rows: int = Field(ge=0)
+    report_digest: Digest
+    found: dict[EntityName, tuple[Counted, Counted]] = Field(
+        default_factory=dict, max_length=32, description="By kind: rows that hold one, and those of them in which it is validated."
+    )
+
+
 class PrepareSummary(Document):
     dataset: DataSummary
     estimate: Estimate
@@ -80,6 +97,7 @@ class PrepareSummary(Document):
     base_model: BaseModelFindings = BaseModelFindings()
     total_steps: int = Field(ge=1)
     micro_batch_size: int = Field(ge=1)
+    scan: ScanSummary | None = None
 
 
 class Verdict(StrEnum):

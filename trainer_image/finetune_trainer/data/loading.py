@@ -12,6 +12,7 @@ from finetune_trainer.data.normalization import normalise
 from finetune_trainer.data.report import SourceReport, count_dropped
 from finetune_trainer.data.sources import data_files, read_records
 from finetune_trainer.data.targets import TargetSchema
+from finetune_trainer.identifiers import Scanner
 from finetune_trainer.pod.datamanifest import SourceFile
 from finetune_trainer.pod.errors import DataError
 from finetune_trainer.pod.sealing import file_digest
@@ -33,6 +34,7 @@ class LoadedSource:
     recognition: Recognition
     rows: int
     examples: list[Example]
+    scanner: Scanner
     dropped: list[Dropped] = field(default_factory=list)
     invalid_targets: int = 0
 
@@ -67,9 +69,10 @@ def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSche
     if not sample:
         raise DataError("EmptyDataset", f"{name}.uri: {source.uri} holds no row", "Write rows into it, or point to another file.")
     recognition = recognise(sample, source.format, spec.stage, name)
-    loaded = LoadedSource(role, source, digest, recognition, 0, [])
+    loaded = LoadedSource(role, source, digest, recognition, 0, [], Scanner(role))
     for record in chain(sample, records):
         loaded.rows += 1
+        loaded.scanner.look(record.number, record.value)
         example = normalise(record, recognition.format)
         if isinstance(example, Dropped):
             loaded.dropped.append(example)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.contract import DataQuality, DataSummary, Finding, LossOn, RunSpec, Severity, Stage
+from finetune_trainer.contract import DataQuality, DataSummary, Finding, LossOn, RunSpec, ScanSummary, Severity, Stage
 from finetune_trainer.data.base_model import BaseModel
 from finetune_trainer.data.duplicates import exact_duplicates, near_duplicates
 from finetune_trainer.data.examples import Dropped, DropReason, Example
@@ -20,6 +20,7 @@ from finetune_trainer.data.rows import Lengths, write_rows
 from finetune_trainer.data.split import hold_out
 from finetune_trainer.data.targets import read_schema
 from finetune_trainer.data.tokenization import TokenizedRow, tokenize
+from finetune_trainer.identifiers import ScanReport
 from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError
 from finetune_trainer.pod.events import EventLog
@@ -34,6 +35,7 @@ class PreparedData:
     """What the step's summary and the estimate need: the sealed dataset's summary and the lengths of its training rows."""
 
     summary: DataSummary
+    scan: ScanSummary
     train: Lengths
     validation: Lengths | None
     sequence_length: int
@@ -106,6 +108,7 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
         events.emit(
             "dataset_read", role=loaded.role, format=loaded.recognition.format.value, because=loaded.recognition.reason, rows=loaded.rows
         )
+    scan = _scanned(sources, workspace, events)
     by_role = {loaded.role: loaded for loaded in sources}
 
     split = hold_out(dataset.examples, None if "validation" in by_role else spec.validation.percent)
@@ -144,7 +147,17 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
         findings=report.findings[:4],
         quality=report.quality,
     )
-    return PreparedData(summary, train, validation, work.length)
+    return PreparedData(summary, scan, train, validation, work.length)
+
+
+def _scanned(sources: Sequence[LoadedSource], workspace: Workspace, events: EventLog) -> ScanSummary:
+    """Every row that was read, also those that nothing is learned from: the report lies beside the rows, kinds and counts go on."""
+    report = ScanReport.of(loaded.scanner for loaded in sources)
+    write_sealed(workspace.data_scan, report.to_json())
+    summary = report.summary()
+    counts = {entity: rows for entity, (rows, _) in summary.found.items()}
+    events.emit("identifiers_scanned", rows=summary.rows, entire=summary.entire, report=summary.report_digest, found=counts)
+    return summary
 
 
 def _write_validation(workspace: Workspace, work: _Tokenizing, held_out: Sequence[Example], loaded: LoadedSource) -> Lengths | None:

@@ -7,17 +7,16 @@ import numpy as np
 
 from finetune_trainer.contract import Metric, MetricResult, Verdict
 from finetune_trainer.evaluation.intervals import (
-    Interval,
     PairedCounts,
     bootstrap,
     mcnemar_exact,
     mcnemar_gain,
     no_spread,
     paired_difference,
-    wilson,
 )
 from finetune_trainer.evaluation.metrics import BINARY
 from finetune_trainer.evaluation.outcomes import Floats, ItemOutcome, nats_of, scores_of
+from finetune_trainer.shares import Interval, wilson
 
 TWO_SIDED = 0.95
 ONE_SIDED = 0.90

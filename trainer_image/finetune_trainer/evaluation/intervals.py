@@ -1,7 +1,7 @@
 """Intervals and tests for paired outcomes, chosen for small samples and for shares near 0 and 1, where a tuned model usually is.
 
-Sources: E. B. Wilson, JASA 22 (1927) 209-212 · R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10 ·
-Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact conditional form · B. Efron, JASA 82 (1987) 171-185 (BCa).
+Sources: R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10 · Q. McNemar, Psychometrika 12 (1947) 153-157,
+in its exact conditional form · B. Efron, JASA 82 (1987) 171-185 (BCa).
 """
 
 import math
@@ -12,19 +12,11 @@ from statistics import NormalDist
 import numpy as np
 
 from finetune_trainer.evaluation.outcomes import Floats
+from finetune_trainer.shares import Interval, wilson
 
 RESAMPLES = 10_000
 _CHUNK_ELEMENTS = 4_000_000
 _NORMAL = NormalDist()
-
-
-@dataclass(frozen=True)
-class Interval:
-    low: float
-    high: float
-
-    def clipped(self, low: float, high: float) -> "Interval":
-        return Interval(max(low, self.low), min(high, self.high))
 
 
 @dataclass(frozen=True)
@@ -53,15 +45,6 @@ class PairedCounts:
     @property
     def discordant(self) -> int:
         return self.gained + self.lost
-
-
-def wilson(successes: int, items: int, confidence: float = 0.95) -> Interval:
-    """Score interval of one share; ``items`` ≥ 1."""
-    z = _NORMAL.inv_cdf(0.5 + confidence / 2)
-    share = successes / items
-    middle = (share + z * z / (2 * items)) / (1 + z * z / items)
-    half = z / (1 + z * z / items) * math.sqrt(share * (1 - share) / items + z * z / (4 * items * items))
-    return Interval(middle - half, middle + half).clipped(0.0, 1.0)
 
 
 def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interval:

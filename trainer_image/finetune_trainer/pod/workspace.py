@@ -50,6 +50,11 @@ class Workspace:
         return self.data / "report.json"
 
     @property
+    def data_scan(self) -> Path:
+        """JSON: what the scan for identifiers has counted, and what it cannot see."""
+        return self.data / "scan.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

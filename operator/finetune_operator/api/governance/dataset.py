@@ -46,6 +46,11 @@ class TrainingDatasetSpec(ApiModel):
         default=[], description="Regimes the data stand under: pii, phi, pci, export, minors, and those that the installation adds."
     )
     residency: LabelWord = Field(default=ANY, description="The place where the data must stay; any leaves it open.")
+    claims_safe_harbor: bool = Field(
+        default=False,
+        description="The data are said to be de-identified by Safe Harbor (45 CFR 164.514(b)(2)): a validated identifier refutes that, and "
+        "one without a checksum, such as a full date, asks for a waiver.",
+    )
     generated_by: Annotated[list[GeneratorSpec], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="Models that have written rows; what their licences ask of the tuned model travels with it."
     )

@@ -17,16 +17,19 @@ from finetune_trainer.contract.governance.facts import (
     ApprovalFacts,
     DataReport,
     DatasetFacts,
+    EntityHits,
     GateResult,
     ModelFacts,
     NamespaceFacts,
+    ScanReport,
     Stage,
     SubjectFacts,
 )
-from finetune_trainer.contract.governance.vocabulary import Level
+from finetune_trainer.contract.governance.vocabulary import Entity, Level, ScanProfile
 from finetune_trainer.contract.model import Licence
 
 _MOST_LABELS, _MOST_APPROVALS, _MOST_EXAMPLES, _MOST_NODES = 256, 64, 10**15, 512
+_ENTITIES, _PROFILES = frozenset(each.value for each in Entity), frozenset(each.value for each in ScanProfile)
 _HOW_IT_RUNS = frozenset({"suspend", "runPolicy", "healthPolicy", "queueName", "resources"})
 """Fields of the spec that are followed at once while a run lasts: no approval becomes stale by them."""
 
@@ -46,6 +49,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         bound_node=_bound_node(draft, view),
         egress=probed(speaking, view),
         data_report=_counted(draft.dataset) if run is not None else None,
+        scan=_scanned(draft.dataset) if run is not None else None,
         gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
         approvals=_approvals(draft, view),
     )
@@ -120,6 +124,24 @@ def _bound_node(draft: Draft, view: GovernanceView) -> dict[str, str] | None:
     return next((dict(list(view.nodes[node].items())[:_MOST_LABELS]) for node in bound if node in view.nodes), None)
 
 
+def _scanned(found: DatasetStatus | None) -> ScanReport | None:
+    """What a trainer image of another release calls by a name that is unknown here counts as not seen."""
+    scan = found.scan if found is not None else None
+    if scan is None or scan.profile not in _PROFILES:
+        return None
+    known = [each for each in scan.found if each.entity in _ENTITIES]
+    return ScanReport(
+        profile=ScanProfile(scan.profile),
+        entire=scan.entire and len(known) == len(scan.found),
+        hits=tuple(
+            EntityHits(
+                entity=Entity(each.entity), rows=min(each.rows, _MOST_EXAMPLES), validated_rows=min(each.validated_rows, _MOST_EXAMPLES)
+            )
+            for each in known
+        ),
+    )
+
+
 def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, str]:
     """The namespace's labels, raised to what the object was classified as before: a classification never falls."""
     labels = dict(list(view.namespace_labels.items())[:_MOST_LABELS])
@@ -149,6 +171,7 @@ def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts
                 digest=rows.digest,
                 withdrawn=view.withdrawn(rows.uri, rows.digest),
                 classification=classification_of(record) if record is not None else None,
+                claims_safe_harbor=record is not None and record.claims_safe_harbor,
                 generators=generators_of(record) if record is not None else (),
             )
         )
@@ -169,6 +192,7 @@ def _source(view: GovernanceView, field: str, uri: str, digest: str | None) -> D
         digest=digest,
         withdrawn=view.withdrawn(uri, digest),
         classification=strictest(classification_of(record) for record in records) if records else None,
+        claims_safe_harbor=any(record.claims_safe_harbor for record in records),
         generators=tuple(generator for record in records for generator in generators_of(record))[:16],
     )
 

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from finetune_trainer.evaluation.intervals import (
-    Interval,
     PairedCounts,
     bootstrap,
     mcnemar_exact,
     mcnemar_gain,
     no_spread,
     paired_difference,
-    wilson,
 )
+from finetune_trainer.shares import Interval, wilson
 
 
 @pytest.mark.parametrize(

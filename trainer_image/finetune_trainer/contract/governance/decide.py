@@ -30,6 +30,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     used.served_name_is_as_asked,
     data.identifiers_are_declared,
     data.safe_harbor_holds,
+    data.secrets_are_absent,
     evidence.bytes_are_the_sealed_ones,
     evidence.gates_have_passed,
     evidence.proofs_are_valid,

@@ -50,6 +50,7 @@ class RuleId(StrEnum):
     UNDECLARED_REGIME = "UndeclaredRegime"
     DEIDENTIFICATION_REFUTED = "DeidentificationRefuted"
     DEIDENTIFICATION_DOUBTFUL = "DeidentificationDoubtful"
+    SECRET_IN_DATA = "SecretInData"  # noqa: S105
     SCAN_COVERAGE_GAP = "ScanCoverageGap"
     TOO_FEW_EXAMPLES = "TooFewExamples"
     TOO_MANY_DUPLICATES = "TooManyDuplicates"
@@ -152,7 +153,7 @@ RULES: dict[RuleId, Rule] = {
     RuleId.UNDECLARED_REGIME: Rule(
         D,
         "The scan found identifiers with a right checksum in data that are not declared under a regime for them; the regime is raised.",
-        "Ask the dataset's steward for a new record with the regime, or remove the rows.",
+        "Ask the dataset's steward for a new record with the regime, or remove the rows; scan.json of the run names them by number.",
     ),
     RuleId.DEIDENTIFICATION_REFUTED: Rule(
         D,
@@ -163,6 +164,11 @@ RULES: dict[RuleId, Rule] = {
         A,
         "The record claims Safe Harbor, and the scan found what looks like an identifier of its list.",
         "Review the rows, remove them, or ask for a waiver that is bound to this decision.",
+    ),
+    RuleId.SECRET_IN_DATA: Rule(
+        A,
+        "The scan found what looks like a private key or an access token; a model may tell what it has learned, whatever its label.",
+        "Revoke it where it is valid, remove the rows, or ask for a waiver that is bound to this decision.",
     ),
     RuleId.SCAN_COVERAGE_GAP: Rule(
         A,

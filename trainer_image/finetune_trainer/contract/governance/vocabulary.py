@@ -85,45 +85,96 @@ class Entity(StrEnum):
     """Identifiers that a scan of the data can find."""
 
     CARD = "card"
-    SSN = "ssn"
     IBAN = "iban"
+    SSN = "ssn"
+    AADHAAR = "aadhaar"
     NHS_NUMBER = "nhs-number"
+    NPI = "npi"
+    VEHICLE = "vehicle"
+    DEVICE = "device"
     MEDICAL_RECORD = "medical-record"
+    HEALTH_PLAN = "health-plan"
+    ACCOUNT = "account"
+    LICENCE = "licence"
     EMAIL = "email"
     PHONE = "phone"
     IP_ADDRESS = "ip-address"
+    BIRTH_DATE = "birth-date"
     DATE = "date"
     URL = "url"
+    SECRET = "secret"  # noqa: S105
 
 
+_PERSONAL = (Regime.PII, Regime.PHI)
+_HEALTH = (Regime.PHI,)
 REGIMES_OF: Final = {
     Entity.CARD: (Regime.PCI,),
-    Entity.SSN: (Regime.PII, Regime.PHI),
-    Entity.IBAN: (Regime.PII, Regime.PHI),
-    Entity.NHS_NUMBER: (Regime.PHI,),
-    Entity.MEDICAL_RECORD: (Regime.PHI,),
-    Entity.EMAIL: (Regime.PII, Regime.PHI),
-    Entity.PHONE: (Regime.PII, Regime.PHI),
-    Entity.IP_ADDRESS: (Regime.PII, Regime.PHI),
+    Entity.IBAN: _PERSONAL,
+    Entity.SSN: _PERSONAL,
+    Entity.AADHAAR: _PERSONAL,
+    Entity.NHS_NUMBER: _HEALTH,
+    Entity.NPI: _PERSONAL,
+    Entity.VEHICLE: _PERSONAL,
+    Entity.DEVICE: _PERSONAL,
+    Entity.MEDICAL_RECORD: _HEALTH,
+    Entity.HEALTH_PLAN: _HEALTH,
+    Entity.ACCOUNT: _PERSONAL,
+    Entity.LICENCE: _PERSONAL,
+    Entity.EMAIL: _PERSONAL,
+    Entity.PHONE: _PERSONAL,
+    Entity.IP_ADDRESS: _PERSONAL,
+    Entity.BIRTH_DATE: _PERSONAL,
 }
 """Under which regimes data may be declared that hold such an identifier; the first is the one that is raised where none is declared.
 
-A date or an address of a page points at nobody by itself.
+A date or an address of a page points at nobody by itself, and no regime makes a secret harmless.
 """
 
+
+class SafeHarborType(StrEnum):
+    """The eighteen types of identifiers of 45 CFR 164.514(b)(2)(i), in its order, whose absence Safe Harbor asks for."""
+
+    NAMES = "names"
+    GEOGRAPHY = "places smaller than a state"
+    DATES = "dates of a person's life"
+    PHONE = "telephone numbers"
+    FAX = "fax numbers"
+    EMAIL = "e-mail addresses"
+    SSN = "social security numbers"
+    MEDICAL_RECORD = "medical record numbers"
+    HEALTH_PLAN = "health plan beneficiary numbers"
+    ACCOUNT = "account numbers"
+    LICENCE = "certificate and license numbers"
+    VEHICLE = "vehicle identifiers"
+    DEVICE = "device identifiers"
+    URL = "web addresses"
+    IP_ADDRESS = "IP addresses"
+    BIOMETRIC = "biometric identifiers"
+    PHOTO = "full-face photographs"
+    OTHER = "other unique numbers and codes"
+
+
 HIPAA_TYPES: Final = {
-    Entity.CARD: "account numbers",
-    Entity.SSN: "social security numbers",
-    Entity.IBAN: "account numbers",
-    Entity.NHS_NUMBER: "health plan beneficiary numbers",
-    Entity.MEDICAL_RECORD: "medical record numbers",
-    Entity.EMAIL: "e-mail addresses",
-    Entity.PHONE: "telephone numbers",
-    Entity.IP_ADDRESS: "IP addresses",
-    Entity.DATE: "dates of a person's life",
-    Entity.URL: "web addresses",
+    Entity.CARD: SafeHarborType.ACCOUNT,
+    Entity.IBAN: SafeHarborType.ACCOUNT,
+    Entity.SSN: SafeHarborType.SSN,
+    Entity.AADHAAR: SafeHarborType.OTHER,
+    Entity.NHS_NUMBER: SafeHarborType.HEALTH_PLAN,
+    Entity.NPI: SafeHarborType.LICENCE,
+    Entity.VEHICLE: SafeHarborType.VEHICLE,
+    Entity.DEVICE: SafeHarborType.DEVICE,
+    Entity.MEDICAL_RECORD: SafeHarborType.MEDICAL_RECORD,
+    Entity.HEALTH_PLAN: SafeHarborType.HEALTH_PLAN,
+    Entity.ACCOUNT: SafeHarborType.ACCOUNT,
+    Entity.LICENCE: SafeHarborType.LICENCE,
+    Entity.EMAIL: SafeHarborType.EMAIL,
+    Entity.PHONE: SafeHarborType.PHONE,
+    Entity.IP_ADDRESS: SafeHarborType.IP_ADDRESS,
+    Entity.BIRTH_DATE: SafeHarborType.DATES,
+    Entity.DATE: SafeHarborType.DATES,
+    Entity.URL: SafeHarborType.URL,
 }
-"""Each as one of the eighteen types of 45 CFR 164.514(b)(2), whose absence Safe Harbor asks for."""
+"""Each as one of the types of Safe Harbor; fax numbers are found as telephone numbers, and a secret is no identifier of a person."""
 
 
 @total_ordering

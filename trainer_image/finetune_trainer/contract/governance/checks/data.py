@@ -6,7 +6,7 @@ from finetune_trainer.contract.governance.case import Case, undeclared
 from finetune_trainer.contract.governance.findings import Finding, find, listed
 from finetune_trainer.contract.governance.policy import Policy
 from finetune_trainer.contract.governance.rules import RULES, RuleId
-from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Level
+from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Entity, Level
 
 
 def identifiers_are_declared(case: Case) -> Iterator[Finding]:
@@ -23,12 +23,19 @@ def safe_harbor_holds(case: Case) -> Iterator[Finding]:
     if not claims or case.facts.scan is None:
         return
     for hit in sorted(case.facts.scan.hits, key=lambda hit: (hit.entity, hit.rows, hit.validated_rows)):
-        field, kind = f"scan.{hit.entity.value}", HIPAA_TYPES[hit.entity]
+        if hit.entity not in HIPAA_TYPES:
+            continue
+        field, kind = f"scan.{hit.entity.value}", HIPAA_TYPES[hit.entity].value
         if hit.validated_rows:
             reason = f"{hit.validated_rows} rows with {kind}, claimed to be de-identified at {listed(claims)}"
             yield find(RuleId.DEIDENTIFICATION_REFUTED, field, reason)
         elif hit.rows:
             yield find(RuleId.DEIDENTIFICATION_DOUBTFUL, field, f"{hit.rows} rows with what looks like {kind}, claimed to be de-identified")
+
+
+def secrets_are_absent(case: Case) -> Iterator[Finding]:
+    for rows in sorted(hit.rows for hit in (case.facts.scan.hits if case.facts.scan else ()) if hit.entity is Entity.SECRET and hit.rows):
+        yield find(RuleId.SECRET_IN_DATA, f"scan.{Entity.SECRET.value}", f"{rows} rows with what looks like a key or a token")
 
 
 def scan_sees_enough(case: Case, policy: Policy) -> Iterator[Finding]:

@@ -1,0 +1,61 @@
+"""Rows of any length that are built to hurt one recognizer each: what nearly matches, again and again, and never does."""
+
+PIECES: dict[str, str] = {
+    "card": "4111 1111 1111 1112 ",
+    "iban": " DE89 3704 0044 0532 0130 01",
+    "ssn": "000-12-3456 ",
+    "ssn-labelled": "ssn ssn: 000123456 ",
+    "aadhaar": "2341 2341 2345 ",
+    "nhs-number": "nhs 943 476 5918 ",
+    "npi": "npi 1234567890 ",
+    "vin": "1HGCM82633A004353 ",
+    "imei": "imei 490154203237519 ",
+    "email": "a@b.c.d.e.f.g.h.i.",
+    "phone-international": "+1 2 3 4 5 6a ",
+    "phone-parentheses": "(200) 200-200a",
+    "phone-american": "212-555-123a ",
+    "phone-national": "07 123 12 ",
+    "phone-labelled": "phone phone 1 2 3 4 5 6a ",
+    "ip-four": "999.999.999.999 ",
+    "ip-six": "a:b:c:d ",
+    "mac-address": "00-00-00-00-00-00 ",
+    "url": "a:// ",
+    "url-www": "www.www.1",
+    "date-iso": "2024-13-13 1999",
+    "date-figures": "45.45.2024 ",
+    "date-words": "may 2024 ",
+    "medical-record": "mrn mrn patient no is 12 ",
+    "health-plan": "member id: member id: aaaa-1 ",
+    "account": "account no account no 12 ",
+    "licence": "passport passport no ab 12 ",
+    "device-labelled": "serial no serial no 12 ",
+    "birth-date": "born dob born 12 ",
+    "private-key": "-----BEGIN RSA PRIVATE ",
+    "putty-key": "PuTTY-User-Key-File-x",
+    "aws-access-key": "AKIAAKIA AKIAABCDEFGHIJKLMNO ",
+    "aws-session-key": "ASIAASIA ASIAABCDEFGHIJKLMNO ",
+    "google-api-key": "AIzaAIza AIza0123456789 ",
+    "google-oauth-secret": "GOCSPX-0123456789012345678901234 ",
+    "azure-storage-key": "AccountKey=0123456789",
+    "github-token": "ghp_ghp_ ghp_0123456789 ",
+    "github-fine-grained-token": "github_pat_github_pat_0123456789012345678901_",
+    "gitlab-token": "glpat-0123 ",
+    "slack-token": "xoxb-123 ",
+    "stripe-key": "sk_live_sk_live_ ",
+    "npm-token": "npm_0123456789 ",
+    "pypi-token": "pypi-AgEIcHlwaS012345 ",
+    "hugging-face-token": "hf_0123456789 ",
+    "openai-key": "sk-proj-0123456789 ",
+    "sendgrid-key": "SG.0123456789012345678901.012 ",
+    "digitalocean-token": "dop_v1_0123456789 ",
+    "json-web-token": "eyJ0123456789eyJ.eyJ01234567 ",
+    "password-in-url": "a://b:c:d:e ",
+}
+"""By the name of the recognizer."""
+
+RUNS = ("1", "a", "A", "1 ", "1-", "1.", "-", ":", "a:", "@", "a@", "://", "eyJ", "f0:", "\uff11", "+1(", "é", "\n", "A1", "a.")
+"""What is the same all over: for repeats that could be tried from every place."""
+
+
+def row(piece: str, characters: int) -> str:
+    return (piece * (characters // len(piece) + 1))[:characters]
