@@ -21,6 +21,7 @@ from finetune_trainer.contract import (
     MetricResult,
     PrepareSummary,
     PublishSummary,
+    ScanSummary,
     SealedCheckpoint,
     Summary,
     TerminationMessage,
@@ -68,6 +69,7 @@ def summary_of(
     quality: DataQuality | None = None,
     signed: bool = False,
     base_model: BaseModelFindings | None = None,
+    scan: ScanSummary | None = None,
 ) -> Summary:
     if step == "prepare":
         data = DataSummary(
@@ -82,7 +84,13 @@ def summary_of(
         estimate = Estimate(memory_bytes=10**9, disk_bytes=10**8, seconds=60, confidence="Fitted")
         base = "sha256:" + "ba" * 32
         prepared = PrepareSummary(
-            dataset=data, estimate=estimate, base_digest=base, base_model=base_model or APACHE, total_steps=300, micro_batch_size=8
+            dataset=data,
+            estimate=estimate,
+            base_digest=base,
+            base_model=base_model or APACHE,
+            total_steps=300,
+            micro_batch_size=8,
+            scan=scan,
         )
         return Summary(prepare=prepared)
     if step == "train":
@@ -114,7 +122,14 @@ def words(
         hint=fields.get("hint", "" if code == 0 else "Do something about it."),
         checkpoint=SealedCheckpoint(step=sealed, digest="sha256:" + "cc" * 32) if sealed is not None else None,
         skipped_checkpoints=fields.get("skipped", []),
-        summary=summary_of(step, verdict=verdict, quality=fields.get("quality"), base_model=fields.get("base_model"), signed=signed)
+        summary=summary_of(
+            step,
+            verdict=verdict,
+            quality=fields.get("quality"),
+            base_model=fields.get("base_model"),
+            signed=signed,
+            scan=fields.get("scan"),
+        )
         if code == 0
         else None,
         base_model=fields.get("base_model") if code else None,

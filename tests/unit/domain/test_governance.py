@@ -14,7 +14,7 @@ from finetune_operator.domain.decide import decide
 from finetune_operator.domain.governance import facts
 from finetune_operator.domain.governance.view import GovernanceView, read_policy
 from finetune_operator.domain.observed import Observed
-from finetune_trainer.contract import DataQuality
+from finetune_trainer.contract import DataQuality, ScanSummary
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import EntityHits, ScanReport, Site
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE, Entity, ScanProfile
@@ -720,3 +720,110 @@ def test_anything_odd_in_what_governance_reads_gives_a_plan_that_can_be_written(
     seen = GovernanceView(labels, (read_policy(odd["policy"]),), {"tickets": odd["dataset"]}, (odd["approval"],), Site())
     plan = decide(Observed(resource=odd["resource"], settings=SETTINGS, governance=seen), NOON)
     json.dumps(plan.status)
+
+
+class TestScan:
+    """Rows 10 to 12: what prepare has found in the rows is decided upon before anything is trained."""
+
+    def scanned(self, entire: bool = True, profile: str = "Identifiers", **found: tuple[int, int]) -> ScanSummary:
+        kinds = {name.replace("_", "-"): counts for name, counts in found.items()}
+        return ScanSummary(profile=profile, entire=entire, rows=264, report_digest=DIGEST, found=kinds)
+
+    def prepared(self, job: World, scan: ScanSummary | None) -> World:
+        job.end_pod(message=words("prepare", job.run["key"], scan=scan))
+        job.settle()
+        return job
+
+    def trains(self, job: World) -> bool:
+        return any(made["metadata"]["labels"]["finetune.dev/step"] == "train" for made in job.jobs.values())
+
+    def test_what_is_declared_goes_on_and_what_is_not_is_denied_with_the_kind_and_the_remedy(self) -> None:
+        cleared = {**GOVERNED, "finetune.dev/clearance.pii": "true"}
+        declared = {**LABELS, "finetune.dev/regime.pii": "true"}
+        denied = self.prepared(world(view(policy(), labels=cleared)), self.scanned(ssn=(3, 2)))
+        assert told(denied, "Ready")[:2] == ("False", "UndeclaredRegime")
+        assert told(denied, "Governed")[:2] == ("False", "UndeclaredRegime")
+        assert "scan.ssn" in told(denied, "Ready")[2]
+        assert "new record with the regime" in told(denied, "Ready")[2]
+        assert not self.trains(denied)
+        assert self.trains(self.prepared(world(view(policy(), labels=cleared), declared), self.scanned(ssn=(3, 2))))
+
+    def test_a_raised_regime_counts_against_the_clearance(self) -> None:
+        job = self.prepared(world(view(policy())), self.scanned(card=(1, 1)))
+        assert {"UndeclaredRegime", "NamespaceNotCleared"} <= {each["rule"] for each in (job.status or {})["governance"]["findings"]}
+
+    def test_what_only_looks_like_one_denies_nothing(self) -> None:
+        assert self.trains(self.prepared(world(view(policy())), self.scanned(ssn=(3, 0), email=(40, 0), date=(9, 0))))
+
+    @pytest.mark.parametrize(("found", "reason"), [({"npi": (1, 1)}, "UndeclaredRegime"), ({"mri": (1, 1)}, "")])
+    def test_a_kind_that_only_another_release_knows_denies_nothing_but_makes_the_scan_less_than_entire(
+        self, found: dict[str, tuple[int, int]], reason: str
+    ) -> None:
+        assert told(self.prepared(world(view(policy())), self.scanned(**found)), "Ready")[1] != "UndeclaredRegime" or reason
+        asking = self.prepared(world(view(policy(scan="Identifiers"))), self.scanned(**found))
+        assert ("ScanCoverageGap" in told(asking, "Ready")[2]) == (not reason)
+
+    @pytest.mark.parametrize(
+        ("claims", "found", "reason", "rule"),
+        [
+            (True, {"ssn": (2, 1)}, "DeidentificationRefuted", "DeidentificationRefuted"),
+            (False, {"ssn": (2, 1)}, "", ""),
+            (True, {"date": (4, 0)}, "AwaitingApproval", "DeidentificationDoubtful"),
+            (False, {"date": (4, 0)}, "", ""),
+            (True, {}, "", ""),
+            (True, {"secret": (1, 0)}, "AwaitingApproval", "SecretInData"),
+        ],
+    )
+    def test_a_claim_of_safe_harbor_is_refuted_by_a_checksum_and_doubted_by_a_form(
+        self, claims: bool, found: dict[str, tuple[int, int]], reason: str, rule: str
+    ) -> None:
+        record = dataset(regimes=["phi"], claimsSafeHarbor=claims)
+        job = self.prepared(registered(view(policy(), datasets=(record,))), self.scanned(**found))
+        assert self.trains(job) == (not reason)
+        if reason:
+            assert told(job, "Ready")[1] == reason
+            assert rule in told(job, "Ready")[2]
+
+    def test_a_waiver_lets_pass_what_is_doubtful_and_not_what_is_refuted(self) -> None:
+        record = dataset(regimes=["phi"], claimsSafeHarbor=True)
+        for found, passes in (({"date": (4, 0)}, True), ({"ssn": (4, 1)}, False)):
+            job = self.prepared(registered(view(policy(), datasets=(record,))), self.scanned(**found))
+            digest = (job.status or {})["governance"]["digest"]
+            waivers = [approval(name, digest, stage="Waive") for name in ("bob", "eve")]
+            job.governance = view(policy(), datasets=(record,), approvals=waivers)
+            job.settle()
+            assert self.trains(job) == passes
+
+    @pytest.mark.parametrize(
+        ("level", "scan", "gap"),
+        [
+            ("internal", {}, False),
+            ("internal", None, True),
+            ("internal", {"entire": False}, True),
+            ("internal", {"profile": "Clairvoyance"}, True),
+            ("restricted", {}, True),
+            ("restricted", {"profile": "IdentifiersAndNames"}, False),
+        ],
+    )
+    def test_a_policy_that_asks_for_a_scan_is_told_of_every_gap(self, level: str, scan: dict[str, Any] | None, gap: bool) -> None:
+        asks = {"scan": "IdentifiersAndNames" if level == "restricted" else "Identifiers"}
+        demand = policy(zones=["*"], dataSources=["*"], requireDigests=False, egress="Open", licences={"allow": ["*"]}, **asks)
+        labels = {**LABELS, "finetune.dev/level": level}
+        job = registered(view(demand, datasets=(dataset(level=level),)), labels)
+        self.prepared(job, None if scan is None else self.scanned(**scan))
+        assert ("ScanCoverageGap" in told(job, "Governed")[2]) == gap, told(job, "Governed")
+        assert self.trains(job) == (not gap)
+
+    def test_counts_are_in_status_with_and_without_governance(self) -> None:
+        for seen in (None, view(policy())):
+            job = self.prepared(world(seen), self.scanned(email=(40, 0), date=(9, 0)))
+            found = (job.status or {})["dataset"]["scan"]
+            assert [each["entity"] for each in found["found"]] == ["date", "email"]
+            assert (found["profile"], found["entire"], found["rows"]) == ("Identifiers", True, 264)
+
+    def test_without_governance_identifiers_hold_up_nothing(self) -> None:
+        plain, clean = (self.prepared(world(None), scan) for scan in (self.scanned(card=(9, 9), secret=(1, 0)), None))
+        for job in (plain, clean):
+            job.finish()
+            assert told(job, "Ready")[1] == "RunSucceeded"
+        assert plain.writes == clean.writes

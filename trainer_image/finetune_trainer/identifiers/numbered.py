@@ -36,7 +36,7 @@ def _iban(match: re.Match[str], row: RowText) -> bool | None:
         return None
     separator = match[1]
     shown = length + (length - 1) // 4 if separator else length
-    written, after = row.lower[start : start + shown], row.lower[start + shown]
+    written, after = row.lower[start : start + shown], row.lower[start + shown : start + shown + 1]
     compact = written.replace(separator, "") if separator else written
     if len(compact) != length or not compact.isalnum() or (after.isascii() and after.isalnum()):
         return None
@@ -128,7 +128,13 @@ NUMBERS: Final = (
     Recognizer(
         Entity.AADHAAR,
         "aadhaar",
-        pattern(r"[2-9]", _BEGINS, r"(?=([0-9]{3}([ -])[0-9]{4}\2[0-9]{4}|[0-9]{11})(?![ -][0-9]{4})", _ENDS, ")"),
+        pattern(
+            r"[2-9](?<![A-Za-z]-[0-9])",
+            _BEGINS,
+            r"(?=([0-9]{3}([ -])[0-9]{4}\2[0-9]{4}|[0-9]{11})(?![ -][0-9]{4}|-[A-Za-z])",
+            _ENDS,
+            ")",
+        ),
         "Verhoeff, and its name in the row",
         _aadhaar,
         validates=True,

@@ -1,5 +1,6 @@
 """The prepare step's work on data as a whole: what it seals, and every mistake it refuses with reason, place and next action."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from finetune_trainer.data.licences import read_licences
 from finetune_trainer.data.preparation import PreparedData, prepare_data
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
 from finetune_trainer.evaluation.prompts import tokenize
+from finetune_trainer.identifiers.scanner import Found
 from finetune_trainer.pod.context import Evidence, StepContext
 from finetune_trainer.pod.datamanifest import verified_data
 from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError, StepError
+from finetune_trainer.pod.sealing import file_digest
 from finetune_trainer.pod.termination import failed
 from finetune_trainer.pod.workspace import Workspace
 from tests.unit.trainer.conftest import CHATML, TICKET_SCHEMA, ticket_rows, write_rows
@@ -434,3 +437,42 @@ def test_a_mistake_is_told_with_the_field_of_its_source(
     assert caught.value.message.startswith(words.format(field=SOURCES[role]))
     if content is None:
         assert f"{SOURCES[role]}.uri" in caught.value.hint
+
+
+class TestIdentifiers:
+    """What prepare finds in the rows is counted and never told."""
+
+    SSN, CARD, MAIL, NAME = "123-45-6789", "4111 1111 1111 1111", "ann.lee@clinic.example", "Quetzalcoatl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = ticket_rows(40)
+        rows[3]["messages"][1]["content"] += f" My number is {self.SSN}, says {self.NAME}."
+        rows[5]["reviewer"] = self.MAIL
+        rows[9]["messages"][1]["role"] = "router"  # not learned from, and still in the file
+        rows[9]["messages"][1]["content"] += f" Pay with {self.CARD}."
+        rows[11]["reviewer"] = None
+        return rows
+
+    def test_every_source_is_scanned_with_the_rows_and_columns_that_nothing_is_learned_from(self, prepare: Prepare, tmp_path: Path) -> None:
+        held = write_rows(tmp_path / "items.jsonl", [{**row, "phone": "+1 212 555 0123"} for row in ticket_rows(4, seed=8)])
+        data, workspace = prepare(rows=self.rows(), evaluation={"source": {"uri": "pvc://data/items.jsonl", "path": str(held)}})
+        assert data.scan.found == {"ssn": (1, 1), "card": (1, 1), "email": (1, 0), "phone": (4, 0)}
+        assert (data.scan.profile, data.scan.entire, data.scan.rows) == ("Identifiers", True, 44)
+        report = json.loads(workspace.data_scan.read_text())
+        first = {found["entity"]: found["firstRows"] for source in report["sources"] for found in source["entities"]}
+        assert first == {"ssn": [4], "email": [6], "card": [10], "phone": [1, 2, 3, 4]}
+        assert file_digest(workspace.data_scan) == data.scan.report_digest
+
+    def test_what_was_found_is_told_nowhere(self, prepare: Prepare, tmp_path: Path) -> None:
+        data, workspace = prepare(rows=self.rows())
+        told = data.scan.to_json() + data.summary.to_json() + (tmp_path / "events.jsonl").read_text()
+        told += "".join(path.read_text() for path in (workspace.data_scan, workspace.data_report, workspace.data_manifest))
+        for planted in (self.SSN, self.CARD, self.MAIL, self.NAME):
+            for spelled in (planted, planted.replace(" ", ""), planted.replace("-", ""), hashlib.sha256(planted.encode()).hexdigest()[:12]):
+                assert spelled not in told
+
+    def test_the_sealed_data_do_not_depend_on_what_the_scan_knows(self, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = prepare(rows=self.rows())[0]
+        monkeypatch.setattr("finetune_trainer.identifiers.scanner.scan", lambda _value: Found({}))
+        again = prepare(rows=self.rows())[0]
+        assert (first.summary.digest, again.scan.found) == (again.summary.digest, {})

@@ -46,6 +46,18 @@ def test_rows_without_one_have_none_and_of_16_random_digits_few_look_like_a_card
     assert not +flagged
 
 
+def test_whatever_a_row_holds_it_is_scanned() -> None:
+    """A row is somebody else's: none may end the run."""
+    chance = random.Random(2)
+    items = [maker(chance) for makers in (planted.CHECKED | planted.FORMED).values() for maker in makers for _ in range(4)]
+    items += [*hostile.PIECES.values(), *hostile.RUNS, "\ud800", "\x00", "\u2028", "\ufdfa", "\uff10" * 40]
+    for _ in range(400):
+        text = "".join(item[chance.randrange(len(item)) :][: chance.randrange(40)] for item in chance.choices(items, k=4))
+        scan(text)
+        scan(text.upper())
+        scan("".join(chance.sample(text, len(text))))
+
+
 class TestWhatIsRead:
     def test_all_words_of_a_row_wherever_they_stand(self) -> None:
         card = "4111111111111111"

@@ -8,16 +8,29 @@ import pytest
 import torch
 
 from finetune_trainer.contract import (
+from finetune_trainer.contract import (
     MOST_FILES,
     TERMINATION_MESSAGE_LIMIT,
     ArtifactPart,
+    Count,
+    DataQuality,
+    DataSummary,
+    Estimate,
     EvaluationSummary,
     ExitCode,
+    FailureClass,
+    Finding,
+    PrepareSummary,
+    ScanSummary,
+    Severity,
     Summary,
     TerminationMessage,
     TrainSummary,
     Verdict,
 )
+from finetune_trainer.contract.governance.vocabulary import Entity
+from finetune_trainer.contract.model import BaseModelFindings, Licence
+from finetune_trainer.data.examples import DropReason
 from finetune_trainer.pod.errors import DataError, StepError
 from finetune_trainer.pod.termination import step_error
 
@@ -111,3 +124,47 @@ def test_the_last_word_keeps_its_figures_when_there_is_no_room_for_the_names_of_
     shorter = train.model_copy(update={"files": parts[:10]})
     text = said.model_copy(update={"summary": Summary(train=shorter)}).to_bounded_json()
     assert TerminationMessage.from_json(text).summary == Summary(train=shorter)
+
+
+def test_all_that_prepare_can_count_fits_into_a_termination_message() -> None:
+    """What people are told goes before what is decided upon."""
+    digest, most = "sha256:" + "0" * 64, 10**9
+    data = DataSummary(
+        digest=digest,
+        examples=most,
+        validation_examples=most,
+        evaluation_items=most,
+        tokens=most,
+        format="PromptCompletion",
+        dropped=[Count(reason=reason.value, count=most) for reason in list(DropReason)[:8]],
+        findings=[Finding(rule="x" * 64, severity=Severity.WARNING, message="y" * 256) for _ in range(4)],
+        quality=DataQuality(examples=most, task_minimum=most, duplicates=most, evaluation_overlap=most),
+    )
+    found = dict.fromkeys(Entity, (most, most))
+    scan = ScanSummary(profile="IdentifiersAndNames", entire=False, rows=most, report_digest=digest, found=found)
+    estimate = Estimate(memory_bytes=most, disk_bytes=most, seconds=most, confidence="Unfitted", fits=False, cheapest_fix="z" * 256)
+    prepared = PrepareSummary(
+        dataset=data,
+        estimate=estimate,
+        base_digest=digest,
+        licence="l" * 128,
+        base_model=BaseModelFindings(licences=(Licence(key="LicenseRef-scancode-llama-3.1-license-2024"),) * 8),
+        total_steps=most,
+        micro_batch_size=most,
+        scan=scan,
+    )
+    text = TerminationMessage(
+        step="prepare",
+        run_key="a" * 64,
+        outcome=FailureClass.DONE,
+        reason="Done",
+        message="m" * 1024,
+        summary=Summary(prepare=prepared),
+        result_digest=digest,
+    ).to_bounded_json()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    told = TerminationMessage.from_json(text).summary
+    assert told is not None
+    assert told.prepare is not None
+    assert told.prepare.scan == scan
+    assert told.prepare.dataset.quality == data.quality
