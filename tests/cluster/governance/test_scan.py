@@ -48,7 +48,7 @@ def steps(site: Site, name: str) -> set[str]:
 def test_undeclared_identifiers_are_refused_before_training_and_declared_ones_go_on(operator: OperatorProcess, site: Site) -> None:
     here = site.here
     site.demand(scan="Identifiers")
-    site.register("declared", regimes=["pii"])
+    site.register("declared", uri="pvc://data/declared.jsonl", regimes=["pii"])
     with finding(site, ssn=(3, 2), email=(40, 0)):
         site.submit("undeclared")
         refused = here.wait_reason("undeclared", "UndeclaredRegime")
