@@ -20,7 +20,7 @@ from finetune_trainer.artifact.contents import (
     refuse_pickles,
 )
 from finetune_trainer.artifact.facts import artifact_facts
-from finetune_trainer.contract import Digest, RunSpec
+from finetune_trainer.contract import SCAN_REPORT, Digest, RunSpec
 from finetune_trainer.pod.resolved import RESOLVED_FILE
 from finetune_trainer.pod.sealing import sync_folder, write_sealed
 from finetune_trainer.pod.workspace import Workspace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # publishing imports this package too, and needs no torch
     from transformers import PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
-DATA_REPORT, SCAN_REPORT = "data-report.json", "scan-report.json"
+DATA_REPORT = "data-report.json"
 VERSIONS = "versions.json"
 PATH_KEYS = ("_name_or_path", "name_or_path")
 _UNORDERED = ("target_modules", "modules_to_save", "exclude_modules")

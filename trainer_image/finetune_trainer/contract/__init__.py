@@ -16,6 +16,7 @@ from finetune_trainer.contract.progress import ProgressReport
 from finetune_trainer.contract.results import (
     MOST_FILES,
     RESULTS_FOLDER,
+    SCAN_REPORT,
     ArtifactPart,
     Count,
     DataQuality,
@@ -95,6 +96,7 @@ __all__ = [
     "RECORD_MOUNT",
     "RESULTS_FOLDER",
     "RUN_SPEC_PATH",
+    "SCAN_REPORT",
     "TERMINATION_LOG",
     "TERMINATION_MESSAGE_LIMIT",
     "VALIDATION_MOUNT",

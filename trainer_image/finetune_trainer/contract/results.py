@@ -17,6 +17,9 @@ RESULTS_FOLDER = "results"
 """Folder of the work folder that holds ``<step>.json``."""
 
 
+SCAN_REPORT = "scan-report.json"
+"""Name of the scan's report beside a published adapter."""
+
 EntityName = Annotated[str, StringConstraints(pattern="^[a-z][a-z-]*$", max_length=24)]
 Counted = Annotated[int, Field(ge=0)]
 

@@ -20,7 +20,7 @@ LABEL_KEYS = Rule(
     "match.namespaceLabels holds label names with their values, such as finetune.dev/governed: 'true'",
     field_path=".namespaceLabels",
 )
-DATASET_FIELDS = ("uri", "format", "digest", "level", "regimes", "residency", "generatedBy")
+DATASET_FIELDS = ("uri", "format", "digest", "level", "regimes", "residency", "claimsSafeHarbor", "generatedBy")
 """What makes a TrainingDataset the version of data that it is: all of its spec but ``withdrawn``."""
 ONE_VERSION = Rule(
     " && ".join(

@@ -5,7 +5,7 @@ What nobody knows is absent. Whoever reads it years later has neither the cluste
 
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun
+from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, ScanStatus
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance import agreements
@@ -22,10 +22,21 @@ from finetune_record.agreement import (
     Program,
     RecordedFinding,
 )
-from finetune_record.materials import BaseSection, CodeSection, DataSection, Dropped, EnvironmentSection, Generator, Licence, Source
+from finetune_record.materials import (
+    BaseSection,
+    CodeSection,
+    DataSection,
+    Dropped,
+    EnvironmentSection,
+    Generator,
+    Licence,
+    Measured,
+    Report,
+    Source,
+)
 from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, RunSection
 from finetune_record.sections import Sections
-from finetune_trainer.contract import canonical_json, digest_of
+from finetune_trainer.contract import SCAN_REPORT, canonical_json, digest_of
 from finetune_trainer.contract.governance import Finding
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.facts import ApprovalStage
@@ -118,6 +129,19 @@ def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, view: Governance
         tokens=found.tokens,
         dropped=[Dropped(reason=row.reason or "unknown", count=row.count) for row in found.dropped],
         sources=_sources(spec, view),
+        reports=[_scan(found.scan)] if found.scan is not None else [],
+    )
+
+
+def _scan(scan: ScanStatus) -> Report:
+    """Rows by kind of identifier; the file lies with the adapter."""
+    counts = [("rows", scan.rows), *((f"{each.entity} rows", each.rows) for each in scan.found)]
+    counts += [(f"{each.entity} validated", each.validated_rows) for each in scan.found if each.validated_rows]
+    return Report(
+        kind="scan",
+        digest=scan.report_digest,
+        file=SCAN_REPORT,
+        headlines=[Measured(name=name, value=str(count)) for name, count in counts[:32]],
     )
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from finetune_trainer.contract import (
-from finetune_trainer.contract import (
     MOST_FILES,
     TERMINATION_MESSAGE_LIMIT,
     ArtifactPart,
