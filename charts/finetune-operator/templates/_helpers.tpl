@@ -79,6 +79,9 @@ them without serving too: the finalizer of those that are deleted has to come of
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [finetune.dev]
+  resources: [governancefacts]
+  verbs: [list, watch, create, patch, delete]
 {{- end }}
 {{- end -}}
 

@@ -13,8 +13,9 @@ from finetune_operator.api.adapterdeployment import deployment
 from finetune_operator.api.adapterdeployment.deployment import AdapterDeployment
 from finetune_operator.api.base import GROUP, VERSION, ApiModel
 from finetune_operator.api.finetunejob import FineTuneJob
-from finetune_operator.api.governance import approval, dataset, policy
+from finetune_operator.api.governance import approval, current, dataset, policy
 from finetune_operator.api.governance.approval import Approval
+from finetune_operator.api.governance.current import GovernanceFacts
 from finetune_operator.api.governance.dataset import TrainingDataset
 from finetune_operator.api.governance.policy import GovernancePolicy
 from finetune_operator.api.markers import RULES_KEY
@@ -237,7 +238,21 @@ APPROVAL = CrdSpec(
     ),
 )
 
-GOVERNANCE_KINDS = (TRAININGDATASET, GOVERNANCEPOLICY, APPROVAL)
+GOVERNANCEFACTS = CrdSpec(
+    model=GovernanceFacts,
+    kind=current.KIND,
+    plural=current.PLURAL,
+    singular=current.SINGULAR,
+    short_names=current.SHORT_NAMES,
+    description="What admission knows of a governed namespace beside the object that it judges. The operator writes it, nobody else does.",
+    columns=(
+        PrinterColumn("Complete", ".spec.complete", "Whether everything fits.", type="boolean"),
+        PrinterColumn("Policies", ".spec.policies[*].name", "Policies that match the namespace."),
+        PrinterColumn("Age", ".metadata.creationTimestamp", "Time since creation.", type="date"),
+    ),
+)
+
+GOVERNANCE_KINDS = (TRAININGDATASET, GOVERNANCEPOLICY, APPROVAL, GOVERNANCEFACTS)
 KINDS = (FINETUNEJOB, ADAPTERDEPLOYMENT, *GOVERNANCE_KINDS)
 
 HEADER = "# Generated from finetune_operator.api by hack/manifests.sh; do not edit.\n"

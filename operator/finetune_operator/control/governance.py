@@ -28,12 +28,12 @@ class GovernanceCache:
         self._parents = parents
         self._changed = changed
         self.site = site
-        self.noted: Callable[[], None] = lambda: None
-        """Called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
         self._deployments: tuple[Iterable[Key], Callable[[Key], None]] = ((), lambda _key: None)
         self._withdrawals: tuple[Withdrawal, ...] | None = None
         self.target_reached: Callable[[], bool] = lambda: False
         """Whether the operator reaches the target of egress probes now."""
+        self.listeners: list[Callable[[], None]] = []
+        """Each is called when a policy, a namespace or registered data have changed: what is said about them may have to change."""
         self._live = False
         self._known_nodes: Mapping[str, Mapping[str, str]] | None = None
         self._read: dict[str, tuple[int, Policy]] = {}
@@ -73,6 +73,10 @@ class GovernanceCache:
             grace_seconds=grace_seconds,
             known=namespace is not None,
         )
+
+    def surroundings(self, namespace: str) -> GovernanceView:
+        """What can be known of a namespace without a job of it."""
+        return self.view(Key(namespace, ""))
 
     def view(self, key: Key) -> GovernanceView:
         """What a decision about this job may know."""
@@ -127,6 +131,10 @@ class GovernanceCache:
             if concerned(key):
                 changed(key)
 
+    def _note(self) -> None:
+        for listener in self.listeners:
+            listener()
+
     def _tell(self, concerned: Callable[[Key], bool]) -> None:
         if not self._live:
             return
@@ -135,17 +143,17 @@ class GovernanceCache:
                 self._changed(key)
 
     def _policy_changed(self, _policy: Manifest) -> None:
-        self.noted()
+        self._note()
         self._tell(lambda _key: True)
         self._tell_deployments(lambda _key: True)
 
     def _namespace_changed(self, namespace: Manifest) -> None:
-        self.noted()
+        self._note()
         self._tell(lambda key: key.namespace == namespace["metadata"]["name"])
         self._tell_deployments(lambda key: key.namespace == namespace["metadata"]["name"])
 
     def _dataset_changed(self, dataset: Manifest) -> None:
-        self.noted()
+        self._note()
         self._withdrawals = None
         self._tell(lambda key: key.namespace == dataset["metadata"]["namespace"])
         if read_withdrawal(dataset) is not None:

@@ -59,7 +59,7 @@ class Standings:
         """When each object's status was last written, by this process's clock."""
         self._news = asyncio.Event()
         self._urgent = True
-        cache.noted = self._noted
+        cache.listeners.append(self._noted)
 
     def job_seen(self, key: Key, manifest: Manifest) -> None:
         found = read_job(manifest)

@@ -15,6 +15,7 @@ from finetune_operator.cluster.resources import (
     DEPLOYMENTS,
     EVENTS,
     FINETUNE_JOBS,
+    GOVERNANCE_FACTS,
     GOVERNANCE_POLICIES,
     HTTP_ROUTES,
     JOBS,
@@ -87,6 +88,7 @@ GOVERNANCE_RIGHTS: Final = (
     Right(APPROVALS, ("list", "watch")),
     Right(NODES, ("list", "watch")),
     Right(NETWORK_POLICIES, ("get", "list", "watch", "create", "patch", "delete")),
+    Right(GOVERNANCE_FACTS, ("list", "watch", "create", "patch", "delete")),
 )
 """Namespaces, policies and nodes are of the whole cluster, also where the operator watches some namespaces only."""
 POLICY_STATUS_RIGHTS: Final = (Right(GOVERNANCE_POLICIES, ("patch",), "status"),)

@@ -23,6 +23,7 @@ from finetune_operator.cluster.resources import (
     APPROVALS,
     CORE_EVENTS,
     FINETUNE_JOBS,
+    GOVERNANCE_FACTS,
     GOVERNANCE_POLICIES,
     JOBS,
     NAMESPACES,
@@ -32,6 +33,7 @@ from finetune_operator.cluster.resources import (
     TRAINING_DATASETS,
     Resource,
 )
+from finetune_operator.control.current import CurrentFacts
 from finetune_operator.control.egress import EgressControl
 from finetune_operator.control.governance import GovernanceCache
 from finetune_operator.control.intake import Intake
@@ -118,6 +120,7 @@ class Process:
         if self._governance is not None and self._records is None:
             log.warning("no --signing-key: what governed runs make is published unsigned, and nothing is recorded")
         self._control = self._make_control(settings)
+        self._current = CurrentFacts(kube, self._governance, self._namespaces) if self._governance is not None else None
         self._reconciler = Reconciler(
             kube,
             self._cache,
@@ -148,7 +151,7 @@ class Process:
         if self._serving is not None:
             await require_definition(self._kube, self._namespaces[0] if self._namespaces else None, ADAPTER_DEPLOYMENTS)
         if self._governance is not None:
-            for kind in (GOVERNANCE_POLICIES, TRAINING_DATASETS, APPROVALS):
+            for kind in (GOVERNANCE_POLICIES, TRAINING_DATASETS, APPROVALS, GOVERNANCE_FACTS):
                 await require_definition(self._kube, self._namespaces[0] if self._namespaces and kind.namespaced else None, kind)
         await require_rights(
             self._kube,
@@ -215,6 +218,8 @@ class Process:
         group.create_task(self._forever("progress", self._poller.run()))
         if self._standings is not None:
             group.create_task(self._forever("standings", self._standings.run()))
+        if self._current is not None:
+            group.create_task(self._forever("facts for admission", self._current.run()))
         group.create_task(self._forever("resync", resync(lambda: list(self._cache.parents), self._queue, RESYNC_ALL)))
         group.create_task(self._forever("active resync", resync(lambda: list(self._reconciler.unsettled), self._queue, RESYNC_ACTIVE)))
         self._workers = [
@@ -278,6 +283,8 @@ class Process:
                 (APPROVALS, cache.approvals, namespace, ""),
                 (NETWORK_POLICIES, cache.network_policies, namespace, OURS),
             ]
+        if self._current is not None:
+            watched += [(GOVERNANCE_FACTS, self._current.stored, namespace, "") for namespace in namespaces]
         return [
             Reflector(
                 self._kube,

@@ -4,18 +4,22 @@ import copy
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from finetune_operator.api.base import API_VERSION, GROUP, VERSION
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, APPROVAL, FINETUNEJOB, GOVERNANCEPOLICY, KINDS, TRAININGDATASET
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, APPROVAL, FINETUNEJOB, GOVERNANCEFACTS, GOVERNANCEPOLICY, KINDS, TRAININGDATASET
+from finetune_operator.api.governance import current
+from finetune_operator.domain.governance.snapshot import snapshot
+from finetune_operator.domain.governance.view import GovernanceView, read_policy
 from finetune_operator.manifests.admission import POLICIES
 from finetune_testbed.apiserver import MERGE, ApiServer, RequestError
 from finetune_testbed.bed import Testbed
 from finetune_trainer.contract.governance import RuleId
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
+from finetune_trainer.contract.governance.facts import Site as Places
 from tests.cluster.chart import NAME, NAMESPACE, Helm
 from tests.cluster.crd import MINIMAL, install
 
@@ -113,7 +117,24 @@ class Site:
         self.admin.apply(f"{NAMESPACES}/{name}/serviceaccounts/default", account)
         self._made.append(name)
         self.grant(name)
+        if GOVERNED in labels:
+            self.tell(name)
         return name
+
+    def tell(self, namespace: str, policies: Sequence[Object] | None = None, datasets: Sequence[Object] | None = None) -> None:
+        """Write the facts as the operator would, and wait until admission has them: `HOUSE` and `DATA` where nothing else is given."""
+        labels = self.admin.request("GET", f"{NAMESPACES}/{namespace}")["metadata"]["labels"]
+        view = view_of(labels, [HOUSE] if policies is None else policies, DATA if datasets is None else datasets)
+        document = {"apiVersion": API_VERSION, "kind": current.KIND, "metadata": {"name": current.CURRENT}}
+        self.admin.apply(facts(namespace), {**document, "spec": snapshot(view).to_manifest()})
+        self._until(lambda: self._has_facts(namespace))
+
+    def _has_facts(self, namespace: str) -> bool:
+        try:
+            self.ask(ALICE, "POST", f"{jobs(namespace)}?dryRun=All", job("probe"))
+        except Refused as refused:
+            return "no params found" not in str(refused)
+        return True
 
     def grant(self, name: str) -> None:
         """Let alice, bob and the operator do everything there, and wait until they may and admission knows the namespace."""
@@ -189,6 +210,7 @@ class Site:
             (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", BOB)),
             (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", ALICE)),
             (DAVE, "POST", f"{policies()}?dryRun=All", policy("probe")),
+            (ALICE, "DELETE", f"{facts(here)}?dryRun=All", None),
             (ALICE, "PUT", f"{jobs(here, 'probe')}/status?dryRun=All", self.admin.request("GET", jobs(here, "probe"))),
         )
         refusing: set[str] = set()
@@ -196,9 +218,11 @@ class Site:
 
     def withdraw(self) -> None:
         """Take the policies away, and what was made under them."""
-        for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
-            for policy in POLICIES:
-                self.admin.request("DELETE", f"{REGISTRATION}/{kind}/{policy.full_name}")
+        plurals = {"ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings"}
+        for policy in POLICIES:
+            for document in reversed(policy.to_manifests()):
+                plural = plurals.get(document["kind"], "validatingadmissionpolicies")
+                self.admin.request("DELETE", f"{REGISTRATION}/{plural}/{document['metadata']['name']}")
         for name in self._made:
             for path in (jobs(name), deployments(name), f"{NAMESPACES}/{name}"):
                 self.admin.request("DELETE", path)
@@ -246,6 +270,20 @@ def networkpolicies(namespace: str, name: str = "") -> str:
     return _path("/apis/networking.k8s.io/v1", namespace, "networkpolicies", name)
 
 
+def facts(namespace: str) -> str:
+    return _path(f"/apis/{GROUP}/{VERSION}", namespace, GOVERNANCEFACTS.plural, current.CURRENT)
+
+
+def view_of(labels: dict[str, str], policies: Sequence[Object], datasets: Sequence[Object]) -> GovernanceView:
+    """What the operator would know of a namespace with these."""
+    return GovernanceView(
+        namespace_labels=labels,
+        policies=tuple(read_policy(each) for each in policies),
+        datasets={each["metadata"]["name"]: each for each in datasets},
+        site=Places(residencies=PLACES, regimes=SITE_REGIMES),
+    )
+
+
 def datasets(namespace: str, name: str = "") -> str:
     return _path(f"/apis/{GROUP}/{VERSION}", namespace, TRAININGDATASET.plural, name)
 
@@ -265,8 +303,9 @@ def _path(group: str, namespace: str, plural: str, name: str) -> str:
 def job(name: str, labels: dict[str, str] = LABELS, submitter: str | None = ALICE, *, pinned: bool = True) -> Object:
     """A FineTuneJob that satisfies all rules of the namespace with labels `CLINIC`."""
     spec = copy.deepcopy(MINIMAL)
+    spec["dataset"] = {"ref": {"name": "notes" if pinned else "loose"}}
     if pinned:
-        spec["baseModel"]["digest"] = spec["dataset"]["inline"]["digest"] = DIGEST
+        spec["baseModel"]["digest"] = DIGEST
     annotations = {} if submitter is None else {SUBMITTED_BY: submitter}
     metadata = {"name": name, "labels": labels, "annotations": annotations}
     return {"apiVersion": API_VERSION, "kind": FINETUNEJOB.kind, "metadata": metadata, "spec": spec}
@@ -286,7 +325,8 @@ def deployment(name: str, labels: dict[str, str] = LABELS, *, image: str = "", p
 def dataset(name: str, **spec: Any) -> Object:
     """A TrainingDataset that satisfies all rules of the namespace with labels `CLINIC`, and whose data a job with `LABELS` may use."""
     described = {"level": "confidential", "regimes": ["phi"], "residency": "onprem-a"}
-    data = {"uri": f"pvc://data/{name}.jsonl", "digest": DIGEST, **described, **spec}
+    given = {"uri": f"pvc://data/{name}.jsonl", "digest": DIGEST, **described, **spec}
+    data = {field: value for field, value in given.items() if value is not None}
     return {"apiVersion": API_VERSION, "kind": TRAININGDATASET.kind, "metadata": {"name": name}, "spec": data}
 
 
@@ -306,6 +346,13 @@ def _rbac(kind: str, name: str) -> Object:
 def _bound(role: str, kind: str, user: str) -> Object:
     api = "rbac.authorization.k8s.io"
     return {"roleRef": {"apiGroup": api, "kind": kind, "name": role}, "subjects": [{"kind": "User", "apiGroup": api, "name": user}]}
+
+
+HOUSE = policy("house", zones=["*"], dataSources=["*"])
+"""Applies to everything; says nothing of digests, so that they are asked for from confidential on."""
+_OPEN = {"level": "public", "regimes": [], "residency": "any"}
+DATA = tuple(dataset(name, **_OPEN, digest=digest) for name, digest in (("notes", DIGEST), ("loose", None), ("rows", None)))
+"""What jobs use here unless a case says otherwise; only the first has a digest."""
 
 
 def pod(name: str, owner: Object | None = None) -> Object:

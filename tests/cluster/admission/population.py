@@ -4,9 +4,12 @@ import os
 from dataclasses import dataclass
 from random import Random
 
+from finetune_operator.domain.governance.view import GovernanceView
+from finetune_trainer.contract.governance import Policy
 from tests.cluster.admission.governed import (
     ALICE,
     CLEARANCE,
+    DIGEST,
     GOVERNED,
     LEVEL,
     PLACES,
@@ -14,12 +17,16 @@ from tests.cluster.admission.governed import (
     SITE_REGIMES,
     Object,
     Site,
+    dataset,
     deployment,
     deployments,
     job,
     jobs,
+    policy,
+    view_of,
 )
 
+OTHER = "sha256:" + "b" * 64
 FULL = bool(os.environ.get("FINETUNE_FULL_SIZE"))
 NAMESPACES, OBJECTS_EACH = (40, 24) if FULL else (12, 6)
 LEVELS = ("public", "internal", "confidential", "restricted")
@@ -41,6 +48,12 @@ class Settled:
     labels: dict[str, str]
     jobs: tuple[Stored, ...]
     deployments: tuple[Stored, ...]
+    view: GovernanceView
+    datasets: tuple[Object, ...]
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        return self.view.policies
 
 
 def settle(site: Site, random: Random) -> list[Settled]:
@@ -62,12 +75,53 @@ def mostly(random: Random, usual: tuple[str, ...], *odd: str) -> str:
 def _settled(site: Site, random: Random) -> Settled:
     labels = _labels_of_namespace(random)
     name = site.namespace(labels)
+    here = {**labels, "kubernetes.io/metadata.name": name}
+    policies, data = _policies(random, name), _datasets(random)
+    site.tell(name, policies, data)
     return Settled(
         name,
         labels,
         tuple(_stored(site, random, name, f"old-{number}") for number in range(OBJECTS_EACH)),
         tuple(_stored(site, random, name, f"old-{number}", serving=True) for number in range(OBJECTS_EACH // 2)),
+        view_of(here, policies, data),
+        data,
     )
+
+
+def _policies(random: Random, namespace: str) -> tuple[Object, ...]:
+    """Up to three, of which most are enforced and some match; where none does, everything from confidential on is refused."""
+    return tuple(policy(f"policy-{number}", **_demand(random, namespace)) for number in range(random.randint(0, 3)))
+
+
+def _demand(random: Random, namespace: str) -> Object:
+    match: Object = {"minLevel": random.choice(("public", "public", "confidential", "restricted"))}
+    if random.random() < 0.2:
+        match["regimes"] = random.sample(REGIMES, random.randint(1, 2))
+    if random.random() < 0.2:
+        match["namespaceLabels"] = {"kubernetes.io/metadata.name": random.choice((namespace, "elsewhere"))}
+    many, far = [f"zone-{number}" for number in range(8)], [f"pvc://c{number}/x" for number in range(7)]
+    zones = random.choice((None, ["*"], ["*"], list(PLACES), [PLACES[0]], many))
+    sources = random.choice((None, ["*"], ["*"], ["pvc://data"], ["pvc://data/", "pvc://other/a"], far))
+    digests = random.choice((None, None, True, False))
+    demands = {"zones": zones, "dataSources": sources, "requireDigests": digests}
+    mode = {"mode": "Audit"} if random.random() < 0.2 else {}
+    return {"match": match, **mode, **{field: value for field, value in demands.items() if value is not None}}
+
+
+def _datasets(random: Random) -> tuple[Object, ...]:
+    """Some lie in the same place, some have the same digest, few are withdrawn."""
+    return tuple(dataset(f"data-{number}", **_described(random, number)) for number in range(4))
+
+
+def _described(random: Random, number: int) -> Object:
+    said: Object = {
+        "uri": random.choice((f"pvc://data/{number}.jsonl", "pvc://data/same.jsonl", f"pvc://other/a/b/{'long' * 20}")),
+        "digest": random.choice((None, DIGEST, OTHER)),
+        "level": random.choice(("public", *LEVELS)),
+        "regimes": random.sample(REGIMES, random.choice((0, 0, 1, 2))),
+        "residency": random.choice(("any", "any", *PLACES)),
+    }
+    return {**said, **({"withdrawn": {"reason": "consent withdrawn"}} if random.random() < 0.1 else {})}
 
 
 def _labels_of_namespace(random: Random) -> dict[str, str]:

@@ -62,7 +62,7 @@ def test_a_new_job(site: Site, clinic: str, given: dict[str, Any], rules: set[st
 @pytest.mark.parametrize("field", ["validation", "items"])
 @pytest.mark.parametrize("digest", [None, "sha256:" + "b" * 64], ids=["without", "with"])
 def test_rows_of_their_own_are_pinned_as_the_data_are(site: Site, clinic: str, field: str, digest: str | None) -> None:
-    document, rows = job("new"), {"uri": "pvc://data/rows", **({"digest": digest} if digest else {})}
+    document, rows = job("new"), {"uri": "pvc://data/rows.jsonl", **({"digest": digest} if digest else {})}
     if field == "validation":
         document["spec"]["dataset"]["validation"] = rows
     else:
@@ -103,8 +103,8 @@ def test_everything_that_is_wrong_is_told_on_one_line_with_its_remedy(site: Site
             f"NamespaceNotCleared: namespace: '{there}' is not cleared for level confidential (cleared to internal). "
             "Use a namespace that is cleared for it, or ask a platform admin to clear this one."
         ),
-        f"NotPinned: spec.dataset.inline.digest: is absent. {RULES[RuleId.NOT_PINNED].remedy}",
-        f"NotPinned: spec.baseModel.digest: is absent. {RULES[RuleId.NOT_PINNED].remedy}",
+        f"NotPinned: spec.dataset.ref.digest: is absent (policy house). {RULES[RuleId.NOT_PINNED].remedy}",
+        f"NotPinned: spec.baseModel.digest: is absent (policy house). {RULES[RuleId.NOT_PINNED].remedy}",
         (
             f"SubmitterMismatch: metadata.annotations[{SUBMITTED_BY}]: must be '{ALICE}'. "
             "Set it to the name that `kubectl auth whoami` prints, once and for all."

@@ -60,9 +60,12 @@ def test_registered_data_are_trained_on_after_another_has_approved(clinic: tuple
     site, here = clinic
     data = {"uri": "pvc://data/notes.jsonl", "digest": DIGEST, "level": "confidential", "regimes": ["phi"], "residency": "onprem-a"}
     kubeconfig = account.kubeconfig(site, t2, tmp_path)
-    log, start = AuditLog(t2), AuditLog(t2).mark()
+    log = AuditLog(t2)
     with operator_process.running(kubeconfig, tmp_path, ARGUMENTS) as operator:
         site.ask(ALICE, "POST", _path(here, TRAININGDATASET.plural), _document(TRAININGDATASET, "notes", data))
+        site.until_found(set(), ALICE, "POST", f"{here.job_path()}?dryRun=All", _job(here))  # until admission has heard of the data
+        until(lambda: here.server.request("GET", _path(here, f"{TRAININGDATASET.plural}/notes")).get("status"))
+        start = log.mark()
         site.ask(ALICE, "POST", here.job_path(), _job(here))
         waiting = here.wait_reason("ward", "AwaitingApproval")["message"]
         digest = here.status("ward")["governance"]["digest"]

@@ -12,7 +12,7 @@ from finetune_operator.api.markers import RULES_KEY, ListMap, Rule, UnstoredDefa
 from finetune_operator.api.schema import structural_schema
 from tests.unit.api.structural import problems
 
-LEAST_DEFAULTS = [(FINETUNEJOB, 21), (ADAPTERDEPLOYMENT, 21), *zip(GOVERNANCE_KINDS, (4, 14, 1), strict=True)]
+LEAST_DEFAULTS = [(FINETUNEJOB, 21), (ADAPTERDEPLOYMENT, 21), *zip(GOVERNANCE_KINDS, (4, 14, 1, 0), strict=True)]
 
 
 def schema_of(part: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         namespace=NamespaceFacts(name=draft.scene.owner.namespace, labels=_floor(view, draft.governance)),
         subject=_subject(draft, spec, run),
         site=view.site,
-        datasets=_datasets(view, spec),
+        datasets=datasets_of(view, spec),
         base_model=_base_model(spec, speaking),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
         nodes=_nodes(draft, view),
@@ -155,7 +155,8 @@ def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, st
     return {**{f"{words.REGIME_LABELS}{name}": words.YES for name in sorted(regimes)}, **labels}
 
 
-def _datasets(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts, ...]:
+def datasets_of(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts, ...]:
+    """Each source of rows that the spec names, with what is registered about it; the reference has been followed."""
     rows, reference = spec.dataset.rows, spec.dataset.ref
     found = []
     if reference is None:

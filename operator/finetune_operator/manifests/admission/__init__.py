@@ -7,7 +7,7 @@ from finetune_operator.manifests.admission.agreed import approvals, four_eyes
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
 from finetune_operator.manifests.admission.namespaces import namespaces
 from finetune_operator.manifests.admission.policy import AdmissionPolicy
-from finetune_operator.manifests.admission.protected import definitions, statuses
+from finetune_operator.manifests.admission.protected import definitions, facts, statuses
 from finetune_operator.manifests.admission.registered import trainingdatasets
 from finetune_operator.manifests.admission.subjects import adapterdeployments, finetunejobs
 
@@ -22,6 +22,7 @@ POLICIES: tuple[AdmissionPolicy, ...] = (
     networkpolicies(),
     namespaces(),
     definitions(),
+    facts(),
     statuses(),
 )
 

@@ -40,6 +40,25 @@ def together(lists: Iterable[str]) -> str:
     return "\n+ ".join(lists)
 
 
+def each(things: str, name: str, findings: str) -> str:
+    """One list of what ``findings``, a list of texts without line breaks, yields for each of the things: CEL has lists of lists only."""
+    lines = f"{things}.map({name}, {findings}.join('\\n')).filter(t, t != '').join('\\n')"
+    return f"{lines}.split('\\n').filter(t, t != '')"
+
+
+def listed(words: str, limit: int = 6) -> str:
+    """Some of a list of different texts, and how many more there are, as `finetune_trainer.contract.governance.findings.listed` has it."""
+    some = f"{words}.filter(w, {words}.indexOf(w) < {limit}).join(', ')"
+    more = f"({words}.size() > {limit} ? ' and ' + string({words}.size() - {limit}) + ' more' : '')"
+    return f"({words}.size() == 0 ? 'none' : {some} + {more})"
+
+
+def shown(value: str, limit: int = 80) -> str:
+    """A text in quotation marks and not too long, as `findings.shown` has it; one with more than plain characters is not shown."""
+    plain = f"({value}.size() > {limit} ? {value}.substring(0, {limit - 1}) + '…' : {value})"
+    return f"'\\'' + ({value}.matches('^[ -~]*$') ? {plain} : 'more than plain characters') + '\\''"
+
+
 def differs(path: str) -> str:
     """Whether a part of the object, which may be absent, is another than before."""
     return f"object.{path} != oldObject.{path}"

@@ -4,7 +4,7 @@ The same questions as `finetune_trainer.contract.governance.checks.classified` a
 objects holds the two together. What needs more than the object and its namespace is left to `decide`.
 """
 
-from finetune_operator.manifests.admission.cel import quoted, text, texts, together, told, when
+from finetune_operator.manifests.admission.cel import listed, quoted, text, texts, together, told, when
 from finetune_operator.manifests.admission.policy import PLACES, REGIMES, Variables
 from finetune_trainer.contract.governance import RuleId
 from finetune_trainer.contract.governance import vocabulary as words
@@ -45,19 +45,29 @@ LEVEL_UNCLEARED = (
 CLASSIFICATION: Variables = {
     "declaredRank": rank("variables.labels", LEVEL),
     "floorRank": rank("variables.namespaceLabels", LEVEL),
-    "rank": "variables.declaredRank > variables.floorRank ? variables.declaredRank : variables.floorRank",
+    "dataRank": "([0] + variables.records.map(d, variables.levels.indexOf(d.level))).max()",
+    "rank": "[variables.declaredRank, variables.floorRank, variables.dataRank].max()",
+    "present": (
+        f"variables.regimes.filter(r, {REGIME} + r in variables.labels || {REGIME} + r in variables.namespaceLabels || "
+        "variables.records.exists(d, r in d.regimes))"
+    ),
+    "confined": (
+        f"variables.places.filter(p, variables.labels[?{RESIDENCY}].orValue('') == p || "
+        f"variables.namespaceLabels[?{RESIDENCY}].orValue('') == p || variables.records.exists(d, d.residency == p))"
+    ),
     "clearanceRank": f"variables.levels.indexOf(variables.namespaceLabels[?{text(words.LABEL_CLEARANCE_LEVEL)}].orValue({text('public')}))",
     "uncleared": together(
         (
             LEVEL_UNCLEARED,
             (
-                f"variables.regimes.filter(r, ({REGIME} + r in variables.labels || {REGIME} + r in variables.namespaceLabels) && "
-                f"variables.namespaceLabels[?{CLEARANCE} + r].orValue('') != {text(words.YES)}).map(r, 'regime ' + r)"
+                f"variables.present.filter(r, variables.namespaceLabels[?{CLEARANCE} + r].orValue('') != {text(words.YES)})"
+                ".map(r, 'regime ' + r)"
             ),
         )
     ),
 }
-"""Of the object and its namespace together: the higher level and all regimes, and what of them the namespace is not cleared for."""
+"""Of the object, its namespace and its data together: the highest level, all regimes, the places where it must lie, and what of them the
+namespace is not cleared for. ``records`` are the registered data it uses; places are in order."""
 
 
 def words_only(labels: str, *, of_namespace: bool = False) -> list[str]:
@@ -125,17 +135,9 @@ def over_clearance(rule: RuleId, field: str, holder: str) -> str:
 
 
 def in_two_places() -> str:
-    """A finding for an object that must lie where its namespace does not."""
-    mine, its = f"variables.labels[?{RESIDENCY}].orValue('')", f"variables.namespaceLabels[?{RESIDENCY}].orValue('')"
-    both = f"{mine} in variables.places && {its} in variables.places && {mine} != {its}"
-    in_order = f"({mine} < {its} ? {mine} + ', ' + {its} : {its} + ', ' + {mine})"
-    return when(both, told(RuleId.RESIDENCY_VIOLATION, text("residency"), f"'the parts must lie in ' + {in_order} + ' at once'"))
-
-
-def unpinned(field: str, absent: str) -> str:
-    """A finding for a digest that is absent although the level asks for it; the schema has checked the shape of one that is there."""
-    condition = f"variables.rank >= {RANK_CONFIDENTIAL} && {absent}"
-    return when(condition, told(RuleId.NOT_PINNED, text(f"{field}.digest"), text("is absent")))
+    """A finding for an object whose parts must lie in different places."""
+    reason = f"'the parts must lie in ' + {listed('variables.confined')} + ' at once'"
+    return when("variables.confined.size() > 1", told(RuleId.RESIDENCY_VIOLATION, text("residency"), reason))
 
 
 def invalid(key: str, why: str, of_namespace: bool = False) -> str:

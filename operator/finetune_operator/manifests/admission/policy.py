@@ -5,14 +5,15 @@ Versions are always explicit: with ``*`` the API server does not check types. Ev
 policy holds while the operator is down. https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 
 GROUP_NAME = "governance.finetune.dev"
-ACTIONS = "__ACTIONS__"
-"""What Helm replaces: `ACTIONS` by the actions of every binding, `ITSELF`, `OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
+ACTIONS, MISSING = "__ACTIONS__", "__MISSING__"
+"""What Helm replaces: `ACTIONS` by the actions of every binding, `MISSING` by what a binding does whose parameter is not there, `ITSELF`,
+`OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
 ITSELF, OPERATORS = "__ITSELF__", "__OPERATORS__"
 """The operator's service account, and with it those who may do what it does to workloads."""
 REGIMES, PLACES = "__REGIMES__", "__PLACES__"
@@ -69,10 +70,15 @@ class Validation:
 
 @dataclass(frozen=True)
 class Params:
-    """Objects of the request's namespace that a policy reads as ``params``, once for each of them; without any it judges nothing."""
+    """What a policy reads as ``params``, of the request's namespace: the object of this name, or without a name each of the kind by turns.
+
+    Without the named object nothing can be created. Changes are then let pass, so that finalizers come off in a namespace that is being
+    deleted, where that object may go first; nobody else can take it away. Without any of the kind nothing is judged.
+    """
 
     api_version: str
     kind: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,15 +99,36 @@ class AdmissionPolicy:
         return f"{self.name}.{GROUP_NAME}"
 
     def to_manifests(self) -> list[dict[str, Any]]:
-        """The policy and its binding; governed are namespaces with the label, whatever its value, so that a typing error opens nothing."""
-        governed = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
-        binding: dict[str, Any] = {"policyName": self.full_name, "validationActions": ACTIONS}
-        if self.params is not None:
-            binding["paramRef"] = {"selector": {}, "parameterNotFoundAction": "Allow"}
+        """The policy and its bindings; governed are namespaces with the label, whatever its value, so that a typing error opens nothing."""
+        return [self._manifest("ValidatingAdmissionPolicy", self.full_name, self._spec()), *self._bindings()]
+
+    def _bindings(self) -> list[dict[str, Any]]:
+        selector = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
+        governed = selector if self.governed_only else {}
+        if self.params is None:
+            return [self._binding(self.full_name, governed)]
+        if not self.params.name:
+            return [self._binding(self.full_name, governed, {"selector": {}, "parameterNotFoundAction": "Allow"})]
         return [
-            self._manifest("ValidatingAdmissionPolicy", self._spec()),
-            self._manifest("ValidatingAdmissionPolicyBinding", {**binding, **({"matchResources": governed} if self.governed_only else {})}),
+            self._binding(
+                name,
+                {**governed, "resourceRules": [replace(rule, operations=(operation,)).to_manifest() for rule in self.requests]},
+                {"name": self.params.name, "parameterNotFoundAction": missing},
+            )
+            for name, operation, missing in (
+                (self.full_name, "CREATE", MISSING),
+                (f"{self.name}-changed.{GROUP_NAME}", "UPDATE", "Allow"),
+            )
         ]
+
+    def _binding(self, name: str, matching: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+        spec = {
+            "policyName": self.full_name,
+            "validationActions": ACTIONS,
+            **({"paramRef": params} if params else {}),
+            **({"matchResources": matching} if matching else {}),
+        }
+        return self._manifest("ValidatingAdmissionPolicyBinding", name, spec)
 
     def _spec(self) -> dict[str, Any]:
         conditions = [{"name": name, "expression": expression} for name, expression in self.when.items()]
@@ -117,5 +144,6 @@ class AdmissionPolicy:
             "validations": [validation.to_manifest(self.message) for validation in self.validations],
         }
 
-    def _manifest(self, kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-        return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": self.full_name}, "spec": spec}
+    @staticmethod
+    def _manifest(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}

@@ -4,9 +4,9 @@ Admission policies judge no admission policies, so who may change those is RBAC'
 """
 
 from finetune_operator.api.base import GROUP, VERSION
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, GOVERNANCEPOLICY, TRAININGDATASET
+from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, GOVERNANCEFACTS, GOVERNANCEPOLICY, TRAININGDATASET
 from finetune_operator.manifests.admission.cel import quoted, text, told, when
-from finetune_operator.manifests.admission.enclave import ASKER
+from finetune_operator.manifests.admission.enclave import ASKER, COLLECTORS
 from finetune_operator.manifests.admission.namespaces import ADMINISTER
 from finetune_operator.manifests.admission.policy import ITSELF, AdmissionPolicy, Requests, Validation
 from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
@@ -27,6 +27,25 @@ def definitions() -> AdmissionPolicy:
             Requests(GROUP, VERSION, (GOVERNANCEPOLICY.plural,), _EVERY, scope="Cluster"),
             Requests("apiextensions.k8s.io", "v1", ("customresourcedefinitions",), _EVERY, scope="Cluster"),
         ),
+        variables=variables,
+        validations=(Validation("protected", unless=ADMINISTER),),
+        governed_only=False,
+    )
+
+
+def facts() -> AdmissionPolicy:
+    """What the operator tells the API server, in every namespace: it may become a governed one."""
+    may = f"variables.asker in {ITSELF} || (request.operation == 'DELETE' && variables.asker in {COLLECTORS})"
+    variables = {
+        "asker": ASKER["asker"],
+        "subresource": ASKER["subresource"],
+        "what": ASKER["what"],
+        "protected": when(f"!({may})", protected()),
+    }
+    return AdmissionPolicy(
+        name="facts",
+        message="GovernanceFacts are written by the operator",
+        requests=(Requests(GROUP, VERSION, (GOVERNANCEFACTS.plural,), _EVERY),),
         variables=variables,
         validations=(Validation("protected", unless=ADMINISTER),),
         governed_only=False,

@@ -16,6 +16,7 @@ class EnclosureRuleId(StrEnum):
     INTERACTIVE_ACCESS = "InteractiveAccess"
     FOREIGN_NETWORK_POLICY = "ForeignNetworkPolicy"
     NAMESPACE_LABEL_PROTECTED = "NamespaceLabelProtected"
+    DATASET_MISSING = "DatasetMissing"
     APPROVER_MISMATCH = "ApproverMismatch"
     NOT_ALLOWED_TO_APPROVE = "NotAllowedToApprove"
     SELF_APPROVAL = "SelfApproval"
@@ -55,6 +56,11 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
         Severity.DENY,
         "A label by which a namespace is governed, cleared or secured was set, changed or removed by somebody who may not administer it.",
         "Ask somebody who holds the verb administer on governancepolicies.finetune.dev.",
+    ),
+    EnclosureRuleId.DATASET_MISSING: Rule(
+        Severity.DENY,
+        "A job refers to a TrainingDataset that its namespace does not have, as far as the operator has told the API server.",
+        "Have its steward register it; if that was done just now, apply the job again.",
     ),
     EnclosureRuleId.APPROVER_MISMATCH: Rule(
         Severity.DENY,
