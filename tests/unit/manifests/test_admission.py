@@ -6,6 +6,7 @@ import yaml
 from finetune_operator.manifests.admission import POLICIES, AdmissionPolicy
 from finetune_operator.manifests.admission.cel import quoted, text, told, when
 from finetune_operator.manifests.admission.files import to_yaml
+from finetune_operator.manifests.admission.policy import MISSING
 from finetune_trainer.contract.governance import RULES, RuleId
 from finetune_trainer.contract.governance.enclosure import ENCLOSURE_RULES, EnclosureRuleId
 
@@ -14,7 +15,7 @@ every_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: po
 
 @every_policy
 def test_it_fails_closed_and_names_versions_and_what_to_say_at_worst(policy: AdmissionPolicy) -> None:
-    manifest, binding = policy.to_manifests()
+    manifest, *bindings = policy.to_manifests()
     spec = manifest["spec"]
     assert spec["failurePolicy"] == "Fail"
     assert "*" not in {version for rule in spec["matchConstraints"]["resourceRules"] for version in rule["apiVersions"]}
@@ -23,7 +24,7 @@ def test_it_fails_closed_and_names_versions_and_what_to_say_at_worst(policy: Adm
         assert validation["message"].isprintable()
         assert len(validation["message"]) <= 200
         assert "authorizer" not in validation["messageExpression"]  # a message that uses it silently fails
-    assert binding["spec"]["policyName"] == manifest["metadata"]["name"]
+    assert {binding["spec"]["policyName"] for binding in bindings} == {manifest["metadata"]["name"]}
 
 
 @every_policy
@@ -41,11 +42,21 @@ def test_it_is_the_same_after_it_was_written(policy: AdmissionPolicy) -> None:
 
 
 def test_all_but_those_that_protect_namespaces_and_governance_itself_are_bound_to_governed_ones() -> None:
-    bound = {policy.name: policy.to_manifests()[1]["spec"].get("matchResources") for policy in POLICIES}
-    selector = {"namespaceSelector": {"matchExpressions": [{"key": "finetune.dev/governed", "operator": "Exists"}]}}
-    for everywhere in ("namespaces", "definitions"):
-        assert bound.pop(everywhere) is None
-    assert set(map(str, bound.values())) == {str(selector)}
+    bound = {policy.name: [each["spec"].get("matchResources") for each in policy.to_manifests()[1:]] for policy in POLICIES}
+    selector = {"matchExpressions": [{"key": "finetune.dev/governed", "operator": "Exists"}]}
+    for everywhere in ("namespaces", "definitions", "facts"):
+        assert bound.pop(everywhere) == [None]
+    assert all(matching["namespaceSelector"] == selector for bindings in bound.values() for matching in bindings)
+
+
+def test_without_the_facts_nothing_is_created_and_finalizers_come_off() -> None:
+    bindings = {policy.name: policy.to_manifests()[1:] for policy in POLICIES if policy.params is not None and policy.params.name}
+    assert set(bindings) == {"finetunejobs", "adapterdeployments"}
+    for created, changed in bindings.values():
+        assert [rule["operations"] for rule in created["spec"]["matchResources"]["resourceRules"]] == [["CREATE"]]
+        assert [rule["operations"] for rule in changed["spec"]["matchResources"]["resourceRules"]] == [["UPDATE"]]
+        assert created["spec"]["paramRef"] == {"name": "current", "parameterNotFoundAction": MISSING}
+        assert changed["spec"]["paramRef"] == {"name": "current", "parameterNotFoundAction": "Allow"}
 
 
 def test_every_rule_of_the_api_server_is_told_by_some_policy() -> None:
