@@ -13,6 +13,7 @@ import yaml
 from finetune_operator.api.base import API_VERSION, GROUP, LABEL_SERVING_ROLE, VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, FINETUNEJOB, GOVERNANCE_KINDS
 from finetune_operator.cluster.prometheus import PrometheusServer
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, FINETUNE_JOBS
 from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_operator.manifests.serving import (
     AGENT_PORT,
@@ -23,7 +24,15 @@ from finetune_operator.manifests.serving import (
     ServingSettings,
     namespace_objects,
 )
-from finetune_operator.runtime.preflight import GOVERNANCE_RIGHTS, LEASE_RIGHTS, RIGHTS, SERVING_OBJECT_RIGHTS, SERVING_RIGHTS, Right
+from finetune_operator.runtime.preflight import (
+    GOVERNANCE_RIGHTS,
+    LEASE_RIGHTS,
+    POLICY_STATUS_RIGHTS,
+    RIGHTS,
+    SERVING_OBJECT_RIGHTS,
+    SERVING_RIGHTS,
+    Right,
+)
 from finetune_operator.runtime.serving import serving_settings
 from finetune_operator.runtime.settings import Settings
 from finetune_testbed import binaries
@@ -40,7 +49,7 @@ GOVERNANCE = ("--set", "governance.enabled=true")
 RIGHTS_OF = {
     "without serving": ((), RIGHTS),
     "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS)),
-    "with governance": (GOVERNANCE, (*RIGHTS, *GOVERNANCE_RIGHTS)),
+    "with governance": (GOVERNANCE, (*RIGHTS, *GOVERNANCE_RIGHTS, *POLICY_STATUS_RIGHTS)),
 }
 
 
@@ -337,8 +346,8 @@ def test_the_operator_may_do_nothing_else(helm: Helm, values: tuple[str, ...], r
         for right in rights
         for verb in right.verbs
     }
-    kinds = {right.resource.plural for right in rights if right.resource.group == GROUP and right.subresource == "status"}
-    owner_references = {(GROUP, f"{plural}/finalizers", "update") for plural in kinds}
+    owners = {right.resource.plural for right in rights if right.resource in (FINETUNE_JOBS, ADAPTER_DEPLOYMENTS) and right.subresource}
+    owner_references = {(GROUP, f"{plural}/finalizers", "update") for plural in owners}
     assert granted == used | owner_references
 
 

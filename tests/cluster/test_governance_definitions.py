@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetune_operator.api.base import API_VERSION
-from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEPOLICY, TRAININGDATASET, CrdSpec
+from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEFACTS, GOVERNANCEPOLICY, TRAININGDATASET, CrdSpec
 from finetune_operator.api.governance.policy import GovernancePolicy
 from finetune_operator.api.governance.vocabulary import DATASET_FIELDS
 from finetune_testbed.apiserver import APPLY, ApiServer, RequestError
@@ -25,6 +25,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
         "approver": "alice",
         "reason": "reviewed with the steward",
     },
+    GOVERNANCEFACTS.kind: {"policies": [], "datasets": [], "complete": True},
 }
 
 
@@ -102,9 +103,14 @@ def test_a_mistake_is_refused_with_field_and_remedy(server: ApiServer, kind: Crd
         assert word in str(refusal.value)
 
 
+def test_the_facts_of_a_namespace_are_one_object(server: ApiServer):
+    with pytest.raises(RequestError, match="are named current"):
+        server.request("POST", f"{path_of(GOVERNANCEFACTS)}?dryRun=All", document(GOVERNANCEFACTS, "other"))
+
+
 @pytest.mark.parametrize("kind", GOVERNANCE_KINDS, ids=lambda kind: kind.kind)
 def test_a_second_apply_changes_nothing(server: ApiServer, kind: CrdSpec):
-    first, second = (apply(server, kind, document(kind, "twice")) for _ in range(2))
+    first, second = (apply(server, kind, document(kind, "current")) for _ in range(2))
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
     assert second["metadata"]["generation"] == 1
 

@@ -1,6 +1,6 @@
 """Both halves of governance as the chart installs them: the API server's policies, and the operator as its service account."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEPOLICY, TRAININGDATASET
+from finetune_testbed.apiserver import MERGE
 from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.cluster import crd, finetunejobs, operator_process
 from tests.cluster.admission import account
 from tests.cluster.admission.governed import ALICE, BOB, CLINIC, DIGEST, LABELS, PLACES, SITE_REGIMES, SUBMITTED_BY, VALUES, Site
@@ -26,8 +28,7 @@ ARGUMENTS = (
     *(part for place in PLACES for part in ("--governance-residency", place)),
     *(part for regime in SITE_REGIMES for part in ("--governance-regime", regime)),
 )
-CAROL = "carol"
-"""The steward."""
+NODES = "/api/v1/nodes"
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,12 @@ def clinic(t2: Testbed) -> Iterator[tuple[Site, Place]]:
         spec = {"match": match, **demand, "approvals": [{"stage": "Train"}], "requireEvaluation": False}
         house = f"{crd.path_of(GOVERNANCEPOLICY)}/{place.namespace}"
         here.admin.apply(house, _document(GOVERNANCEPOLICY, place.namespace, spec))
+        zones = {node["metadata"]["name"]: node["metadata"]["labels"].get(LABEL_ZONE) for node in here.admin.request("GET", NODES)["items"]}
+        stand(here, dict.fromkeys(zones, "onprem-a"))
         try:
             yield here, place
         finally:
+            stand(here, zones)
             here.admin.request("DELETE", house)
             here.withdraw()
             account.remove(here, helm, *VALUES)
@@ -81,6 +85,12 @@ def test_registered_data_are_trained_on_after_another_has_approved(clinic: tuple
         here.delete("ward")
         until(lambda: not here.jobs("ward") and not here.pods("ward") and not here.config_maps("ward"))
         assert not operator.messages("error")
+
+
+def stand(site: Site, zones: Mapping[str, str | None]) -> None:
+    """Say where nodes stand."""
+    for node, zone in zones.items():
+        site.admin.request("PATCH", f"{NODES}/{node}", {"metadata": {"labels": {LABEL_ZONE: zone}}}, MERGE)
 
 
 def _job(here: Place) -> dict[str, Any]:
