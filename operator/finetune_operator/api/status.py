@@ -13,7 +13,7 @@ from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.conditions import Condition
 from finetune_operator.api.markers import ListAtomic, ListMap, ListSet, MapAtomic
 from finetune_operator.api.scalars import ContentDigest
-from finetune_trainer.contract import MOST_FILES, Metric, Probe, Severity, Step, Verdict, governance
+from finetune_trainer.contract import MOST_DOCUMENTS, MOST_FILES, Metric, Probe, Severity, Step, Verdict, governance
 from finetune_trainer.contract.governance.facts import ApprovalStage
 from finetune_trainer.contract.governance.vocabulary import LabelWord, Level
 from finetune_trainer.contract.model import LicenceCategory, WeightsFormat
@@ -166,6 +166,13 @@ class AgreementStatus(ApiModel):
     expires_at: Timestamp | None = Field(default=None, description="Until when it counts.")
 
 
+class NodeStatus(ApiModel):
+    name: Annotated[str, Field(max_length=253)] = Field(description="Its name.")
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32), MapAtomic()] = Field(
+        default={}, description="Its labels of node-restriction.kubernetes.io and topology.kubernetes.io, once the pod was bound."
+    )
+
+
 class CurrentRun(ApiModel):
     key: RunKey = Field(description="Hash of the result-defining fields.")
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the run's children without their step suffix.")
@@ -225,6 +232,10 @@ class CurrentRun(ApiModel):
         default=[],
         description="Files of the trained adapter, until a governed run is published; none if they are more than 24.",
     )
+    documents: Annotated[list[ArtifactFile], Field(max_length=MOST_DOCUMENTS), ListMap(("name",))] = Field(
+        default=[], description="Reports and settings that will be published beside it, until a governed run is published."
+    )
+    node: NodeStatus | None = Field(default=None, description="The node that the training of a governed run ended on.")
     record: RecordStatus | None = Field(default=None, description="The signed record of a governed run, once it is written.")
     agreements: Annotated[list[AgreementStatus], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="Approvals under which the training of a governed run began, until the run ends."

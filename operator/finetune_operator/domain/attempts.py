@@ -1,11 +1,12 @@
 """The active attempt: what became of it, what its end means for the run, and which step comes next."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.api.spec import FineTuneJobSpec, RunPolicy
-from finetune_operator.api.status import CurrentRun, Interruption, Retries
+from finetune_operator.api.status import CurrentRun, Interruption, NodeStatus, Retries
 from finetune_operator.domain import edits, reading
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, starting
 from finetune_operator.domain.children import Job, JobState, Pod
@@ -24,6 +25,9 @@ from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summar
 POD_LAG_SECONDS = 3.0
 """How long a Job may be known to have ended before its pod is known to have: they come over separate streams."""
 _MESSAGE_LIMIT = 2000
+_TELLING = re.compile(r"^([-a-z0-9.]*\.)?node-restriction\.kubernetes\.io/|^topology\.kubernetes\.io/")
+"""Labels that say what a node is trusted with, which no kubelet can write, and where it stands."""
+_NODE_LABELS = 32
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
     if words.skipped_checkpoints:
         text = f"attempt {run.attempt} of {run.active_step.value} skipped {'; '.join(words.skipped_checkpoints)}"
         draft.note(Reason.INTERRUPTED, "Resume", text, warning=True, related=job.reference)
-    run = heard(_with_image(run, pod), pod, draft.scene.observed.governance)
+    run = heard(_with_node(draft, _with_image(run, pod), pod), pod, draft.scene.observed.governance)
     return _proceed(draft, run, spec, words, running_seconds(job, pod))
 
 
@@ -266,6 +270,16 @@ def _proceed(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, words: Termin
         draft.run = run
         return summary.publish
     return None
+
+
+def _with_node(draft: Draft, run: CurrentRun, pod: Pod | None) -> CurrentRun:
+    """Where a governed run was trained, for its record."""
+    view = draft.scene.observed.governance
+    if view is None or draft.governance is None or run.active_step is not Step.TRAIN or pod is None or not pod.node:
+        return run
+    labels = {key: value for key, value in sorted(view.nodes.get(pod.node, {}).items()) if _TELLING.search(key)}
+    node = NodeStatus(name=pod.node[:253], labels=dict(list(labels.items())[:_NODE_LABELS]))
+    return run.model_copy(update={"node": node})
 
 
 def _with_image(run: CurrentRun, pod: Pod | None) -> CurrentRun:

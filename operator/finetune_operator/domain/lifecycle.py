@@ -152,6 +152,7 @@ def end(draft: Draft, run: CurrentRun, ending: End, spec: FineTuneJobSpec | None
             "attempt_started_at": None,
             "sealed_before": None,
             "files": [],
+            "documents": [],
             "agreements": [],
         }
     )

@@ -27,7 +27,7 @@ from finetune_operator.api.status import (
 )
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import step_text
-from finetune_trainer.contract import PrepareSummary, PublishSummary, ScanSummary, TrainSummary, Verdict
+from finetune_trainer.contract import ArtifactPart, PrepareSummary, PublishSummary, ScanSummary, TrainSummary, Verdict
 from finetune_trainer.contract.model import BaseModelFindings
 
 
@@ -107,7 +107,8 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
     governed = draft.governance is not None  # the names are for the record, which nobody else has
     return run.model_copy(
         update={
-            "files": [ArtifactFile(name=file.name, digest=file.digest) for file in summary.files] if governed else [],
+            "files": _files(summary.files) if governed else [],
+            "documents": _files(summary.documents) if governed else [],
             "adapter_digest": summary.adapter_digest,
             "step": summary.steps,
             "total_steps": summary.steps,
@@ -117,6 +118,10 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
             "evaluation_loss": summary.evaluation_loss or run.evaluation_loss,
         }
     )
+
+
+def _files(parts: list[ArtifactPart]) -> list[ArtifactFile]:
+    return [ArtifactFile(name=part.name, digest=part.digest) for part in parts]
 
 
 def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decision: GateDecision) -> CurrentRun:

@@ -33,6 +33,7 @@ from finetune_trainer.contract.model import BaseModelFindings, Licence, LicenceC
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 UID = "0b6e1c1e-1111-4222-8333-444455556666"
 FILES = {"adapter_config.json": "sha256:" + "a1" * 32, "adapter_model.safetensors": "sha256:" + "a2" * 32}
+DOCUMENTS = {"evaluation-items.jsonl": "sha256:" + "b1" * 32, "resolved.json": "sha256:" + "b2" * 32}
 ADAPTER = content_digest(FILES.items())
 APACHE = BaseModelFindings(licences=(Licence(key="Apache-2.0", category=LicenceCategory.PERMISSIVE),), formats=(WeightsFormat.SAFETENSORS,))
 PROBE = EgressProbe("192.0.2.1:443")
@@ -101,6 +102,7 @@ def summary_of(
         train = TrainSummary(
             steps=300, epoch="1", loss="0.2", tokens=20_000, seconds=50, adapter_digest=ADAPTER, evaluation=evaluation,
             files=[ArtifactPart(name=name, digest=digest) for name, digest in FILES.items()],
+            documents=[ArtifactPart(name=name, digest=digest) for name, digest in DOCUMENTS.items()],
         )  # fmt: skip
         return Summary(train=train)
     accepted = verdict in (Verdict.PASS, Verdict.NOT_GATED) if promotable is None else promotable

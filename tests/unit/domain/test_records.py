@@ -10,8 +10,9 @@ from finetune_operator.cluster.errors import Forbidden, NotFound, Unavailable
 from finetune_record import bundle, chain, envelope, keys
 from finetune_record.statement import Statement
 from finetune_trainer.contract import Verdict
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.unit.domain.registry import CHECKPOINTS, RECORDS, Registry
-from tests.unit.domain.samples import ADAPTER, FILES, NOON, words
+from tests.unit.domain.samples import ADAPTER, DOCUMENTS, FILES, NOON, probed, words
 from tests.unit.domain.test_crashes import survive
 from tests.unit.domain.test_governance import DIGEST, LABELS, SUBMITTED, approval, dataset, policy, told, view
 from tests.unit.domain.world import Crash, World, spec
@@ -63,7 +64,7 @@ def test_a_governed_run_ends_signed_with_one_write_more() -> None:
     assert place["sequence"] == 1
     assert record.artifact == ADAPTER
     assert record.files == FILES
-    assert "files" not in signed.run
+    assert {"files", "documents", "agreements"}.isdisjoint(signed.run)
     assert "not signed" not in told(signed, "Ready")[2]
 
 
@@ -87,7 +88,7 @@ def test_the_pod_that_publishes_reads_the_very_texts_that_are_kept() -> None:
 def test_every_section_says_what_is_known() -> None:
     registry = Registry()
     seen = view(policy(**DEMAND), datasets=(dataset(digest=DIGEST),))
-    document = spec(baseModel__licence="what the job says")
+    document = spec(baseModel__licence="what the job says", justification="tickets of the pilot")
     document["dataset"] = {"ref": {"name": "tickets"}, "validation": {"percent": 10}}
     world = World(spec=document, governance=seen, registry=registry)
     world.labels, world.annotations = dict(LABELS), dict(SUBMITTED)
@@ -103,6 +104,7 @@ def test_every_section_says_what_is_known() -> None:
     record = statement(registry.records[0]).predicate
     identity = record.identity
     assert (identity.namespace, identity.job, identity.submitter, identity.cluster) == ("support", "ticket-router", "ann", "cluster-uid")
+    assert (identity.justification, identity.authors) == ("tickets of the pilot", [])
     assert identity.run_key == world.run["key"]
     assert record.policy is not None
     assert (record.policy.decision, record.policy.decision_digest) == ("Allow", digest)
@@ -118,11 +120,16 @@ def test_every_section_says_what_is_known() -> None:
     assert record.base.licences is not None
     assert [(licence.key, licence.category) for licence in record.base.licences] == [("Apache-2.0", "Permissive")]
     assert record.code.trainer_image == "registry.example/trainer@sha256:1"
+    assert record.data.duplicates == 12
+    assert record.environment is not None
+    assert (record.environment.node, record.environment.node_labels) == ("node-1", {LABEL_ZONE: "onprem"})
     assert (record.run.steps, record.run.loss) == (300, "0.2")
     assert record.evaluation is not None
     assert (record.evaluation.verdict, record.evaluation.gates[0].low) == ("Pass", "0.9")
     assert [(each.approver, each.stage, each.reason) for each in record.approvals] == [("bob", "Train", "seen")], "taken away, not unsaid"
     assert [each.approver for each in record.waivers] == ["eve", "zoe"]
+    assert {each.name: each.digest for each in record.outputs.documents} == DOCUMENTS
+    assert (record.evaluation.items_digest, record.code.settings_digest) == tuple(DOCUMENTS.values())
     assert record.outputs.uri == f"pvc://adapters/support/{ADAPTER[7:]}"
     assert record.outputs.classification is not None
     assert (record.chain.namespace, record.chain.seq, record.chain.prev) == ("support", 1, None)
@@ -387,3 +394,12 @@ def test_more_files_than_a_pod_can_tell_leave_the_content_digest() -> None:
     assert statement(stored).artifact == ADAPTER
     assert "model.sig" not in stored["data"]
     assert chain.entry_name("support", 1) == stored["metadata"]["name"]
+
+
+def test_the_probe_of_egress_is_in_the_record_by_the_digest_of_its_report() -> None:
+    registry = Registry()
+    governed(registry, view(policy(egress="Closed"))).finish()
+    environment = statement(registry.records[0]).predicate.environment
+    assert environment is not None
+    assert environment.egress is not None
+    assert (environment.egress.result, environment.egress.log_digest) == ("Closed", probed().content_digest())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from finetune_trainer.artifact.contents import Artifact
+from finetune_trainer.artifact.contents import Artifact, inspect
 from finetune_trainer.contract import Digest, Document, EvaluationSummary, PrepareSummary, RunSpec, TrainSummary
 from finetune_trainer.contract.base import Named
 from finetune_trainer.contract.governance.licences import Obligation, obligations_of
@@ -46,6 +46,7 @@ class Record(Named):
     evaluation_items_digest: Digest | None = None
     promotable: bool
     versions: dict[str, str]
+    documents: list[FileFact] = Field(default_factory=list, description="What lies beside it in the folder of documents.")
 
     @classmethod
     def of(
@@ -74,6 +75,7 @@ class Record(Named):
             evaluation=train.evaluation,
             evaluation_items_digest=file_digest(items) if items.exists() else None,
             promotable=promotable,
+            documents=[FileFact(name=file.name, digest=file.digest, bytes=file.bytes) for file in inspect(meta).files],
             versions=json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
         )
 

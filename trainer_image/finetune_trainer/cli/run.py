@@ -16,6 +16,7 @@ from finetune_trainer.cli.egress_options import watch_flags
 from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
+    MOST_DOCUMENTS,
     MOST_FILES,
     ArtifactPart,
     EgressReport,
@@ -214,7 +215,7 @@ def _leave_if_asked_to(context: StepContext, trained: Checkpoint) -> None:
 def _evaluate_and_seal(
     context: StepContext, progress: ProgressState, prepared: PrepareSummary, trained: Checkpoint, resumed: int | None
 ) -> StepResult:
-    from finetune_trainer.artifact import assemble
+    from finetune_trainer.artifact import assemble, inspect
     from finetune_trainer.stages.model import load_tokenizer
     from finetune_trainer.stages.probe import read_probe
 
@@ -233,7 +234,9 @@ def _evaluate_and_seal(
     evaluation = _evaluate(context, progress, candidate)
     context.events.emit("evaluated", verdict=evaluation.verdict.value, items=evaluation.items, message=evaluation.message)
     early_stopping = spec.training.early_stopping_patience is not None
-    summary = _summary(read_totals(trained.path), artifact, compared.difference, resumed, evaluation, early_stopping=early_stopping)
+    summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
+    named = {"files": _parts(artifact, MOST_FILES), "documents": _parts(inspect(workspace.out_meta), MOST_DOCUMENTS)}
+    summary = summary.model_copy(update=named)
     progress.enter("Done")
     _leave_if_asked_to(context, trained)
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))
@@ -261,7 +264,7 @@ def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candida
 
 
 def _summary(
-    totals: Totals, artifact: "Artifact", difference: float, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool
+    totals: Totals, digest: str, difference: float, resumed: int | None, evaluation: EvaluationSummary, *, early_stopping: bool
 ) -> TrainSummary:
     """``evaluation_loss`` is that of the weights that count: the best ones with early stopping, else the last."""
     loss = totals.best_loss if early_stopping else totals.evaluation_loss
@@ -272,16 +275,15 @@ def _summary(
         evaluation_loss=None if loss is None else decimal(loss),
         tokens=totals.tokens,
         seconds=round(totals.seconds),
-        adapter_digest=artifact.digest,
-        files=_parts(artifact),
+        adapter_digest=digest,
         reload_difference=decimal(difference),
         resumed_from_step=resumed,
         evaluation=evaluation,
     )
 
 
-def _parts(artifact: "Artifact") -> list[ArtifactPart]:
+def _parts(found: "Artifact", most: int) -> list[ArtifactPart]:
     """The files by name; none where the last word of a pod could not hold them."""
-    if len(artifact.files) > MOST_FILES or any(len(file.name) > 128 for file in artifact.files):
+    if len(found.files) > most or any(len(file.name) > 128 for file in found.files):
         return []
-    return [ArtifactPart(name=file.name, digest=file.digest) for file in artifact.files]
+    return [ArtifactPart(name=file.name, digest=file.digest) for file in found.files]

@@ -14,6 +14,7 @@ from finetune_trainer.contract.outcome import (
 )
 from finetune_trainer.contract.progress import ProgressReport
 from finetune_trainer.contract.results import (
+    MOST_DOCUMENTS,
     MOST_FILES,
     RESULTS_FOLDER,
     SCAN_REPORT,
@@ -86,6 +87,7 @@ __all__ = [
     "EVALUATION_MOUNT",
     "METADATA",
     "MODEL_SIGNATURE_FILE",
+    "MOST_DOCUMENTS",
     "MOST_FILES",
     "OUTPUT_SCHEMA_PATH",
     "OUTSIDE_NAME",

@@ -4,6 +4,7 @@ The exit code says the class to whoever reads pods; the Job's failure policy cop
 pod. The termination message (at most 4,096 bytes, a kubelet limit) carries evidence and hint. Row text never appears in either.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum, StrEnum
 
 from pydantic import Field
@@ -85,7 +86,7 @@ class TerminationMessage(Named):
     egress: EgressReport | None = Field(default=None, description="What probes of egress in this container have found.")
 
     def to_bounded_json(self) -> str:
-        """The message cut to what kubelet keeps: texts shrink first, then the names of files go, then the summary's details."""
+        """The message cut to what kubelet keeps: texts shrink first, then names of documents and files go, then the summary."""
         document = self
         for limit in (1024, 256, 64):
             document = document.model_copy(
@@ -98,18 +99,18 @@ class TerminationMessage(Named):
             text = document.to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
-        document = document.model_copy(update={"summary": _without_details(document.summary)})
-        text = document.to_json()
-        return text if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT else document.model_copy(update={"summary": None}).to_json()
+        for summary in _shorter(document.summary):
+            text = document.model_copy(update={"summary": summary}).to_json()
+            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                return text
+        return document.model_copy(update={"summary": None}).to_json()
 
 
-def _without_details(summary: Summary | None) -> Summary | None:
-    """What prepare tells people goes before anything that is decided upon, and the list of files before what was trained."""
-    if summary is None:
-        return None
-    if summary.train is not None:
-        return Summary(train=summary.train.model_copy(update={"files": []}))
-    if summary.prepare is None:
-        return summary
-    dataset = summary.prepare.dataset.model_copy(update={"findings": []})
-    return Summary(prepare=summary.prepare.model_copy(update={"dataset": dataset}))
+def _shorter(summary: Summary | None) -> Iterator[Summary]:
+    """What prepare tells people goes before anything that is decided upon; names of documents and of files before what was trained."""
+    if summary is not None and (train := summary.train) is not None:
+        for names in ("documents", "files"):
+            train = train.model_copy(update={names: []})
+            yield Summary(train=train)
+    if summary is not None and (prepare := summary.prepare) is not None:
+        yield Summary(prepare=prepare.model_copy(update={"dataset": prepare.dataset.model_copy(update={"findings": []})}))

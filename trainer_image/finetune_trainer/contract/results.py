@@ -132,6 +132,7 @@ class EvaluationSummary(Document):
 
 MOST_FILES = 24
 """An artifact of more files is told by its content digest alone: the last word of a pod is short."""
+MOST_DOCUMENTS = 12
 
 
 class ArtifactPart(Document):
@@ -151,6 +152,9 @@ class TrainSummary(Document):
     adapter_digest: Digest
     files: list[ArtifactPart] = Field(
         default_factory=list, max_length=MOST_FILES, description="What the adapter's digest covers, by name; none where they are too many."
+    )
+    documents: list[ArtifactPart] = Field(
+        default_factory=list, max_length=MOST_DOCUMENTS, description="Reports and settings that are published beside the adapter, by name."
     )
     reload_difference: Decimal | None = Field(
         default=None, description="Largest difference between a logit of the trained model and of its artifact, loaded again."

@@ -3,7 +3,6 @@
 What nobody knows is absent. Whoever reads it years later has neither the cluster nor this program.
 """
 
-from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, ScanStatus
 from finetune_operator.domain import reading
@@ -27,7 +26,9 @@ from finetune_record.materials import (
     CodeSection,
     DataSection,
     Dropped,
+    EgressProbe,
     EnvironmentSection,
+    File,
     Generator,
     Licence,
     Measured,
@@ -36,12 +37,13 @@ from finetune_record.materials import (
 )
 from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, RunSection
 from finetune_record.sections import Sections
-from finetune_trainer.contract import SCAN_REPORT, canonical_json, digest_of
+from finetune_trainer.contract import SCAN_REPORT, Step, canonical_json, digest_of
+from finetune_trainer.contract.governance import Classification as Classified
 from finetune_trainer.contract.governance import Finding
-from finetune_trainer.contract.governance import vocabulary as words
-from finetune_trainer.contract.governance.facts import ApprovalStage
+from finetune_trainer.contract.governance.facts import ApprovalStage, DatasetFacts
 
 _FINDINGS, _MESSAGE = 64, 1024
+_SETTINGS, _ITEMS = "resolved.json", "evaluation-items.jsonl"
 
 
 def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, signing: Signing) -> Sections:
@@ -49,12 +51,14 @@ def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Ju
     view = draft.scene.observed.governance or GovernanceView()
     agreed = agreements.remembered(draft, run)
     return Sections(
-        identity=_identity(draft, run, signing),
+        identity=_identity(draft, run, spec, judged, signing),
         policy=_policy(judged, view),
-        data=_data(draft, run, spec, view),
+        data=_data(draft, run, spec, judged, view),
         base=_base(run, spec),
-        code=CodeSection(trainer_image=run.inputs.image_digest or run.image, seed=spec.training.seed),
-        environment=_environment(spec),
+        code=CodeSection(
+            trainer_image=run.inputs.image_digest or run.image, seed=spec.training.seed, settings_digest=_document(run, _SETTINGS)
+        ),
+        environment=_environment(run, spec),
         run=RunSection(
             started_at=run.started_at,
             steps=run.step,
@@ -69,7 +73,7 @@ def sections_of(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Ju
     )
 
 
-def _identity(draft: Draft, run: CurrentRun, signing: Signing) -> Identity:
+def _identity(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, signing: Signing) -> Identity:
     owner = draft.scene.owner
     return Identity(
         namespace=owner.namespace,
@@ -78,7 +82,9 @@ def _identity(draft: Draft, run: CurrentRun, signing: Signing) -> Identity:
         generation=run.generation,
         run_key=run.key,
         run_number=run.number,
-        submitter=draft.scene.subject.annotations.get(SUBMITTER_ANNOTATION, "")[:253] or None,
+        submitter=judged.facts.subject.submitter or None,
+        authors=[author for author in judged.facts.subject.authors if author][:64],
+        justification=spec.justification.strip() or None,
         cluster=signing.cluster or None,
         operator=Program(version=signing.version),
     )
@@ -91,11 +97,7 @@ def _policy(judged: Judged, view: GovernanceView) -> PolicySection:
     return PolicySection(
         decision=decision.outcome.value,
         decision_digest=decision.digest,
-        classification=Classification(
-            level=decision.classification.level,
-            regimes=sorted(decision.classification.regimes)[:64],
-            residencies=sorted(decision.classification.residencies)[:96],
-        ),
+        classification=_effective(decision.classification),
         policies=[
             PolicyReference(name=policy.name, generation=policy.generation, uid=policy.uid or None, digest=policy.content)
             for policy in sorted(policies, key=lambda policy: (policy.name, policy.generation))[:128]
@@ -116,10 +118,11 @@ def _finding(finding: Finding) -> RecordedFinding:
     )
 
 
-def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, view: GovernanceView) -> DataSection:
+def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, view: GovernanceView) -> DataSection:
+    sources = [_source(each, spec, view) for each in judged.facts.datasets]
     found = draft.dataset
     if found is None:
-        return DataSection(digest=run.inputs.dataset_digest, sources=_sources(spec, view))
+        return DataSection(digest=run.inputs.dataset_digest, sources=sources)
     return DataSection(
         digest=run.inputs.dataset_digest,
         format=found.format or None,
@@ -128,7 +131,9 @@ def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, view: Governance
         evaluation_items=found.evaluation_items,
         tokens=found.tokens,
         dropped=[Dropped(reason=row.reason or "unknown", count=row.count) for row in found.dropped],
-        sources=_sources(spec, view),
+        duplicates=found.quality.duplicates if found.quality is not None else None,
+        evaluation_overlap=found.quality.evaluation_overlap if found.quality is not None else None,
+        sources=sources,
         reports=[_scan(found.scan)] if found.scan is not None else [],
     )
 
@@ -145,30 +150,19 @@ def _scan(scan: ScanStatus) -> Report:
     )
 
 
-def _sources(spec: FineTuneJobSpec, view: GovernanceView) -> list[Source]:
-    rows, reference = spec.dataset.rows, spec.dataset.ref
-    record = view.dataset(reference.name) if reference is not None else None
-    first = Source(
-        field="spec.dataset.ref" if reference is not None else "spec.dataset.inline",
-        uri=rows.uri,
-        digest=rows.digest,
+def _source(facts: DatasetFacts, spec: FineTuneJobSpec, view: GovernanceView) -> Source:
+    """Rows as they were decided upon; the name of a registration only where the job refers to it."""
+    reference = spec.dataset.ref if facts.field == "spec.dataset.ref" else None
+    registered = facts.classification
+    return Source(
+        field=facts.field,
+        uri=facts.uri,
+        digest=facts.digest,
         dataset=reference.name if reference is not None else None,
+        dataset_uid=reading.text(view.datasets.get(reference.name), "metadata", "uid")[:64] or None if reference is not None else None,
+        classification=_effective(registered) if registered is not None else None,
+        generated_by=[Generator(name=each.name, licence=each.licence) for each in facts.generators] if registered is not None else None,
     )
-    if record is not None and reference is not None and (record.uri, record.digest) == (rows.uri, rows.digest):
-        places = [] if record.residency == words.ANY else [record.residency]
-        first = first.model_copy(
-            update={
-                "dataset_uid": reading.text(view.datasets[reference.name], "metadata", "uid")[:64] or None,
-                "classification": Classification(level=record.level, regimes=sorted(record.regimes), residencies=places),
-                "generated_by": [Generator(name=each.name, licence=each.licence) for each in record.generated_by],
-            }
-        )
-    sources = [first]
-    if spec.dataset.validation.uri:
-        sources.append(Source(field="spec.dataset.validation", uri=spec.dataset.validation.uri))
-    if spec.evaluation.dataset is not None:
-        sources.append(Source(field="spec.evaluation.dataset", uri=spec.evaluation.dataset.uri))
-    return sources
 
 
 def _base(run: CurrentRun, spec: FineTuneJobSpec) -> BaseSection:
@@ -178,13 +172,17 @@ def _base(run: CurrentRun, spec: FineTuneJobSpec) -> BaseSection:
     return BaseSection(uri=spec.base_model.uri, digest=run.inputs.base_digest, licences=licences)
 
 
-def _environment(spec: FineTuneJobSpec) -> EnvironmentSection:
-    """What was asked of the node."""
-    wanted = spec.resources
+def _environment(run: CurrentRun, spec: FineTuneJobSpec) -> EnvironmentSection:
+    """The node that the training ended on, and what was asked of it."""
+    wanted, node = spec.resources, run.node
+    probe = next((each for each in run.egress if each.step is Step.TRAIN), None)
     return EnvironmentSection(
+        node=node.name if node is not None else None,
+        node_labels=dict(node.labels) if node is not None else None,
         accelerator=wanted.gpu_resource_name if wanted.gpus_per_node else None,
         accelerators=wanted.gpus_per_node,
         runtime_class=wanted.runtime_class_name,
+        egress=EgressProbe(result=probe.result.value, log_digest=probe.digest) if probe is not None else None,
     )
 
 
@@ -225,6 +223,7 @@ def _evaluation(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> Evaluat
         gates=gates if gate is not None else [],
         profile_digest=digest_of(canonical_json(spec.evaluation.to_manifest()).encode()),
         sealed_at=run.started_at,
+        items_digest=_document(run, _ITEMS),
     )
 
 
@@ -239,7 +238,17 @@ def _outputs(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judge
             Obligation(licence=each.licence, name_prefix=each.name_prefix, notice=each.notice or each.attribution)
             for each in judged.decision.obligations[:32]
         ],
+        documents=[File(name=each.name, digest=each.digest) for each in run.documents],
     )
+
+
+def _document(run: CurrentRun, name: str) -> str | None:
+    """Digest of a document that is published beside the adapter."""
+    return next((each.digest for each in run.documents if each.name == name), None)
+
+
+def _effective(found: Classified) -> Classification:
+    return Classification(level=found.level, regimes=sorted(found.regimes)[:64], residencies=sorted(found.residencies)[:96])
 
 
 def _classified(found: ClassificationStatus | None) -> Classification | None:
