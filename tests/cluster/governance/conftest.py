@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from finetune_operator.api.crd import FINETUNEJOB, GOVERNANCE_KINDS
-from finetune_testbed.apiserver import ApiServer
+from finetune_testbed.apiserver import MERGE, ApiServer
 from finetune_testbed.bed import Testbed
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.cluster import crd, governed_site, operator_process
 from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import OperatorProcess
@@ -25,6 +26,18 @@ def operator(t2: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             crd.install(server, kind)
     with operator_process.running(t2.kubeconfig, tmp_path_factory.mktemp("operator"), ARGUMENTS) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def onprem(t2: Testbed) -> Iterator[None]:
+    """A node that stands there, as its cluster's admins say; a label that no other test looks at."""
+    with ApiServer(t2) as server:
+        path = f"/api/v1/nodes/{server.request('GET', '/api/v1/nodes')['items'][0]['metadata']['name']}"
+        server.request("PATCH", path, {"metadata": {"labels": {LABEL_ZONE: "onprem"}}}, MERGE)
+        try:
+            yield
+        finally:
+            server.request("PATCH", path, {"metadata": {"labels": {LABEL_ZONE: None}}}, MERGE)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ NOTES = {"uri": "pvc://data/notes.jsonl", "level": "confidential", "regimes": ["
 
 
 @pytest.fixture(scope="module")
-def clinic(t2: Testbed, operator: OperatorProcess) -> Iterator[Site]:
+def clinic(t2: Testbed, operator: OperatorProcess, onprem: None) -> Iterator[Site]:
     """Cleared for confidential health records; its one policy wants them on site, from one claim, by digest."""
     with governed_site.site(t2) as made:
         made.label({"finetune.dev/clearance-level": "confidential", "finetune.dev/clearance.phi": "true"})
@@ -107,7 +107,9 @@ def test_row_03_what_the_namespace_is_cleared_for_passes(clinic: Site) -> None:
     let_pass(clinic, "cleared")
 
 
-def test_row_04_without_a_policy_nothing_confidential_begins_and_with_one_it_does(operator: OperatorProcess, site: Site) -> None:
+def test_row_04_without_a_policy_nothing_confidential_begins_and_with_one_it_does(
+    operator: OperatorProcess, onprem: None, site: Site
+) -> None:
     site.label({"finetune.dev/clearance.phi": "true"})
     site.register("notes", **NOTES)
     submit(site, "notes")

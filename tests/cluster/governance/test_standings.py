@@ -1,41 +1,16 @@
 """The statuses of policies and registered data, by an operator of the whole cluster: said at once, and written only when they change."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from finetune_operator.api.crd import GOVERNANCEPOLICY
 from finetune_testbed.audit import AuditLog, tally
-from finetune_testbed.bed import Testbed
-from tests.cluster import crd, governed_site, operator_process
+from tests.cluster import crd, governed_site
 from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.test_operator_budget import WRITER, rest
 
 SELF = "kubernetes.io/metadata.name"
-
-
-@pytest.fixture
-def site(t2: Testbed) -> Iterator[Site]:
-    with governed_site.site(t2) as made:
-        yield made
-
-
-@pytest.fixture
-def operator(site: Site, tmp_path: Path) -> Iterator[OperatorProcess]:
-    arguments = (
-        "--governance",
-        "--governance-status-seconds",
-        "0.5",
-        "--governance-residency",
-        "onprem",
-        "--governance-residency",
-        "eu-de",
-    )
-    with operator_process.running(site.here.bed.kubeconfig, tmp_path, arguments) as process:
-        yield process
 
 
 def policy_status(site: Site, name: str = "house") -> dict[str, Any]:
@@ -48,7 +23,7 @@ def reason(status: dict[str, Any]) -> str:
     return next((str(condition["reason"]) for condition in status.get("conditions") or []), "")
 
 
-def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(operator: OperatorProcess, site: Site) -> None:
+def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(operator: OperatorProcess, onprem: None, site: Site) -> None:
     here = site.here
     site.demand(zones=["onprem"], dataSources=["*"], licences={"allow": ["*"]})
     site.register()

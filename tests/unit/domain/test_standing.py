@@ -79,6 +79,7 @@ CONFLICTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "licences that the other denies": ([{"licences": {"allow": ["MIT"]}}, {"licences": {"allow": ["X"], "deny": ["MIT"]}}], "no licence"),
     "unset from confidential on": ([{"match": {"minLevel": "confidential"}, "licences": {"allow": ["*"]}}], "spec.dataSources is unset"),
     "no licence at all": ([{"licences": {"allow": []}}], "spec.licences.allow is empty"),
+    "no place": ([{"match": {"minLevel": "restricted"}, "licences": {"allow": ["*"]}, "dataSources": ["*"]}], "spec.zones is unset"),
     "a place that nobody knows": ([{"zones": ["moon"]}], "names no place that this installation knows"),
     "a regime that nobody knows": ([{"match": {"regimes": ["gdpr"]}}], "the policy never applies"),
 }

@@ -28,7 +28,7 @@ def closed_above(policy: Policy) -> list[str]:
     """Fields that are unset, and so allow nothing from confidential on, of a policy that begins below it."""
     if policy.match.min_level >= Level.CONFIDENTIAL:
         return []
-    unset = (("dataSources", policy.data_sources), ("licences.allow", policy.licences.allow))
+    unset = (("zones", policy.zones), ("dataSources", policy.data_sources), ("licences.allow", policy.licences.allow))
     return [f"spec.{field}" for field, value in unset if value is None]
 
 
@@ -39,6 +39,8 @@ def _alone(policy: Policy, site: Site) -> Iterator[str]:
     if not allowed(policy.licences.allow, level) and not policy.licences.conditional:
         yield f"spec.licences.allow {_why(policy.licences.allow)}: no base model can be used. Name licences, or * for any."
     zones = allowed(policy.zones, level)
+    if not zones:
+        yield f"spec.zones {_why(policy.zones)}: no node can be used. Name places, or * for any."
     known = {EVERYTHING, *site.residencies}
     if policy.zones is not None and zones and known.isdisjoint(zones):
         yield f"spec.zones names no place that this installation knows ({listed(site.residencies)}): {listed(zones)}."
