@@ -16,6 +16,8 @@ NAMESPACE = {"finetune.dev/governed": "true", "finetune.dev/clearance-level": "i
 DECLARED = {"finetune.dev/level": "internal", "finetune.dev/residency": "any"}
 QUICK = {"strategy": {"canary": {"steps": [{"weight": 50, "bakeSeconds": 0, "analysis": []}]}}}
 
+RECORD: Object = {"record": {"sequence": 1, "digest": "sha256:" + "a" * 64, "keyId": "b" * 64}}
+
 
 class GovernedSite:
     """``site`` is that of rollouts; ``people`` are those of governance."""
@@ -27,11 +29,12 @@ class GovernedSite:
     def arguments(self, *more: str) -> tuple[str, ...]:
         return ("--namespace", self.site.place.namespace, *FAST, "--governance", *more)
 
-    def made_of(self, job: str, runs: list[tuple[Published, str]], level: str = "internal") -> None:
-        """A job that is held, with a past: each of its runs has made an adapter of a dataset."""
-        place = self.site.place
+    def made_of(self, job: str, runs: list[tuple[Published, str]], level: str = "internal", *, signed: bool = False) -> None:
+        """A job that is held, with a past: each of its runs has made an adapter of a dataset; ``signed``, and a record was written."""
+        place, past = self.site.place, list(enumerate(runs, start=1))
         self.people.submit(job, suspend=True)
-        history = [_run(number, adapter, data) for number, (adapter, data) in reversed(list(enumerate(runs, start=1)))]
+        more = RECORD if signed else {}
+        history = [{**_run(number, adapter, data), **more} for number, (adapter, data) in reversed(past)]
         governance = {"decision": "Allow", "passed": True, "classification": {"level": level}}
         status = {"observedGeneration": 1, "history": history, "governance": governance}
         place.server.request("PATCH", place.job_path(job) + "/status", {"status": status}, MERGE)

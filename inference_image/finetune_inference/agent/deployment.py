@@ -14,6 +14,7 @@ _PLACES: Final = {
     ("base", "digest"): "spec.baseModel.digest",
     ("generation",): "status.desired.generation",
     ("versions",): "status.desired.versions",
+    ("proof",): "status.desired.proof",
 }
 """Where the fields of a desired set stand in the object."""
 
@@ -35,6 +36,7 @@ def desired_set(deployment: Mapping[str, Any], base_name: str, only: str | None 
         "engine": {"kind": _part(server, "managed").get("engine", "vLLM"), "limits": _part(server, "capacity")},
         "requireEffect": _part(spec, "preflight").get("effectProbe") != "Off",
         "versions": _of(desired.get("versions") or [], only),
+        "proof": desired.get("proof"),
     }
     try:
         return DesiredSet.model_validate(document)

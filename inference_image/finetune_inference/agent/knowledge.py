@@ -107,6 +107,9 @@ def basis_of(version: DesiredVersion, desired: DesiredSet) -> str:
     asked = {"version": version.digest, "uri": version.uri, "base": desired.base.to_json(), "engine": desired.engine.to_json()}
     if not desired.require_effect:
         asked["effect"] = "any"
+    proof = desired.proof_of(version)
+    if proof is not None:
+        asked["proof"] = proof.model_copy(update={"versions": []}).to_json()
     return digest_of(canonical_json(asked).encode())
 
 

@@ -23,6 +23,7 @@ from finetune_inference.artifact.compatibility import findings
 from finetune_inference.artifact.errors import IntakeError
 from finetune_inference.artifact.merged import MergedFolder, verify_merged
 from finetune_inference.artifact.reading import adapter_facts, base_facts
+from finetune_inference.artifact.record import refusal
 from finetune_inference.artifact.store import Store
 from finetune_inference.contract import DesiredSet, DesiredVersion, Finding
 from finetune_inference.contract.proof import ALTERNATIVES, PROMPT, Tolerances, drift, effect_of, fingerprint, has_effect
@@ -155,6 +156,11 @@ class Steps:
         return None
 
     def _take(self, version: DesiredVersion, desired: DesiredSet) -> tuple[Finding, ...]:
+        proof = desired.proof_of(version)
+        if proof is not None:
+            unproven = refusal(self.store.record(version.uri, version.digest, proof.public_keys), proof)
+            if unproven is not None:
+                return (unproven,)
         folder = self.store.fetch(version.uri, version.digest, self.proceed)
         return findings(adapter_facts(folder), base_facts(self.base_folder, desired.base.digest), desired.engine)
 

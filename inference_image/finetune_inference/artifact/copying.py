@@ -25,7 +25,7 @@ def copy_artifact(place: Place, target: Path, limits: Limits, proceed: Callable[
 
     Raises ``IntakeError`` for anything that may not be part of an artifact, ``OSError`` when a volume refuses, ``Interrupted``.
     """
-    with _opened(place) as folder:
+    with opened(place) as folder:
         names = _names(folder, limits)
         left, digests = limits.bytes, []
         for name in names:
@@ -37,7 +37,8 @@ def copy_artifact(place: Place, target: Path, limits: Limits, proceed: Callable[
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[int]:
+def opened(place: Place) -> Iterator[int]:
+    """A descriptor of the folder. Raises ``IntakeError``, ``OSError``."""
     descriptor = os.open(place.mount, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for depth, part in enumerate(place.parts):
@@ -81,7 +82,7 @@ def _names(folder: int, limits: Limits) -> list[str]:
 
 def _copy(name: str, folder: int, target: Path, left: int, proceed: Callable[[], bool]) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    with _file(name, folder) as source, target.open("xb") as copy:
+    with file_in(folder, name) as source, target.open("xb") as copy:
         while chunk := source.read(_CHUNK):
             if not proceed():
                 raise Interrupted
@@ -96,8 +97,8 @@ def _copy(name: str, folder: int, target: Path, left: int, proceed: Callable[[],
 
 
 @contextmanager
-def _file(name: str, folder: int) -> Iterator[BinaryIO]:
-    """Open a file that was a plain one a moment ago, and look again at what was opened."""
+def file_in(folder: int, name: str) -> Iterator[BinaryIO]:
+    """Open a file, and look at what was opened: a plain one. Raises ``IntakeError``, ``OSError``."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as error:

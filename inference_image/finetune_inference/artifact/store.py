@@ -6,13 +6,14 @@ the rest of an interrupted step and is swept.
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from finetune_inference.artifact.contents import Limits, folder_digest
 from finetune_inference.artifact.copying import copy_artifact
 from finetune_inference.artifact.errors import IntakeError
 from finetune_inference.artifact.place import place_of
+from finetune_inference.artifact.record import Examined, examine
 from finetune_inference.artifact.sealing import flush_folder
 from finetune_trainer.contract import Digest
 
@@ -79,6 +80,10 @@ class Store:
             _remove(staged)
         flush_folder(self.folder)
         return target
+
+    def record(self, uri: str, digest: Digest, public_keys: Sequence[str]) -> Examined:
+        """What the record beside the artifact says, before any of its files is taken. Raises ``IntakeError``, ``OSError``."""
+        return examine(uri, digest, self._claims, public_keys)
 
     def collect(self, keep: Collection[Digest]) -> tuple[str, ...]:
         """Remove the artifacts that are not in ``keep`` and return their names. Raises ``OSError``."""

@@ -15,9 +15,10 @@ from finetune_inference.artifact.compatibility import findings
 from finetune_inference.artifact.contents import Limits
 from finetune_inference.artifact.errors import IntakeError
 from finetune_inference.artifact.reading import adapter_facts, base_facts
+from finetune_inference.artifact.record import examine
 from finetune_inference.artifact.store import Store
 from finetune_inference.cli.options import claim
-from finetune_inference.contract import EngineKind, EngineLimits, EngineSpec, Finding, PreflightResult
+from finetune_inference.contract import AdapterRecord, EngineKind, EngineLimits, EngineSpec, Finding, PreflightResult
 from finetune_trainer.contract import TERMINATION_MESSAGE_LIMIT
 
 REFUSED = 3
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
             found = _look(options, Path(scratch))
-        result = PreflightResult.of(options.digest, found, TERMINATION_MESSAGE_LIMIT)
+        result = PreflightResult.of(options.digest, found, TERMINATION_MESSAGE_LIMIT, _record(options))
         if options.result:
             options.result.write_text(result.to_json(), encoding="utf-8")  # in place: the termination message is a mount
     except IntakeError as error:
@@ -55,6 +56,10 @@ def _look(options: argparse.Namespace, scratch: Path) -> tuple[Finding, ...]:
         return (error.finding,)
 
 
+def _record(options: argparse.Namespace) -> AdapterRecord | None:
+    return examine(options.uri, options.digest, dict(options.claim), options.record_key).record if options.record else None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="finetune-inference preflight", description=__doc__)
     parser.add_argument("--uri", required=True, help="pvc://CLAIM/PATH of the artifact")
@@ -67,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", type=EngineKind, choices=list(EngineKind), default=EngineKind.VLLM)
     parser.add_argument("--max-lora-rank", type=int, default=64)
     parser.add_argument("--max-artifact-bytes", type=int, default=8 << 30)
+    parser.add_argument("--record", action="store_true", help="say in the result what the record beside the artifact says")
+    parser.add_argument(
+        "--record-key", action="append", default=[], metavar="PEM", help="public key that records are signed with; repeatable"
+    )
     parser.add_argument("--scratch", type=Path, help="folder for a copy that is removed again")
     parser.add_argument("--result", type=Path, help="file for the result as well, such as the termination message")
     return parser

@@ -20,7 +20,7 @@ from finetune_inference.contract.desired import (
 from finetune_inference.contract.metrics import JUDGED_SERIES, PROCESS_INFO, RouterMetric
 from finetune_inference.contract.naming import BASE_NAME, VERSION_PATTERN, VersionName, digest_prefix_of, version_name
 from finetune_inference.contract.preflight import PreflightResult
-from finetune_inference.contract.record import AdapterRecord, RecordedData
+from finetune_inference.contract.record import AdapterRecord, RecordedData, RequiredProof
 from finetune_inference.contract.routes import (
     POINTS,
     Acknowledgement,
@@ -64,6 +64,7 @@ __all__ = [
     "Outcome",
     "PreflightResult",
     "RecordedData",
+    "RequiredProof",
     "Route",
     "RouteTable",
     "RouterMetric",

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from finetune_inference.contract.naming import VersionName, digest_prefix_of
+from finetune_inference.contract.record import RequiredProof
 from finetune_trainer.contract import Decimal, Digest, Document
 from finetune_trainer.contract.base import Named
 
@@ -80,7 +81,7 @@ class DesiredVersion(Document):
 class DesiredSet(Named):
     """All that an engine is to hold; versions are loaded in this order.
 
-    ``require_effect``: a version that changes no answer of the base model is not served.
+    ``require_effect``: a version that changes no answer of the base model is not served. Older agents know no ``proof``.
     """
 
     kind: str = Field(default="DesiredSet", pattern="^DesiredSet$")
@@ -89,6 +90,7 @@ class DesiredSet(Named):
     engine: EngineSpec = Field(default_factory=EngineSpec)
     require_effect: bool = True
     versions: list[DesiredVersion] = Field(default_factory=list, max_length=MAX_VERSIONS)
+    proof: RequiredProof | None = None
 
     @model_validator(mode="after")
     def _one_entry_per_name(self) -> Self:
@@ -96,6 +98,10 @@ class DesiredSet(Named):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"versions names {', '.join(sorted(twice))} twice")
         return self
+
+    def proof_of(self, version: DesiredVersion) -> RequiredProof | None:
+        """What has to be proven of this version."""
+        return self.proof if self.proof is not None and version.name in self.proof.versions else None
 
     def wanted(self, now: datetime) -> tuple[DesiredVersion, ...]:
         """The versions to hold at ``now``: those whose ``keep_until`` has not passed."""

@@ -25,5 +25,5 @@ class PreflightResult(Named):
             left_out = len(findings) - count
             result = cls(digest=digest, compatible=not findings, findings=list(findings[:count]), record=record, left_out=left_out)
             if len(result.to_json().encode()) <= limit:
-                break
-        return result
+                return result
+        return result.model_copy(update={"record": None})  # nobody knows it then, which allows nothing

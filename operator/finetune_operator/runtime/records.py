@@ -88,6 +88,13 @@ class Records:
         return [(namespace, float(len(self._chains.flaws(namespace)))) for namespace in self._chains.namespaces()]
 
 
+def record_keys(settings: Settings) -> tuple[str, ...]:
+    """Public keys in PEM that records are signed with, the present one first. Raises `PreflightFailed` for one that cannot be used."""
+    present = [_private_key(settings).public_key()] if settings.signing_key is not None else []
+    every = {keys.key_id(key): key for key in (*present, *_public_keys(settings.verification_key).values())}
+    return tuple(keys.public_pem(key).decode() for key in every.values())
+
+
 def _private_key(settings: Settings) -> keys.PrivateKey:
     path = settings.signing_key
     assert path is not None

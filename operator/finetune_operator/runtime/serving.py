@@ -53,6 +53,7 @@ from finetune_operator.manifests.serving import (
     ServingSettings,
 )
 from finetune_operator.runtime.metrics import Metrics
+from finetune_operator.runtime.records import record_keys
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 from finetune_operator.runtime.settings import Settings, peers_of
 
@@ -207,6 +208,7 @@ def rollout_settings(settings: Settings) -> RolloutSettings:
         retry_base_seconds=settings.retry_base_seconds,
         retry_cap_seconds=settings.retry_cap_seconds,
         grace_seconds=settings.governance_grace_seconds,
+        record_keys=record_keys(settings) if settings.governance else (),
         checks_files=bool(settings.inference_image),
     )
 
@@ -227,6 +229,8 @@ def serving_settings(settings: Settings) -> ServingSettings | None:
         require_api_keys=settings.router_require_api_keys,
         pin_secret=settings.router_pin_secret,
         network_policies=settings.serving_network_policies,
+        reads_records=settings.governance,
+        record_keys=record_keys(settings) if settings.governance else (),
         operator_namespace=settings.own_namespace(),
         clients_from=peers_of(settings.serving_clients_from),
         metrics_from=peers_of(settings.serving_metrics_from),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from finetune_inference.contract import MergedWeights, Route, Track, VersionName
+from finetune_inference.contract import MergedWeights, RequiredProof, Route, Track, VersionName
 from finetune_operator.api.adapterdeployment.conditions import DeploymentCondition
 from finetune_operator.api.adapterdeployment.spec import CheckKind
 from finetune_operator.api.base import ApiModel, Timestamp
@@ -262,6 +262,9 @@ class DesiredStatus(ApiModel):
     generation: Annotated[int, Field(ge=1)] = Field(description="Rises with every change.")
     versions: Annotated[list[DesiredVersion], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="All that is to be loaded, in this order."
+    )
+    proof: Annotated[RequiredProof, Embedded()] | None = Field(
+        default=None, description="What agents have to prove of which versions before an engine sees a file; older agents ignore it."
     )
 
 

@@ -20,7 +20,16 @@ FINAL: Final = frozenset(
         *("FileUnexpected", "TooManyFiles", "TooLarge", "FileUnreadable", "WeightsDamaged", "WeightsMissing", "NotAnAdapter"),
         *("PeftTypeUnsupported", "TaskUnsupported", "RankTooHigh", "RankInvalid", "DoraUnsupported", "VariantUnsupported"),
         *("InitialisationUnsupported", "BiasUnsupported", "ExtraModulesSaved", "TargetModuleUnknown", "ShapeMismatch", "TensorUnknown"),
-        *("TensorsUnpaired", "RankMismatch", "BaseMismatch", "TokenizerMismatch", "TemplateMismatch", "RecordMismatch"),
+        *(
+            "Unverified",
+            "AdapterNotCleared",
+            "TensorsUnpaired",
+            "RankMismatch",
+            "BaseMismatch",
+            "TokenizerMismatch",
+            "TemplateMismatch",
+            "RecordMismatch",
+        ),
     }
 )
 """What lies in the artifact or its URI, so that no waiting helps. All else may be the pod's, the volume's or the engine's matter."""

@@ -109,7 +109,8 @@ class Upkeep:
         spec = _spec_of(resource)
         if self._jobs is None or spec is None:
             return
-        order, uid, labels = plan.check or plan.merge, resource["metadata"]["uid"], sensitivity_of(self._cache, key, resource)
+        order, uid = plan.check or plan.merge, resource["metadata"]["uid"]
+        labels = sensitivity_of(self._cache, key, {**resource, "status": plan.status or resource.get("status")})
         asked = plan.check is not None and self._children is not None
         refusal = await self._children.ensure_check(key, uid, labels) if asked and self._children is not None else ""
         if refusal:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from finetune_operator.api.adapterdeployment.conditions import ConditionType, DeploymentCondition
-from finetune_operator.api.adapterdeployment.reasons import Reason
+from finetune_operator.api.adapterdeployment.reasons import OF_GOVERNANCE, Reason
 from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, AdapterDeploymentStatus, Stage
 from finetune_operator.api.conditions import ConditionStatus
 from finetune_operator.domain.rollout.agreement import disagreement
@@ -99,6 +99,9 @@ def _governed(draft: Draft) -> Judgement | None:
     view, before = draft.scene.observed.governance, draft.scene.status.governance
     if view is None:
         return None if before is None else Judgement(UNKNOWN, Reason.GOVERNANCE_OFF, "nobody looks after governance here")
+    refused = failure_of(draft, draft.scene.target) if isinstance(draft.scene.target, Target) and draft.rollout is None else None
+    if refused is not None and refused.reason in OF_GOVERNANCE and not draft.is_stable(refused.digest):
+        return Judgement(FALSE, reason_named(refused.reason), refused.message)
     ruling = spoken_ruling(draft, view)
     if not ruling.concerned and before is None:
         return None

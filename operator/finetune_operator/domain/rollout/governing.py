@@ -4,9 +4,10 @@ A version that answers and is refused has a grace period, because policies and l
 has none. What takes its place is the newest former version that may be served; where there is none, the alias answers nobody.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
+from finetune_inference.contract import RequiredProof
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.status import (
     AdapterRecordStatus,
@@ -30,6 +31,9 @@ from finetune_operator.domain.rollout.rulings import Memory, Version, known_of, 
 from finetune_operator.domain.rollout.subject import read_subject
 from finetune_operator.domain.rollout.target import Target, asked_for, find_target
 from finetune_operator.domain.subject import Mistakes
+from finetune_trainer.contract.governance.facts import Proof
+from finetune_trainer.contract.governance.labels import clearance_of
+from finetune_trainer.contract.governance.vocabulary import Level
 
 _SHOWN, _MOST_ADAPTERS, _SHORT = 32, 24, 512
 
@@ -77,6 +81,28 @@ def spoken_ruling(draft: Draft, view: ServingView) -> Ruling:
     return asked or stable or _ruling_on_object(draft, view)
 
 
+def required_proof(draft: Draft, versions: Iterable[str]) -> RequiredProof | None:
+    """What agents have to prove before an engine sees a file: of each version whose record the operator takes for signed."""
+    view, keys = draft.scene.observed.governance, draft.scene.settings.record_keys
+    if view is None or not keys:
+        return None
+    memory, wanted = _memory(draft), set(versions)
+    named: list[VersionStatus | RolloutStatus | RetainedVersion] = [each for each in (draft.stable, draft.rollout) if each is not None]
+    named += draft.retained
+    signed = {
+        each.version for each in named if each.version in wanted and each.merged is None and _is_signed(known_of(each.digest, memory, view))
+    }
+    clearance = clearance_of(view.namespace_labels)
+    if not signed:
+        return None
+    level, regimes = clearance.level or Level.PUBLIC, sorted(clearance.regimes & view.site.known_regimes)
+    return RequiredProof(public_keys=list(keys[:8]), level=level, regimes=regimes, versions=sorted(signed))
+
+
+def _is_signed(known: AdapterRecordStatus | None) -> bool:
+    return known is not None and known.signature is Proof.VALID and known.record is Proof.VALID
+
+
 def labelled_as(observed: RolloutObserved) -> ClassificationStatus | None:
     """What all that serves has to carry as labels by now: of everything that was let pass, and of what is let pass at this moment."""
     view, subject = observed.governance, read_subject(observed.resource)
@@ -106,7 +132,7 @@ def _withdraw_canary(draft: Draft) -> None:
         return
     ruling = _ruling_on(draft, rollout)
     if ruling is not None and ruling.concerned and ruling.denied:
-        undoing.take_back(draft, ruling.reason, ruling.message)
+        undoing.take_back(draft, ruling.reason, ruling.message, remembered=ruling.revoked)
 
 
 def _withdraw_retained(draft: Draft) -> None:

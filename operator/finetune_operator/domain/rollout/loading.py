@@ -10,6 +10,8 @@ from finetune_operator.domain.rollout.draft import Draft
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, ServerPod, Sibling
 
 _SHOWN = 3
+_OF_GOVERNANCE = (Reason.UNVERIFIED.value, Reason.ADAPTER_NOT_CLEARED.value)
+"""What an agent says of an adapter whose record it was ordered to verify."""
 
 
 def holds(pod: ServerPod, version: str) -> bool:
@@ -44,7 +46,8 @@ def refusal(draft: Draft, version: str) -> tuple[Reason, str] | None:
     """What a pod says finally against the version; the message has the field and the way out."""
     for pod, held in _held(draft, version):
         if held.state is HeldState.REJECTED:
-            return Reason.LOAD_FAILED, f"pod {pod.name} refuses {version}: {held.reason or 'no reason given'}: {held.message}"
+            reason = Reason(held.reason) if held.reason in _OF_GOVERNANCE else Reason.LOAD_FAILED
+            return reason, f"pod {pod.name} refuses {version}: {held.reason or 'no reason given'}: {held.message}"
         if held.has_effect is False and draft.scene.spec.preflight.effect_probe == "Enforce":
             return Reason.NO_EFFECT, f"pod {pod.name}: {version} changes no answer of the base model. Was it trained on this one?"
     return None

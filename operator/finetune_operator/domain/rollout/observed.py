@@ -29,6 +29,8 @@ class RolloutSettings:
     retry_cap_seconds: float = 360.0
     grace_seconds: float = 3600.0
     """How long a version goes on answering once governance refuses it; withdrawn data give it no time."""
+    record_keys: tuple[str, ...] = ()
+    """Public keys in PEM that records of adapters are signed with; without one no agent is asked for a proof."""
     checks_files: bool = False
     """Whether Jobs of the operator's own can read an adapter's files; else only agents do."""
 

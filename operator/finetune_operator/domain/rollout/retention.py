@@ -3,9 +3,11 @@
 from collections.abc import Collection
 from datetime import timedelta
 
+from finetune_inference.contract import RequiredProof
 from finetune_operator.api.adapterdeployment.reasons import Reason
 from finetune_operator.api.adapterdeployment.status import BEFORE_SERVERS, DesiredStatus, DesiredVersion, RetainedVersion, Stage
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.governing import required_proof
 from finetune_operator.domain.rollout.loading import Shortage, lack_of_room
 from finetune_operator.domain.rollout.traffic import acknowledged
 
@@ -65,11 +67,14 @@ def desired_set(draft: Draft) -> DesiredStatus | None:
         for kept in draft.retained
         if kept.version not in named
     ]
-    return numbered(draft.scene.status.desired, versions)
+    proof = required_proof(draft, (version.name for version in versions))
+    return numbered(draft.scene.status.desired, versions, proof)
 
 
-def numbered(before: DesiredStatus | None, versions: list[DesiredVersion]) -> DesiredStatus | None:
+def numbered(before: DesiredStatus | None, versions: list[DesiredVersion], proof: RequiredProof | None = None) -> DesiredStatus | None:
     """The set with its generation, which rises with every change; None as long as nothing was ever wanted."""
     if before is None:
-        return DesiredStatus(generation=1, versions=versions) if versions else None
-    return before if before.versions == versions else DesiredStatus(generation=before.generation + 1, versions=versions)
+        return DesiredStatus(generation=1, versions=versions, proof=proof) if versions else None
+    if (before.versions, before.proof) == (versions, proof):
+        return before
+    return DesiredStatus(generation=before.generation + 1, versions=versions, proof=proof)

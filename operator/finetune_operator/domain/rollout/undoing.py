@@ -12,12 +12,15 @@ _SHORT = 512
 _INNOCENT = (Reason.SUPERSEDED, Reason.REVERTED)
 """Ends that say nothing against the version: it may be asked for again."""
 _FORGOTTEN = OF_GOVERNANCE - {Reason.REVOKED}
-"""Ends that governance decides upon anew at every look, so that nothing has to be remembered."""
+"""Ends with traffic that governance decides upon anew at every look, so that nothing has to be remembered."""
 _WITH_TRAFFIC = (Stage.APPLYING, Stage.BAKING, Stage.PROMOTING)
 
 
-def take_back(draft: Draft, reason: Reason, message: str) -> None:
-    """From here on no route names the canary. A version that has no traffic yet is dropped on the spot."""
+def take_back(draft: Draft, reason: Reason, message: str, *, remembered: bool = True) -> None:
+    """From here on no route names the canary. A version that has no traffic yet is dropped on the spot.
+
+    ``remembered``: a version that failed is not tried again by itself.
+    """
     rollout = draft.rollout
     assert rollout is not None
     warning = reason not in _INNOCENT
@@ -25,7 +28,7 @@ def take_back(draft: Draft, reason: Reason, message: str) -> None:
     if rollout.stage in _WITH_TRAFFIC:
         draft.enter(Stage.ROLLING_BACK, outcome=reason.value, message=message[:2048])
     else:
-        finish(draft, rollout, reason, message, drain=False)
+        finish(draft, rollout, reason, message, drain=False, remembered=remembered)
 
 
 def conclude(draft: Draft) -> None:
@@ -33,16 +36,17 @@ def conclude(draft: Draft) -> None:
     rollout = draft.rollout
     assert rollout is not None
     if acknowledged(draft):
-        finish(draft, rollout, outcome_of(rollout), rollout.message, drain=True)
+        outcome = outcome_of(rollout)
+        finish(draft, rollout, outcome, rollout.message, drain=True, remembered=outcome not in _FORGOTTEN)
     else:
         draft.wake_in(draft.scene.settings.poll_seconds)
 
 
-def finish(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str, *, drain: bool) -> None:
+def finish(draft: Draft, rollout: RolloutStatus, reason: Reason, message: str, *, drain: bool, remembered: bool = True) -> None:
     """The rollout is history; what failed is remembered, so that no re-sync tries it again."""
     draft.rollout = None
     remember(draft, rollout, reason, message)
-    if reason not in _INNOCENT and reason not in _FORGOTTEN:
+    if remembered and reason not in _INNOCENT:
         entry = FailedVersion(digest=rollout.digest, reason=reason.value, message=message[:_SHORT], at=draft.now)
         draft.failed = [entry, *(other for other in draft.failed if other.digest != rollout.digest)][:_FAILED_LIMIT]
     if drain:

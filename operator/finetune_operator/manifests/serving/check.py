@@ -62,7 +62,7 @@ def _pod(spec: AdapterDeploymentSpec, order: CheckOrder, settings: ServingSettin
         "image": settings.inference_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["finetune-inference", "preflight"],
-        "args": _arguments(spec, order),
+        "args": [*_arguments(spec, order), *_record_arguments(settings)],
         "env": [{"name": "HOME", "value": TEMPORARY}, {"name": "TMPDIR", "value": TEMPORARY}],
         "resources": _RESOURCES,
         "volumeMounts": [*mounts, {"name": "tmp", "mountPath": TEMPORARY}],
@@ -95,6 +95,10 @@ def _arguments(spec: AdapterDeploymentSpec, order: CheckOrder) -> list[str]:
         "--result": TERMINATION_LOG,
     }
     return [text for flag, value in wanted.items() if value is not None for text in (flag, str(value))]
+
+
+def _record_arguments(settings: ServingSettings) -> list[str]:
+    return ["--record", *(f"--record-key={pem}" for pem in settings.record_keys)] if settings.reads_records else []
 
 
 def _engine(spec: AdapterDeploymentSpec) -> Engine:

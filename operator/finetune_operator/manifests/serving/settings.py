@@ -32,6 +32,7 @@ class ServingSettings:
     ``trainer_image`` makes merged models, whose ended Jobs stay for ``finished_job_ttl_seconds``.
     ``require_api_keys``: callers need a key even while there is no Secret with keys. ``pin_secret`` names a Secret of each namespace whose
     entry ``token`` lets the operator ask a version past the split; router pods wait for it, and without one nothing can be pinned.
+    ``reads_records``: checks say what the record beside an adapter says, by the public keys (PEM) in ``record_keys``.
     ``api_server_cidrs`` are the API server's addresses where they are known: only with them can the egress of the pods be closed.
     """
 
@@ -48,6 +49,8 @@ class ServingSettings:
     network_policies: bool = True
     operator_namespace: str = "finetune-system"
     operator_labels: Mapping[str, str] = field(default_factory=lambda: {"app.kubernetes.io/name": "finetune-operator"})
+    reads_records: bool = False
+    record_keys: tuple[str, ...] = ()
     clients_from: tuple[JsonObject, ...] = ()
     metrics_from: tuple[JsonObject, ...] = ()
     api_server_ports: tuple[int, ...] = (443, 6443)
