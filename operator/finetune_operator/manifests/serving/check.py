@@ -98,7 +98,8 @@ def _arguments(spec: AdapterDeploymentSpec, order: CheckOrder) -> list[str]:
 
 
 def _record_arguments(settings: ServingSettings) -> list[str]:
-    return ["--record", *(f"--record-key={pem}" for pem in settings.record_keys)] if settings.reads_records else []
+    keys = [f"--record-key={pem}" for pem in settings.record_keys]
+    return ["--record", *keys] if settings.reads_records or keys else []
 
 
 def _engine(spec: AdapterDeploymentSpec) -> Engine:

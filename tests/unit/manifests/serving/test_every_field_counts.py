@@ -11,8 +11,10 @@ import pytest
 
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT
 from finetune_operator.manifests.serving import (
+    CheckOrder,
     JsonObject,
     ServingSettings,
+    build_check_job,
     build_merge_job,
     namespace_objects,
     server_objects,
@@ -129,6 +131,8 @@ OTHER_SETTINGS: dict[str, Any] = {
     "metrics_from": ({"podSelector": {}},),
     "api_server_ports": (1234,),
     "api_server_cidrs": ("10.9.9.9/32",),
+    "reads_records": True,
+    "record_keys": ("other",),
 }
 
 
@@ -139,6 +143,7 @@ def test_a_setting_changes_the_objects(name: str):
         (
             *server_objects(OWNER, vllm, settings),
             build_merge_job(OWNER, read(MERGED), ORDER, settings),
+            build_check_job(OWNER, vllm, CheckOrder(1, "pvc://adapters/one", DIGEST), settings),
             *namespace_objects("support", settings),
         )
         for settings in (SETTINGS, ServingSettings(**{"inference_image": SETTINGS.inference_image, name: OTHER_SETTINGS[name]}))
