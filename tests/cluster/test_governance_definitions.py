@@ -69,9 +69,11 @@ MISTAKES: dict[str, tuple[CrdSpec, dict[str, Any], tuple[str, ...]]] = {
     "a regime twice": (DATASET, {"regimes": ["pii", "pii"]}, ("spec.regimes", "Duplicate")),
     "a regime that fits no label": (DATASET, {"regimes": ["P I I"]}, ("spec.regimes",)),
     "a place that fits no label": (DATASET, {"residency": "On Prem"}, ("spec.residency",)),
+    "a last day that is no moment": (DATASET, {"retainUntil": "2030-01-01"}, ("spec.retainUntil", "date-time")),
+    "a purpose that fits no label": (DATASET, {"purposes": ["Triage!"]}, ("spec.purposes",)),
     "withdrawn without a word": (DATASET, {"withdrawn": {}}, ("spec.withdrawn.reason", "Required")),
     "a generator without licence": (DATASET, {"generatedBy": [{"name": "llama"}]}, ("spec.generatedBy[0].licence", "Required")),
-    "a field that nobody knows": (DATASET, {"retainUntil": "2030-01-01"}, ("retainUntil", "unknown field")),
+    "a field that nobody knows": (DATASET, {"consent": "signed"}, ("consent", "unknown field")),
     "a mode that is none": (POLICY, {"mode": "Warn"}, ("spec.mode", "Audit")),
     "a namespace label that nobody can have": (POLICY, {"match.namespaceLabels": {"a b": "c"}}, ("spec.match", "label names")),
     "a source without scheme": (POLICY, {"dataSources": ["data"]}, ("spec.dataSources",)),
@@ -137,7 +139,11 @@ DATA: dict[str, Any] = {
     "level": "confidential",
     "regimes": ["phi"],
     "residency": "onprem",
+    "claimsSafeHarbor": True,
     "generatedBy": [{"name": "llama", "licence": "MIT"}],
+    "purposes": ["triage"],
+    "retainUntil": "2030-01-01T00:00:00Z",
+    "owner": "dora@example.org",
 }
 OTHER_DATA: dict[str, Any] = {
     "uri": "pvc://data/others",
@@ -146,7 +152,10 @@ OTHER_DATA: dict[str, Any] = {
     "level": "internal",
     "regimes": ["pii"],
     "residency": "any",
+    "claimsSafeHarbor": False,
     "generatedBy": [{"name": "llama", "licence": "Apache-2.0"}],
+    "purposes": ["ads"],
+    "retainUntil": "2031-01-01T00:00:00Z",
 }
 WITHDRAWN = {"withdrawn": {"reason": "consent revoked"}}
 
@@ -174,7 +183,7 @@ def test_data_are_withdrawn_once_and_for_good(server: ApiServer):
         with pytest.raises(RequestError, match="stay withdrawn") as refusal:
             apply(server, DATASET, document(DATASET, "recalled", changes))
         assert "spec.withdrawn: Forbidden" in str(refusal.value)
-    relabelled = document(DATASET, "recalled", {**DATA, **WITHDRAWN})
+    relabelled = document(DATASET, "recalled", {**DATA, **WITHDRAWN, "owner": "eve@example.org"})
     relabelled["metadata"]["labels"] = {"team": "support"}
     apply(server, DATASET, relabelled)
 
@@ -184,6 +193,7 @@ FULL: dict[str, Any] = {
     "match": {"namespaceLabels": {"finetune.dev/governed": "true"}, "minLevel": "confidential", "regimes": ["phi"]},
     "zones": ["onprem-a"],
     "dataSources": ["pvc://data/phi"],
+    "purposes": ["triage"],
     "requireDigests": True,
     "licences": {"allow": ["Apache-2.0"], "conditional": ["gemma"], "deny": ["Copyleft"]},
     "scan": "Identifiers",

@@ -80,6 +80,8 @@ class Reason(StrEnum):
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
     DATASET_WITHDRAWN = "DatasetWithdrawn"
+    RETENTION_EXPIRED = "RetentionExpired"
+    PURPOSE_NOT_ALLOWED = "PurposeNotAllowed"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
     RESIDENCY_VIOLATION = "ResidencyViolation"

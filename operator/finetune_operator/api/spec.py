@@ -25,6 +25,7 @@ from finetune_operator.api.scalars import (
 )
 from finetune_operator.api.uris import ArtifactUri, ModelUri, PvcUri
 from finetune_trainer.contract import DataFormat, LossOn, Metric, Precision, Stage, TaskType, TunerType
+from finetune_trainer.contract.governance.vocabulary import LabelWord
 
 
 class LocalObjectReference(ApiModel):
@@ -330,6 +331,10 @@ class FineTuneJobSpec(ApiModel):
     health_policy: HealthPolicy = Field(
         default=HealthPolicy.WHEN_COMPLETE,
         description="When Ready turns True: once the run is complete, or once the spec is accepted (for a deploy that must not wait).",
+    )
+    purpose: LabelWord | None = Field(
+        default=None,
+        description="What the result is for, in a word of the installation; registered data and policies may name those allowed.",
     )
     justification: Annotated[str, Field(max_length=1024)] = Field(
         default="",

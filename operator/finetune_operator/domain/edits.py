@@ -6,7 +6,7 @@ from finetune_operator.domain.activity import ActivityKind
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.subject import parse_spec
 
-APPLIED_AT_ONCE = ("healthPolicy", "justification", "queueName", "resources", "runPolicy", "suspend")
+APPLIED_AT_ONCE = ("healthPolicy", "justification", "purpose", "queueName", "resources", "runPolicy", "suspend")
 FROM_THE_NEXT_RUN = ("artifact", "baseModel", "checkpoint", "workspace")
 """They stand in the documents and Jobs of a run; of ``baseModel`` what does not define the result."""
 _NAMES_OF_CLAIMS_AND_SECRETS = {"spec.artifact", "spec.baseModel", "spec.workspace"}

@@ -170,7 +170,12 @@ def spec_of_run(draft: Draft, run: CurrentRun) -> FineTuneJobSpec | None:
         return declared
     if declared is None:
         return present
-    followed = {"resources": present.resources, "queue_name": present.queue_name, "justification": present.justification}
+    followed = {
+        "resources": present.resources,
+        "queue_name": present.queue_name,
+        "justification": present.justification,
+        "purpose": present.purpose,
+    }
     return declared.model_copy(update=followed)
 
 

@@ -62,10 +62,15 @@ def _is_asked_why(world: World) -> None:
     world.governance = view(policy(requireJustification=True), labels={})
 
 
+def _is_asked_what_for(world: World) -> None:
+    world.governance = view(policy(purposes=["triage"]), labels={})
+
+
 DECIDED: dict[str, tuple[Callable[[World], None], Any, Any]] = {
     "spec.suspend": (_trains, False, True),
     "spec.healthPolicy": (_trains, "WhenComplete", "WhenAccepted"),
     "spec.justification": (_is_asked_why, "", "the router answers too slowly"),
+    "spec.purpose": (_is_asked_what_for, None, "triage"),
     "spec.rerun": (World.finish, "", "again"),
     "spec.runPolicy.concurrency": (_is_edited, "QueueLatest", "Replace"),
     "spec.runPolicy.cancel": (_trains, 0, 1),

@@ -180,5 +180,5 @@ def _number_bounds(field: dict[str, Any]) -> list[tuple[float, float]]:
     return [(variant.get("minimum", float("-inf")), variant.get("maximum", float("inf"))) for variant in integers]
 
 
-def test_a_version_of_data_is_everything_but_its_withdrawal() -> None:
-    assert {*DATASET_FIELDS, "withdrawn"} == {field.alias for field in TrainingDatasetSpec.model_fields.values()}
+def test_a_version_of_data_is_everything_but_its_withdrawal_and_whom_to_ask() -> None:
+    assert {*DATASET_FIELDS, "owner", "withdrawn"} == {field.alias for field in TrainingDatasetSpec.model_fields.values()}

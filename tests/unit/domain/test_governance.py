@@ -1,6 +1,7 @@
 """What governance makes of the life of a run: refused at once with all findings, held after prepare, re-decided when something changes."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import hypothesis
@@ -365,6 +366,63 @@ class TestRegisteredData:
         items = dataset("items", uri="pvc://data/items.jsonl", withdrawn={"reason": "wrong labels"})
         job = registered(view(datasets=(dataset(), items)), evaluation__dataset={"uri": "pvc://data/items.jsonl"})
         assert "spec.evaluation.dataset" in told(job, "Governed")[2]
+
+    def test_data_for_a_purpose_are_for_jobs_that_state_it(self) -> None:
+        job = registered(view(datasets=(dataset(purposes=["triage", "search"], owner="dora@example.org"),)))
+        assert told(job, "Ready")[:2] == ("False", "PurposeNotAllowed")
+        for word in ("states no purpose", "triage, search", "dora@example.org"):
+            assert word in told(job, "Ready")[2]
+        job.change(purpose="ads")
+        job.settle()
+        assert "is for 'ads'" in told(job, "Ready")[2]
+        job.change(purpose="triage")
+        job.settle()
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+
+    def test_two_records_about_the_same_data_both_hold(self) -> None:
+        here = {"uri": "pvc://tickets/train.jsonl"}
+        both = (dataset("one", purposes=["triage", "search"], **here), dataset("two", purposes=["ads", "triage"], **here))
+        assert told(world(view(policy(), datasets=both), purpose="triage"), "Governed")[0] == "True"
+        assert told(world(view(policy(), datasets=both), purpose="ads"), "Ready")[1] == "PurposeNotAllowed"
+        apart = (*both, dataset("three", purposes=["search"], **here))
+        assert "it is for none" in told(world(view(policy(), datasets=apart), purpose="triage"), "Ready")[2]
+
+    def test_a_policy_that_begins_to_name_purposes_is_drift_until_the_job_states_one(self) -> None:
+        job = registered(view(policy(), datasets=(dataset(),)))
+        job.run_pod()
+        job.settle()
+        job.governance = view(policy(generation=2, purposes=["triage"]), datasets=(dataset(),))
+        job.settle()
+        assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+        job.change(purpose="triage")
+        job.settle()
+        assert told(job, "Governed")[:2] == ("True", "Allowed")
+
+    def test_data_that_may_not_be_kept_any_more_begin_nothing(self) -> None:
+        job = registered(view(datasets=(dataset(retainUntil=rfc3339(NOON)),)))
+        assert job.created == []
+        assert told(job, "Ready")[:2] == ("False", "RetentionExpired")
+
+    def test_their_time_runs_out_while_it_trains_and_the_condition_says_so_in_time(self) -> None:
+        job = registered(view(datasets=(dataset(retainUntil=rfc3339(NOON + timedelta(hours=1))),)))
+        job.step_through()
+        job.run_pod()
+        job.settle()
+        woken = job.decide().requeue_after
+        assert woken is not None
+        assert woken <= 3601
+        job.tick(3601)
+        job.settle()
+        assert told(job, "Governed")[:2] == ("False", "PolicyDrift")
+        assert "RetentionExpired" in told(job, "Governed")[2]
+
+    def test_what_was_trained_in_time_stays(self) -> None:
+        job = registered(view(datasets=(dataset(retainUntil=rfc3339(NOON + timedelta(days=1))),)))
+        job.finish()
+        job.tick(2 * 86_400)
+        job.settle()
+        assert told(job, "Ready")[:2] == ("True", "RunSucceeded")
 
     def test_raw_text_is_no_conversation(self) -> None:
         job = registered(view(datasets=(dataset(format="Text"),)))

@@ -55,6 +55,8 @@ dataset = st.fixed_dictionaries(
     {"uri": uris, "digest": digests, "classification": maybe(classifications), "claims_safe_harbor": st.booleans()},
     optional={
         "withdrawn": maybe(odd),
+        "purposes": maybe(few(st.sampled_from(["triage", "ads"]))),
+        "retain_until": maybe(st.sampled_from([NOW, NOW + timedelta(hours=1)])),
         "generators": few(st.fixed_dictionaries({"name": odd, "licence": keys})),
     },
 )
@@ -194,6 +196,7 @@ policy_documents = st.fixed_dictionaries(
         **{name: maybe(few(entries, 3)) for name, entries in lists.items()},
         "node_labels": few(st.just({"key": "gpu.node-restriction.kubernetes.io/class", "values": ("a",)}), 1),
         "require_digests": maybe(st.booleans()),
+        "purposes": maybe(few(st.sampled_from(["triage", "ads"]))),
         "licences": st.fixed_dictionaries(
             {"allow": maybe(few(terms)), "conditional": few(terms, 1), "deny": few(terms, 1)}, optional={"stated": few(stated)}
         ),

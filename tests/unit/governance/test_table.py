@@ -200,6 +200,16 @@ ROWS = [
     Row(21, R.UNVERIFIED, DENY, {"adapter__signature": "Invalid"}, base=SERVING),
     Row(21, R.UNVERIFIED, DENY, {"adapter__record": None}, {"adapter__record": None}, {}, {"requireProofs": False}, base=SERVING),
     Row(21, R.UNVERIFIED, DENY, {"adapter__signature": "Absent"}, base=SERVING),
+    Row(5, R.PURPOSE_NOT_ALLOWED, DENY, {"datasets__0__purposes": ["research"]}, {"datasets__0__purposes": None}),
+    Row(5, R.PURPOSE_NOT_ALLOWED, DENY, {"subject__purpose": "ads"}, {"subject__purpose": "triage"}, {"purposes": ["triage"]}),
+    Row(
+        5,
+        R.RETENTION_EXPIRED,
+        DENY,
+        {"datasets__0__retainUntil": NOW},
+        {"datasets__0__retainUntil": NOW + timedelta(seconds=1)},
+    ),
+    Row(5, R.RETENTION_EXPIRED, DENY, {"datasets__0__retainUntil": NOW}, {**PROMOTE, "datasets__0__retainUntil": NOW}),
     Row(21, R.DATASET_WITHDRAWN, DENY, {"datasets__0__withdrawn": "consent revoked"}, {"datasets__0__withdrawn": None}),
     Row(21, R.REVOKED, DENY, {"adapter__revoked": True}, base=SERVING),
 ]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
-from finetune_operator.api.base import API_VERSION, ApiModel
+from finetune_operator.api.base import API_VERSION, ApiModel, Timestamp
 from finetune_operator.api.finetunejob import ObjectMeta
 from finetune_operator.api.governance.status import TrainingDatasetStatus
 from finetune_operator.api.governance.vocabulary import ONE_VERSION, WITHDRAWN_FOR_GOOD, LabelWord
@@ -53,6 +53,15 @@ class TrainingDatasetSpec(ApiModel):
     )
     generated_by: Annotated[list[GeneratorSpec], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="Models that have written rows; what their licences ask of the tuned model travels with it."
+    )
+    owner: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        default=None, description="Whom to ask about the data; refusals because of them say so. It may change."
+    )
+    purposes: Annotated[list[LabelWord], Field(max_length=16), ListSet()] = Field(
+        default=[], description="What the data may be used for: a job must state one of these in spec.purpose. None: anything."
+    )
+    retain_until: Timestamp | None = Field(
+        default=None, description="From this moment on the data may not be read any more; what was trained before it stays."
     )
     withdrawn: WithdrawnSpec | None = Field(
         default=None,

@@ -125,6 +125,9 @@ class GovernancePolicySpec(ApiModel):
     data_sources: Annotated[list[SourcePrefix], Field(max_length=64), ListSet()] | None = Field(
         default=None, description=f"pvc://CLAIM/PATH prefixes below which data may lie; {_UNSET}."
     )
+    purposes: Annotated[list[LabelWord], Field(max_length=64), ListSet()] | None = Field(
+        default=None, description="What a job may be for, as it says in spec.purpose; unset, anything or nothing."
+    )
     require_digests: bool | None = Field(
         default=None, description="Data, base model and image must be named by digest; unset, from confidential on."
     )

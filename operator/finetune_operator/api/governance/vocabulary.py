@@ -20,8 +20,8 @@ LABEL_KEYS = Rule(
     "match.namespaceLabels holds label names with their values, such as finetune.dev/governed: 'true'",
     field_path=".namespaceLabels",
 )
-DATASET_FIELDS = ("uri", "format", "digest", "level", "regimes", "residency", "claimsSafeHarbor", "generatedBy")
-"""What makes a TrainingDataset the version of data that it is: all of its spec but ``withdrawn``."""
+DATASET_FIELDS = ("uri", "format", "digest", "level", "regimes", "residency", "claimsSafeHarbor", "generatedBy", "purposes", "retainUntil")
+"""What makes a TrainingDataset the version of data that it is: all of its spec but ``owner`` and ``withdrawn``."""
 ONE_VERSION = Rule(
     " && ".join(
         f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})" for name in DATASET_FIELDS

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from finetune_operator.api.governance.dataset import TrainingDatasetSpec
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus, LicenceStatus
@@ -42,7 +43,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         namespace=NamespaceFacts(name=draft.scene.owner.namespace, labels=_floor(view, draft.governance)),
         subject=_subject(draft, spec, run),
         site=view.site,
-        datasets=datasets_of(view, spec),
+        datasets=datasets_of(view, spec, read=speaking is not None and speaking.outcome is not None),
         base_model=_base_model(spec, speaking),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
         nodes=_nodes(draft, view),
@@ -83,6 +84,7 @@ def _subject(draft: Draft, spec: FineTuneJobSpec, sealed: CurrentRun | None) -> 
         labels_before=_before(draft.governance),
         submitter=subject.annotations.get(SUBMITTER_ANNOTATION, "")[:253],
         spec_digest=digest_of(canonical_json(content).encode()),
+        purpose=spec.purpose or "",
         justified=bool(spec.justification.strip()),
     )
 
@@ -155,43 +157,39 @@ def _floor(view: GovernanceView, known: GovernanceStatus | None) -> dict[str, st
     return {**{f"{words.REGIME_LABELS}{name}": words.YES for name in sorted(regimes)}, **labels}
 
 
-def datasets_of(view: GovernanceView, spec: FineTuneJobSpec) -> tuple[DatasetFacts, ...]:
-    """Each source of rows that the spec names, with what is registered about it; the reference has been followed."""
-    rows, reference = spec.dataset.rows, spec.dataset.ref
-    found = []
+def datasets_of(view: GovernanceView, spec: FineTuneJobSpec, *, read: bool = False) -> tuple[DatasetFacts, ...]:
+    """Each source of rows that the spec names, with what is registered about it; the reference has been followed.
+
+    ``read``: all that was to be read has been, and how long the data may be kept is no question any more.
+    """
+    rows, reference, validation, items = spec.dataset.rows, spec.dataset.ref, spec.dataset.validation, spec.evaluation.dataset
     if reference is None:
-        found.append(_source(view, "spec.dataset.inline", rows.uri, rows.digest))
+        found = [_source(view, "spec.dataset.inline", rows.uri, rows.digest, view.records(rows.uri, rows.digest))]
     else:
         record = view.dataset(reference.name)
         if record is not None and (record.uri, record.digest) != (rows.uri, rows.digest):
             record = None  # another version by the same name, made after the run was accepted: it says nothing about these rows
-        found.append(
-            DatasetFacts(
-                field="spec.dataset.ref",
-                uri=rows.uri,
-                digest=rows.digest,
-                withdrawn=view.withdrawn(rows.uri, rows.digest),
-                classification=classification_of(record) if record is not None else None,
-                claims_safe_harbor=record is not None and record.claims_safe_harbor,
-                generators=generators_of(record) if record is not None else (),
-            )
-        )
-    validation, items = spec.dataset.validation, spec.evaluation.dataset
+        found = [_source(view, "spec.dataset.ref", rows.uri, rows.digest, (record,) if record is not None else ())]
     if validation.uri:
-        found.append(_source(view, "spec.dataset.validation", validation.uri, validation.digest))
+        records = view.records(validation.uri, validation.digest)
+        found.append(_source(view, "spec.dataset.validation", validation.uri, validation.digest, records))
     if items is not None:
-        found.append(_source(view, "spec.evaluation.dataset", items.uri, items.digest))
-    return tuple(found)
+        found.append(_source(view, "spec.evaluation.dataset", items.uri, items.digest, view.records(items.uri, items.digest)))
+    return tuple(source.model_copy(update={"retain_until": None}) if read else source for source in found)
 
 
-def _source(view: GovernanceView, field: str, uri: str, digest: str | None) -> DatasetFacts:
-    """Rows that no reference names: what is registered about the same data holds all the same."""
-    records = view.records(uri, digest)
+def _source(view: GovernanceView, field: str, uri: str, digest: str | None, records: tuple[TrainingDatasetSpec, ...]) -> DatasetFacts:
+    """Where several records are about the same data, all of them hold."""
+    limits = [record.purposes for record in records if record.purposes]
+    ends = [record.retain_until for record in records if record.retain_until is not None]
     return DatasetFacts(
         field=field,
         uri=uri,
         digest=digest,
         withdrawn=view.withdrawn(uri, digest),
+        owner=next((record.owner for record in records if record.owner), ""),
+        purposes=tuple(word for word in limits[0] if all(word in limit for limit in limits)) if limits else None,
+        retain_until=min(ends, default=None),
         classification=strictest(classification_of(record) for record in records) if records else None,
         claims_safe_harbor=any(record.claims_safe_harbor for record in records),
         generators=tuple(generator for record in records for generator in generators_of(record))[:16],

@@ -224,9 +224,12 @@ def finding_status(finding: Finding) -> GovernanceFinding:
 
 
 def _wake_at_expiry(draft: Draft, facts: Facts) -> None:
-    """Time alone changes a decision only where an approval runs out."""
+    """Time alone changes a decision only where an approval runs out, or the time that data may be kept."""
     if draft.active_run is None:
         return
+    for dataset in facts.datasets:
+        if dataset.retain_until is not None and dataset.retain_until > draft.scene.now:
+            draft.wake_in((dataset.retain_until - draft.scene.now).total_seconds() + 0.1)
     view = draft.scene.observed.governance
     terms = {rule.valid_for_seconds for policy in (view.policies if view else ()) for rule in policy.approvals}
     for approval in facts.approvals:

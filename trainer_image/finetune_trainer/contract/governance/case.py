@@ -20,7 +20,7 @@ UNCLASSIFIED = Classification(level=Level.RESTRICTED)
 
 @dataclass(frozen=True)
 class Case:
-    """One question. ``now`` is aware; approvals expire by it and nothing else does."""
+    """One question. ``now`` is aware; by it approvals expire, and the time that data may be kept."""
 
     facts: Facts
     policies: tuple[Policy, ...]

@@ -28,6 +28,8 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     used.weights_are_data,
     used.obligations_are_told,
     used.served_name_is_as_asked,
+    data.data_may_be_read,
+    data.purpose_is_the_datas,
     data.identifiers_are_declared,
     data.safe_harbor_holds,
     data.secrets_are_absent,
@@ -45,6 +47,7 @@ POLICY_CHECKS: Final[tuple[Callable[[Case, Policy], Iterator[Finding]], ...]] = 
     place.egress_is_closed,
     used.everything_is_pinned,
     used.licences_are_allowed,
+    data.purpose_is_the_policys,
     data.scan_sees_enough,
     data.data_are_good_enough,
     evidence.some_gate_has_decided,
@@ -56,7 +59,9 @@ POLICY_CHECKS: Final[tuple[Callable[[Case, Policy], Iterator[Finding]], ...]] = 
 
 
 def decide(facts: Facts, policies: Iterable[Policy], now: datetime) -> Decision:
-    """Judge the facts by every rule and every policy that applies; ``now`` is aware, and only approvals expire by it.
+    """Judge the facts by every rule and every policy that applies; ``now`` is aware.
+
+    By it approvals expire, and the time that data may be kept; nothing else does.
 
     The outcome is the worst of what blocks. What an auditing policy finds is told and blocks nothing; such a policy never counts as the one
     that must apply from confidential on. Adding a policy takes no finding away but that none applies.

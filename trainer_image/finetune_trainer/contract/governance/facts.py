@@ -73,6 +73,7 @@ class SubjectFacts(Document):
     submitter: Name = ""
     authors: tuple[Name, ...] = Field(default=(), max_length=64)
     spec_digest: str = Field(default="", max_length=71)
+    purpose: str = Field(default="", max_length=48, description="What the job says that it is for.")
     justified: bool | None = Field(default=None, description="Whether it says why; None for what has no field to say so.")
 
 
@@ -93,6 +94,9 @@ class DatasetFacts(Document):
     withdrawn: str | None = Field(
         default=None, max_length=1024, description="Why nothing is to be made of them any more, in a steward's words."
     )
+    owner: Name = Field(default="", description="Whom to ask about them.")
+    purposes: tuple[LabelWord, ...] | None = Field(default=None, max_length=16, description="What they may be used for; None: anything.")
+    retain_until: AwareDatetime | None = Field(default=None, description="From when on they may not be read any more.")
     claims_safe_harbor: bool = False
     generators: tuple[Generator, ...] = Field(default=(), max_length=16)
 

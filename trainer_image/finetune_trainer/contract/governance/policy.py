@@ -142,6 +142,7 @@ class Policy(Document):
     zones: tuple[Place, ...] | None = Field(default=None, max_length=64, description="Where data and the nodes that read them may be.")
     node_labels: tuple[NodeRequirement, ...] = Field(default=(), max_length=16)
     data_sources: tuple[SourcePrefix, ...] | None = Field(default=None, max_length=64, description="pvc://CLAIM/PATH prefixes of data.")
+    purposes: tuple[LabelWord, ...] | None = Field(default=None, max_length=64, description="What jobs may be for; None: anything.")
     require_digests: bool | None = None
     licences: LicenceTerms = LicenceTerms()
     scan: ScanProfile | None = Field(default=None, description="What a scan of all rows must at least be able to see.")

@@ -36,6 +36,8 @@ class RuleId(StrEnum):
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
     DATASET_WITHDRAWN = "DatasetWithdrawn"
+    PURPOSE_NOT_ALLOWED = "PurposeNotAllowed"
+    RETENTION_EXPIRED = "RetentionExpired"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
     RESIDENCY_VIOLATION = "ResidencyViolation"
@@ -109,6 +111,16 @@ RULES: dict[RuleId, Rule] = {
         D,
         "The data, or others that lie in the same place or have the same digest, were withdrawn; nothing is to be made of them any more.",
         "Use another version of the data, without what this one was withdrawn for.",
+    ),
+    RuleId.PURPOSE_NOT_ALLOWED: Rule(
+        D,
+        "The record of the data or the policy names the purposes that are allowed, and the job has another one or states none.",
+        "State one of these purposes in spec.purpose if it is the job's, or ask the owner of the data.",
+    ),
+    RuleId.RETENTION_EXPIRED: Rule(
+        D,
+        "The data may be kept until a moment that has passed. What was trained before it is not affected.",
+        "Use data that may still be kept, and have these deleted.",
     ),
     RuleId.NAMESPACE_NOT_CLEARED: Rule(
         D,

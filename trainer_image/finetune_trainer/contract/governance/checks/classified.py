@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.case import Case, adapter_classification
+from finetune_trainer.contract.governance.checks.data import owned_by
 from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
 from finetune_trainer.contract.governance.labels import clearance_of
 from finetune_trainer.contract.governance.rules import RuleId
@@ -60,7 +61,8 @@ def data_are_registered(case: Case) -> Iterator[Finding]:
 def data_are_not_withdrawn(case: Case) -> Iterator[Finding]:
     for dataset in case.facts.datasets:
         if dataset.withdrawn is not None:
-            yield find(RuleId.DATASET_WITHDRAWN, dataset.field, f"{shown(dataset.uri)} was withdrawn: {shown(dataset.withdrawn)}")
+            reason = f"{shown(dataset.uri)} was withdrawn: {shown(dataset.withdrawn)}{owned_by(dataset)}"
+            yield find(RuleId.DATASET_WITHDRAWN, dataset.field, reason)
 
 
 def namespace_is_cleared(case: Case) -> Iterator[Finding]:

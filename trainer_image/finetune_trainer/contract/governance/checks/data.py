@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from finetune_trainer.contract.governance.case import Case, undeclared
-from finetune_trainer.contract.governance.findings import Finding, find, listed
+from finetune_trainer.contract.governance.facts import DatasetFacts, Stage
+from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
 from finetune_trainer.contract.governance.policy import Policy
 from finetune_trainer.contract.governance.rules import RULES, RuleId
 from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Entity, Level
@@ -36,6 +37,40 @@ def safe_harbor_holds(case: Case) -> Iterator[Finding]:
 def secrets_are_absent(case: Case) -> Iterator[Finding]:
     for rows in sorted(hit.rows for hit in (case.facts.scan.hits if case.facts.scan else ()) if hit.entity is Entity.SECRET and hit.rows):
         yield find(RuleId.SECRET_IN_DATA, f"scan.{Entity.SECRET.value}", f"{rows} rows with what looks like a key or a token")
+
+
+def data_may_be_read(case: Case) -> Iterator[Finding]:
+    """Before the data are read, and while they are trained on; what has come of them by then is no question of keeping them."""
+    if case.facts.stage in (Stage.PROMOTE, Stage.SERVE):
+        return
+    for dataset in case.facts.datasets:
+        if dataset.retain_until is not None and case.now >= dataset.retain_until:
+            until = f"{dataset.retain_until:%Y-%m-%d %H:%M} {dataset.retain_until.tzname()}"
+            yield find(RuleId.RETENTION_EXPIRED, dataset.field, f"{shown(dataset.uri)} might be kept until {until}{owned_by(dataset)}")
+
+
+def purpose_is_the_datas(case: Case) -> Iterator[Finding]:
+    purpose = case.facts.subject.purpose
+    for dataset in case.facts.datasets:
+        if dataset.purposes is not None and purpose not in dataset.purposes:
+            yield find(
+                RuleId.PURPOSE_NOT_ALLOWED, dataset.field, f"{_purpose(purpose)}; it is for {listed(dataset.purposes)}{owned_by(dataset)}"
+            )
+
+
+def purpose_is_the_policys(case: Case, policy: Policy) -> Iterator[Finding]:
+    purpose = case.facts.subject.purpose
+    if policy.purposes is not None and case.facts.datasets and purpose not in policy.purposes:
+        yield find(RuleId.PURPOSE_NOT_ALLOWED, "spec.purpose", f"{_purpose(purpose)}; allowed: {listed(policy.purposes)}", policy)
+
+
+def owned_by(dataset: DatasetFacts) -> str:
+    """Whom to ask, at the end of a reason; nothing where nobody is named."""
+    return f"; owner: {shown(dataset.owner)}" if dataset.owner else ""
+
+
+def _purpose(purpose: str) -> str:
+    return f"the job is for {shown(purpose)}" if purpose else "the job states no purpose"
 
 
 def scan_sees_enough(case: Case, policy: Policy) -> Iterator[Finding]:
