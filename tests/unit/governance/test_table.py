@@ -25,6 +25,7 @@ from tests.unit.governance.samples import (
 )
 
 R = RuleId
+LLAMA_3 = "LicenseRef-llama-3-license-2024"
 PROMOTE = {"stage": "Promote"}
 GENERATED = [{"name": "big", "licence": LLAMA}]
 SAFE_HARBOR = [{**FACTS["datasets"][0], "claimsSafeHarbor": True}]
@@ -142,6 +143,8 @@ ROWS = [
         {"datasets__0__generators": GENERATED},
         {"datasets__0__generators": [{"name": "m", "licence": "MIT"}]},
     ),
+    Row(8, R.LICENCE_OBLIGATION, DENY, {"adapter__licences": [LLAMA], "servedAs": "tickets"}, {"servedAs": "tickets"}, base=SERVING),
+    Row(8, R.LICENCE_OBLIGATION, DENY, {"adapter__licences": [LLAMA_3], "servedAs": "llama-2"}, {"servedAs": "llama-2"}, base=SERVING),
     Row(9, R.UNSAFE_MODEL_FORMAT, DENY, {"baseModel__formats": ["Safetensors", "Pickle"]}),
     Row(9, R.UNSAFE_MODEL_FORMAT, DENY, {"baseModel__remoteCode": True}, {"baseModel__remoteCode": False}),
     Row(10, R.UNDECLARED_REGIME, DENY, {"scan__hits": hits("card", 3, 1)}, {"scan__hits": hits("card", 3, 0)}),
@@ -227,6 +230,12 @@ def test_a_row_is_told_and_its_neighbour_is_not(row: Row) -> None:
     assert row.rule not in {finding.rule for finding in fine.findings}, fine.one_line()
     if row.number != 10:  # there the neighbour may raise a regime of its own
         assert fine.outcome is ALLOW, fine.one_line()
+
+
+@pytest.mark.parametrize(("licence", "name"), [(LLAMA, "llama-tickets"), (LLAMA, "Llama Tickets"), (LLAMA_3, "llama-3-tickets")])
+def test_row_8_a_name_that_begins_as_asked(licence: str, name: str) -> None:
+    told = samples.judged(samples.changed(SERVING, {"adapter__licences": [licence], "servedAs": name}), samples.policies())
+    assert [finding.severity.value for finding in told.findings] == ["Note"], told.one_line()
 
 
 APPROVALS: list[tuple[str, RuleId | None, list[tuple[tuple[str, ...], dict[str, Any]]]]] = [

@@ -65,11 +65,11 @@ def obligations_are_told(case: Case) -> Iterator[Finding]:
 
 
 def served_name_is_as_asked(case: Case) -> Iterator[Finding]:
-    """Letters count alike in either case, because a model name is written in small ones."""
+    """Letters and digits alone are compared, in either case: a model name has no spaces and small letters."""
     served = case.facts.served_as
     for field, obligation in _obligations(case):
         prefix = obligation.name_prefix
-        if served is not None and prefix and not served.lower().startswith(prefix.lower()):
+        if served is not None and prefix and not _letters(served).startswith(_letters(prefix)):
             reason = f"{obligation.licence} asks for a name that begins with {prefix}, and it is served as {shown(served)}"
             yield find(RuleId.LICENCE_OBLIGATION, field, reason, severity=Severity.DENY)
 
@@ -127,6 +127,10 @@ def _refused(policy: Policy, field: str, licence: Licence) -> Iterator[Finding]:
         yield find(RuleId.LICENCE_DENIED, field, f"{shown(licence.key)} is denied", policy)
     elif not names.isdisjoint(policy.licences.conditional):
         yield find(RuleId.LICENCE_CONDITIONAL, field, f"{shown(licence.key)} needs a waiver", policy)
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def _names(licence: Licence) -> set[str]:
