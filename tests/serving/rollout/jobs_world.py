@@ -52,4 +52,5 @@ class JobsWorld(World, Generic[Order]):
 def ended_pod(job: Job, said: str, code: int | None, evicted: str | None = None) -> Pod:
     """Of a Job that has ended, with its last words."""
     reference = ObjectReference("v1", "Pod", "support", f"{job.reference.name}-x", "pod")
-    return Pod(reference, job.place, "Failed", False, "", "", None, "", "", evicted, None, "", "", False, code, "", said, None, None, "")
+    said_and_done = (code, "", said, None, None, "", None, "")
+    return Pod(reference, job.place, "Failed", False, "", "", None, "", "", evicted, None, "", "", False, *said_and_done)

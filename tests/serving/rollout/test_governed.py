@@ -196,6 +196,35 @@ def test_a_former_version_that_is_not_loaded_any_more_is_loaded_again():
     assert world.stable == version(ONE)
 
 
+@pytest.mark.parametrize("loading", [True, False])
+def test_while_a_newer_version_comes_callers_get_one_that_may_answer(loading: bool):
+    world = updated()
+    world.know(adapter(THREE, data="fresh"))
+    if loading:
+        world.slow_pods = set(world.pods)
+    world.publish(THREE)
+    for _ in range(20):
+        if world.rollout.get("stage") == ("Loading" if loading else "Baking"):
+            break
+        world.tick()
+    world.withdraw()
+    world.reconcile()
+    assert world.route["stable"] == version(ONE if loading else THREE), "a canary that answers already takes over"
+    world.slow_pods = set()
+    world.run(300)
+    assert world.stable == version(THREE)
+
+
+@pytest.mark.parametrize(("labels", "allowed"), [(("internal",), True), (("internal", "public"), False), ((), True)])
+def test_servers_of_ones_own_have_to_be_cleared_each_of_them(labels: tuple[str, ...], allowed: bool):
+    world = GovernedWorld(server={"external": {"matchLabels": {"app": "mine"}, "adapterMountPath": "/adapters"}})
+    world.view = replace(world.seen, server_labels=tuple({"finetune.dev/clearance-level": level} for level in labels))
+    world.settle()
+    assert (world.condition("Governed")[0] == "True") is allowed
+    if not allowed:
+        assert "the model server is not cleared" in world.condition("Governed")[2]
+
+
 def test_a_withdrawal_is_remembered_when_job_and_dataset_are_gone():
     world = updated()
     world.withdraw()

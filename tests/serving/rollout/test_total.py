@@ -16,6 +16,7 @@ from finetune_operator.domain.children import JobState
 from finetune_operator.domain.rollout.decide import decide
 from finetune_operator.domain.rollout.observed import HeldState, HeldVersion, JobArtifact, JobAttempt, RolloutObserved, Router, ServerPod
 from finetune_operator.domain.rollout.plan import RolloutPlan
+from tests.serving.rollout import governed_world
 from tests.serving.rollout.checked_world import PICKLE, CheckedWorld
 from tests.serving.rollout.world import ALIAS, ONE, THREE, TWO, World, baking, serving, version, with_truth
 
@@ -46,7 +47,12 @@ def worlds() -> list[World]:
     checking.stuck, refused.verdicts = True, [(PICKLE,)]
     checking.settle()
     refused.run_until("Degraded")
-    return [World(), serving(), baking(1), baking(3), held, failed, deleted, checking, refused]
+    answers, graced, revoked = governed_world.updated(), governed_world.updated(), governed_world.updated()
+    graced.clear_for("public")
+    graced.tick()
+    revoked.withdraw()
+    revoked.reconcile()
+    return [World(), serving(), baking(1), baking(3), held, failed, deleted, checking, refused, answers, graced, revoked]
 
 
 WORLDS = worlds()

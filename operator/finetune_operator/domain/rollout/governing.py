@@ -197,14 +197,13 @@ def _ended(draft: Draft, stable: VersionStatus, reason: Reason, message: str) ->
 
 
 def _go_back(draft: Draft) -> None:
-    """Where nothing answers, and what is asked for may not: the newest former version that may."""
+    """Where nothing answers: the newest former version that may. What is asked for, and may, comes first unless another is loaded still."""
     target = draft.scene.target
     if draft.stable is not None or draft.rollout is not None:
         return
-    if isinstance(target, Target) and not any(failed.digest == target.digest for failed in draft.failed):
-        return
-    former = next((version for version in _former(draft) if _allowed(draft, version)), None)
-    if former is None:
+    comes = isinstance(target, Target) and not any(failed.digest == target.digest for failed in draft.failed)
+    former = next((version for version in _former(draft, loaded=comes) if _allowed(draft, version)), None)
+    if former is None or (isinstance(target, Target) and former.digest == target.digest):
         return
     draft.rollout = RolloutStatus(
         version=former.version,
@@ -220,12 +219,13 @@ def _go_back(draft: Draft) -> None:
     draft.note(Reason.REVERTED, "Revert", f"{former.version} answered before and may: it does so again")
 
 
-def _former(draft: Draft) -> Iterator[RetainedVersion | HistoryEntry]:
+def _former(draft: Draft, *, loaded: bool) -> Iterator[RetainedVersion | HistoryEntry]:
     """Those that are loaded still, then those that answered all callers once, newest first; none that was taken back."""
     failed = {each.digest for each in draft.failed}
     yield from (kept for kept in draft.retained if kept.served and kept.digest not in failed)
     promoted = Reason.PROMOTED.value
-    yield from (past for past in draft.history if past.outcome == promoted and past.uri and past.digest not in failed)
+    if not loaded:
+        yield from (past for past in draft.history if past.outcome == promoted and past.uri and past.digest not in failed)
 
 
 def _allowed(draft: Draft, version: Version | VersionStatus | RolloutStatus | RetainedVersion | HistoryEntry) -> bool:
