@@ -11,8 +11,10 @@ from finetune_operator.control import chains
 from finetune_record import chain, envelope
 from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
+from finetune_testbed.proxy import Moment, Proxy, Strike, kill
 from tests.cluster import governed_site, operator_process, signed_site
 from tests.cluster.governed_site import Site
+from tests.cluster.operator_process import until
 from tests.cluster.signed_site import Registry
 from tests.cluster.test_operator_budget import BUDGET, WRITER
 
@@ -86,6 +88,28 @@ def test_runs_of_two_namespaces_end_in_two_chains_across_a_restart_and_cost_one_
         envelope.opened(envelope.Envelope.read(text), signed_site.public_keys(registry.key), envelope.CHECKPOINT)
     )
     assert (point.seq, point.head) == (2, entry.digest)
+
+
+def test_killed_once_its_record_is_written_the_next_operator_publishes_with_that_very_text(
+    site: Site, registry: Registry, t2: Testbed, tmp_path: Path
+) -> None:
+    here = site.here
+    with Proxy(t2) as proxy:
+        flags = ("--namespace", here.namespace, "--governance", *registry.flags)
+        operator = operator_process.start(proxy.write_kubeconfig(tmp_path / "struck.kubeconfig"), tmp_path, flags)
+        proxy.set_strike(Strike(1, kill(operator.pid), Moment.COMMITTED, lambda call: call.namespace == registry.records))
+        site.submit("struck")
+        until(lambda: proxy.has_struck)
+        operator.process.wait()
+    (kept,) = registry.objects(registry.records)
+    assert {job["metadata"]["labels"]["finetune.dev/step"] for job in here.jobs("struck")} == {"prepare", "train"}
+    with governed_site.governing(here, tmp_path, *registry.flags) as successor:
+        assert here.wait_ended("struck") == "Succeeded"
+        assert successor.metric(f'finetune_records_total{{namespace="{here.namespace}",result="found"}}') == 1
+    (publish,) = [job for job in here.jobs("struck") if job["metadata"]["labels"]["finetune.dev/step"] == "publish"]
+    assert publish["spec"]["template"]["metadata"]["annotations"]["finetune.dev/record"] == kept["data"]["record.dsse.json"]
+    assert len(registry.objects(registry.records)) == 1
+    assert here.status("struck")["artifact"]["signed"] is True
 
 
 def test_what_squats_in_the_place_of_a_record_is_named_and_the_run_goes_on_when_it_is_gone(

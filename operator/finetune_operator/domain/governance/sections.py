@@ -42,7 +42,8 @@ from finetune_trainer.contract.governance import Classification as Classified
 from finetune_trainer.contract.governance import Finding
 from finetune_trainer.contract.governance.facts import ApprovalStage, DatasetFacts
 
-_FINDINGS, _MESSAGE = 64, 1024
+_FINDINGS, _POLICIES, _MESSAGE = 32, 64, 1024
+"""The worst first. A record of the longest texts still fits what a pod's annotations hold together, 256 KiB."""
 _SETTINGS, _ITEMS = "resolved.json", "evaluation-items.jsonl"
 
 
@@ -100,7 +101,7 @@ def _policy(judged: Judged, view: GovernanceView) -> PolicySection:
         classification=_effective(decision.classification),
         policies=[
             PolicyReference(name=policy.name, generation=policy.generation, uid=policy.uid or None, digest=policy.content)
-            for policy in sorted(policies, key=lambda policy: (policy.name, policy.generation))[:128]
+            for policy in sorted(policies, key=lambda policy: (policy.name, policy.generation))[:_POLICIES]
         ],
         findings=[_finding(each) for each in decision.findings[:_FINDINGS]],
     )
