@@ -1,6 +1,7 @@
 """One operator of the whole cluster for all tests of a module, and a governed namespace for each that wants its own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.cluster.operator_process import OperatorProcess
 PINNED = "registry.invalid/finetune-trainer@sha256:" + "1" * 64
 ARGUMENTS = (
     *("--governance", "--governance-status-seconds", "0.5", "--trainer-image", PINNED),
-    *("--governance-residency", "onprem", "--governance-residency", "eu-de"),
+    *("--governance-residency", "onprem", "--governance-residency", "onprem-a", "--governance-residency", "eu-de"),
 )
 
 
@@ -28,16 +29,22 @@ def operator(t2: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield process
 
 
-@pytest.fixture(scope="module")
-def onprem(t2: Testbed) -> Iterator[None]:
+@contextmanager
+def standing(bed: Testbed, place: str) -> Iterator[None]:
     """A node that stands there, as its cluster's admins say; a label that no other test looks at."""
-    with ApiServer(t2) as server:
+    with ApiServer(bed) as server:
         path = f"/api/v1/nodes/{server.request('GET', '/api/v1/nodes')['items'][0]['metadata']['name']}"
-        server.request("PATCH", path, {"metadata": {"labels": {LABEL_ZONE: "onprem"}}}, MERGE)
+        server.request("PATCH", path, {"metadata": {"labels": {LABEL_ZONE: place}}}, MERGE)
         try:
             yield
         finally:
             server.request("PATCH", path, {"metadata": {"labels": {LABEL_ZONE: None}}}, MERGE)
+
+
+@pytest.fixture(scope="module")
+def onprem(t2: Testbed) -> Iterator[None]:
+    with standing(t2, "onprem"):
+        yield
 
 
 @pytest.fixture
