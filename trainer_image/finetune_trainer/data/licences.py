@@ -19,7 +19,7 @@ from finetune_trainer.data.licence_texts import by_title, licence_of_text, words
 
 MOST = 8
 _TEXTS, _NOTICES = re.compile(r"(licen[cs]e|copying)([-_.].*)?", re.IGNORECASE), re.compile(r"notice([-_.].*)?", re.IGNORECASE)
-_LARGEST_TEXT, _LARGEST_MATTER = 1 << 20, 1 << 16
+LARGEST_TEXT, _LARGEST_MATTER = 1 << 20, 1 << 16
 _EXPRESSION = re.compile(r"\s(and|or|with)\s|[()]", re.IGNORECASE)
 
 HUB_NAMES: Final = {
@@ -86,8 +86,8 @@ def notice_files(folder: Path) -> list[Path]:
 
 def _of_texts(folder: Path) -> Iterator[str]:
     """A notice may attribute to others, so that of one only the restrictive licences count which it names."""
-    yield from (licence_of_text(_text(path, _LARGEST_TEXT)) for path in text_files(folder))
-    titles = (by_title(words_of(_text(path, _LARGEST_TEXT))) for path in notice_files(folder))
+    yield from (licence_of_text(_text(path, LARGEST_TEXT)) for path in text_files(folder))
+    titles = (by_title(words_of(_text(path, LARGEST_TEXT))) for path in notice_files(folder))
     yield from (title for title in titles if title is not None)
 
 

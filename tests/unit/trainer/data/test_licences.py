@@ -166,6 +166,19 @@ class TestNotices:
         assert "Parts by somebody else." in notice
         assert (tmp_path / "meta" / "base-LICENSE").read_bytes() == (base / "LICENSE").read_bytes()
 
+    def test_a_link_to_the_rows_publishes_nothing(self, tmp_path: Path) -> None:
+        """Prepare sees the rows, and whoever made the model's folder must not have them copied."""
+        base, rows = tmp_path / "base", tmp_path / "rows.jsonl"
+        base.mkdir()
+        rows.write_text("secret words\n", encoding="utf-8")
+        (base / "LICENSE").symlink_to(rows)
+        (base / "NOTICE").symlink_to(rows)
+        (base / "COPYING").symlink_to("LICENSE.own")
+        (base / "LICENSE.own").write_text("LLAMA 3.1 COMMUNITY LICENSE AGREEMENT\n", encoding="utf-8")
+        card(base, "license: llama3.1")
+        assert keep_notices(base, look_at(base), tmp_path / "meta") == ("NOTICE", "base-COPYING", "base-LICENSE.own")
+        assert "secret" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "meta").iterdir())
+
 
 def test_prepare_reports_what_the_files_of_its_base_model_say(
     run_spec: Callable[..., RunSpec], step_context: Callable[..., StepContext], tiny_base: Path
