@@ -95,6 +95,24 @@ def test_row_02_a_job_as_high_as_its_data_passes(clinic: Site) -> None:
     let_pass(clinic, "as-high")
 
 
+def test_row_02_data_above_internal_that_nobody_registered_are_refused(clinic: Site) -> None:
+    submit(clinic, "nobodys", dataset__ref=None, dataset__inline={"uri": "pvc://data/nobodys.jsonl", "digest": "sha256:" + "c" * 64})
+    refused(clinic, "nobodys", "DatasetNotRegistered")
+
+
+def test_row_02_data_are_used_for_what_they_may_be_and_as_long_as_they_may_be_kept(clinic: Site) -> None:
+    apart = {**NOTES, "uri": "pvc://data/apart.jsonl", "digest": "sha256:" + "d" * 64}
+    clinic.register("for-support", **apart, purposes=["support"], retainUntil="2199-01-01T00:00:00Z")
+    submit(clinic, "for-research", dataset__ref={"name": "for-support"}, purpose="research")
+    assert "it is for support" in refused(clinic, "for-research", "PurposeNotAllowed")
+    submit(clinic, "in-support", dataset__ref={"name": "for-support"}, purpose="support")
+    let_pass(clinic, "in-support")
+    old = {**NOTES, "uri": "pvc://data/old.jsonl", "digest": "sha256:" + "e" * 64}
+    clinic.register("old", **old, retainUntil="2020-01-01T00:00:00Z")
+    submit(clinic, "too-late", dataset__ref={"name": "old"})
+    refused(clinic, "too-late", "RetentionExpired")
+
+
 def test_row_03_a_level_or_a_regime_above_the_clearance_is_refused(clinic: Site) -> None:
     submit(clinic, "too-high", {**LABELS, "finetune.dev/level": "restricted"})
     assert "restricted" in refused(clinic, "too-high", "NamespaceNotCleared")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from finetune_trainer.contract.governance import RuleId
+
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/README.md")])
 PAINS = (ROOT / "docs/serving/pains.md").read_text(encoding="utf-8")
@@ -36,6 +38,23 @@ def test_each_of_fifteen_pains_has_its_evidence() -> None:
         for path, name in named:
             assert (ROOT / path).is_file(), f"{number}: {path}"
             assert name in names_in(path), f"{number}: {path} has no {name}"
+
+
+def test_each_of_twenty_one_rows_of_the_decision_table_has_its_evidence() -> None:
+    """Both ways round, or it says that it is open; and every rule is in some row."""
+    text = (ROOT / "docs/governance/decision-table.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")][2:]
+    numbers = [int(number) for number, *_ in rows if number.strip()]
+    assert numbers == list(range(1, 22))
+    for _, _, _, where, *shown in rows:
+        assert where.strip() in {"API server", "operator", "pod", "decision"}
+        assert len(shown) == 2
+        for cell in shown:
+            named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell)
+            assert named or cell.strip().startswith("open: "), cell
+            for path, name in named:
+                assert name in names_in(path), f"{path} has no {name}"
+    assert {rule.value for rule in RuleId} - set(re.findall(r"`(\w+)`", text)) == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
