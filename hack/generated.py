@@ -22,6 +22,8 @@ def generated_files() -> dict[Path, str]:
         files[Path("docs/reference", f"{kind.singular}.md")] = reference.fields_page(kind)
     for policy in admission.POLICIES:
         files[Path("charts/finetune-operator/files/admission", admission_files.file_name(policy))] = admission_files.to_yaml(policy)
+    for filling in admission.FILLING:
+        files[Path("charts/finetune-operator/files/filling", admission_files.file_name(filling))] = admission_files.to_yaml(filling)
     files[Path("docs/reference/reasons.md")] = reference.reasons_page()
     files[Path("docs/reference/adapterdeployment-reasons.md")] = reference.serving_reasons_page()
     files[Path("docs/reference/governance-rules.md")] = reference.governance_rules_page()

@@ -5,6 +5,7 @@ docs/adr/0015-the-api-server-judges-what-one-object-says.md
 
 from finetune_operator.manifests.admission.agreed import approvals, four_eyes
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
+from finetune_operator.manifests.admission.filled import FillingPolicy, approvers, submitters
 from finetune_operator.manifests.admission.namespaces import namespaces
 from finetune_operator.manifests.admission.policy import AdmissionPolicy
 from finetune_operator.manifests.admission.protected import definitions, facts, statuses
@@ -26,4 +27,7 @@ POLICIES: tuple[AdmissionPolicy, ...] = (
     statuses(),
 )
 
-__all__ = ["POLICIES", "AdmissionPolicy"]
+FILLING: tuple[FillingPolicy, ...] = (submitters(), approvers())
+"""For API servers that can change requests."""
+
+__all__ = ["FILLING", "POLICIES", "AdmissionPolicy", "FillingPolicy"]

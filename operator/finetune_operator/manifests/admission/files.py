@@ -2,18 +2,18 @@
 
 import yaml
 
-from finetune_operator.manifests.admission import AdmissionPolicy
+from finetune_operator.manifests.admission import AdmissionPolicy, FillingPolicy
 
 HEADER = (
     "# Generated from finetune_operator.manifests.admission by hack/manifests.sh; do not edit. Helm replaces __WORDS__ like this one.\n"
 )
 
 
-def file_name(policy: AdmissionPolicy) -> str:
+def file_name(policy: AdmissionPolicy | FillingPolicy) -> str:
     return f"{policy.name}.yaml"
 
 
-def to_yaml(policy: AdmissionPolicy) -> str:
+def to_yaml(policy: AdmissionPolicy | FillingPolicy) -> str:
     """The same text for the same policy, always."""
     return HEADER + yaml.dump_all(policy.to_manifests(), Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
 
