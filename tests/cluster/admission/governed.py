@@ -96,7 +96,7 @@ class Site:
         try:
             return self.by(user).request(method, path, body, content_type)
         except RequestError as error:
-            denied = _DENIED.search(str(error)) if error.status == 403 else None
+            denied = _DENIED.search(str(error)) if error.status in {403, 422} else None
             if denied is None:
                 raise
             raise Refused(denied[1], denied[2]) from error

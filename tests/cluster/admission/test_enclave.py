@@ -16,6 +16,8 @@ from tests.cluster.admission.governed import (
     STRATEGIC,
     Refused,
     Site,
+    job,
+    jobs,
     networkpolicies,
     networkpolicy,
     pod,
@@ -57,6 +59,36 @@ def test_what_runs_is_made_by_the_operator_alone(site: Site, clinic: str, plural
     for user in (ALICE, ""):
         assert site.found(user, *request) == FOREIGN
     assert site.found(OPERATOR, *request) == set()
+
+
+PRIVILEGED = {"name": "x", "image": "registry.invalid/x:1", "securityContext": {"privileged": True}}
+TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+PODS: list[tuple[str, dict[str, Any]]] = [
+    ("with the token of a service account", {"automountServiceAccountToken": True, "serviceAccountName": "default"}),
+    ("with a token in a volume", {"volumes": [{"name": "t", **TOKEN}]}),
+    ("with a folder of the host", {"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}),
+    ("with the claim of the data", {"volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]}),
+    ("in the network of the host", {"hostNetwork": True}),
+    ("bound to a node at once", {"nodeName": "admission-node"}),
+    (
+        "that may do everything to its node",
+        {"containers": [{"name": "x", "image": "registry.invalid/x:1", "securityContext": {"privileged": True}}]},
+    ),
+]
+
+
+@pytest.mark.parametrize("spec", [case[1] for case in PODS], ids=[case[0] for case in PODS])
+def test_a_pod_of_ones_own(site: Site, clinic: str, spec: dict[str, Any]) -> None:
+    body = {"metadata": {"name": "own"}, "spec": {**pod_spec(), **spec}}
+    assert site.found(ALICE, "POST", f"{path(clinic, 'pods')}?dryRun=All", body) == FOREIGN
+
+
+def test_a_job_has_no_template_that_could_be_overridden(site: Site, clinic: str) -> None:
+    document = job("new")
+    document["spec"]["template"] = {"spec": {"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}}
+    with pytest.raises(RequestError, match=r'unknown field "spec.template"'):
+        site.ask(ALICE, "POST", f"{jobs(clinic)}?dryRun=All&fieldValidation=Strict", document)
+    assert "template" not in site.ask(ALICE, "POST", f"{jobs(clinic)}?dryRun=All", document)["spec"]
 
 
 @pytest.mark.parametrize("plural", WORKLOADS)

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_operator.api.crd import FINETUNEJOB, GOVERNANCE_KINDS
 from finetune_testbed.apiserver import MERGE
-from tests.cluster.admission.governed import DAVE, Site, policies, policy
+from tests.cluster.admission.governed import ALICE, CLINIC, CONTROLLERS, DAVE, OPERATOR, Site, facts, policies, policy
 from tests.cluster.crd import DEFINITIONS
 
 PROTECTED = {"GovernanceProtected"}
@@ -47,6 +47,26 @@ def test_a_policy(site: Site, house: str, method: str, name: str, body: dict[str
     if name or method == "POST":
         assert site.found("", *request) == set()
     assert site.found(DAVE, *request) == PROTECTED
+
+
+WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("made complete of nothing", "PATCH", {"spec": {"policies": [], "datasets": [], "complete": False}}),
+    ("deleted", "DELETE", None),
+]
+
+
+@pytest.mark.parametrize(("method", "body"), [case[1:] for case in WRITES], ids=[case[0] for case in WRITES])
+@pytest.mark.parametrize("labels", [CLINIC, {}], ids=["governed", "not yet governed"])
+def test_the_facts(site: Site, labels: dict[str, str], method: str, body: dict[str, Any] | None) -> None:
+    there = site.shared_namespace(labels)
+    site.tell(there)
+    request = method, f"{facts(there)}?dryRun=All", body, MERGE if method == "PATCH" else "application/json"
+    assert site.found(ALICE, *request) == PROTECTED
+    for user in (OPERATOR, ""):
+        assert site.found(user, *request) == set()
+    if method == "DELETE":
+        for controller in ("generic-garbage-collector", "namespace-controller"):
+            assert site.found(f"{CONTROLLERS}{controller}", *request) == set()
 
 
 @pytest.mark.parametrize("name", KINDS)

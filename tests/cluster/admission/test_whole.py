@@ -2,23 +2,37 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEPOLICY, TRAININGDATASET
+from finetune_operator.api.crd import APPROVAL, GOVERNANCE_KINDS, GOVERNANCEFACTS, TRAININGDATASET
 from finetune_testbed.apiserver import MERGE
 from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.cluster import crd, finetunejobs, operator_process
 from tests.cluster.admission import account
-from tests.cluster.admission.governed import ALICE, BOB, CLINIC, DIGEST, LABELS, PLACES, SITE_REGIMES, SUBMITTED_BY, VALUES, Site
+from tests.cluster.admission.governed import (
+    ALICE,
+    BOB,
+    CLINIC,
+    DIGEST,
+    LABELS,
+    PLACES,
+    SITE_REGIMES,
+    SUBMITTED_BY,
+    VALUES,
+    Site,
+    approval,
+    dataset,
+    policies,
+    policy,
+)
 from tests.cluster.chart import Helm
 from tests.cluster.finetunejobs import Place
-from tests.cluster.operator_process import until
-from tests.cluster.test_operator_budget import BUDGET, writes
+from tests.cluster.operator_process import OperatorProcess, until
+from tests.cluster.test_operator_budget import BUDGET, WRITER, rest, writes
 
 ADDED = 3
 """Writes that governance may add to a run."""
@@ -44,47 +58,83 @@ def clinic(t2: Testbed) -> Iterator[tuple[Site, Place]]:
         here.enforce(helm)
         here.relabel(place.namespace, CLINIC)
         here.grant(place.namespace)
-        match = {"namespaceLabels": {"kubernetes.io/metadata.name": place.namespace}}
-        demand = {"zones": ["onprem-a"], "dataSources": ["pvc://data"], "licences": {"allow": ["*"]}, "egress": "Open"}
-        spec = {"match": match, **demand, "approvals": [{"stage": "Train"}], "requireEvaluation": False}
-        house = f"{crd.path_of(GOVERNANCEPOLICY)}/{place.namespace}"
-        here.admin.apply(house, _document(GOVERNANCEPOLICY, place.namespace, spec))
+        demand(here, place)
         zones = {node["metadata"]["name"]: node["metadata"]["labels"].get(LABEL_ZONE) for node in here.admin.request("GET", NODES)["items"]}
         stand(here, dict.fromkeys(zones, "onprem-a"))
         try:
             yield here, place
         finally:
             stand(here, zones)
-            here.admin.request("DELETE", house)
+            here.admin.request("DELETE", house(place))
             here.withdraw()
             account.remove(here, helm, *VALUES)
 
 
-def test_registered_data_are_trained_on_after_another_has_approved(clinic: tuple[Site, Place], t2: Testbed, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def operator(clinic: tuple[Site, Place], t2: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    folder = tmp_path_factory.mktemp("operator")
+    site, _ = clinic
+    with operator_process.running(account.kubeconfig(site, t2, folder), folder, ARGUMENTS) as process:
+        yield process
+
+
+def test_registered_data_are_trained_on_after_another_has_approved(clinic: tuple[Site, Place], operator: OperatorProcess) -> None:
     site, here = clinic
-    data = {"uri": "pvc://data/notes.jsonl", "digest": DIGEST, "level": "confidential", "regimes": ["phi"], "residency": "onprem-a"}
-    kubeconfig = account.kubeconfig(site, t2, tmp_path)
-    log = AuditLog(t2)
-    with operator_process.running(kubeconfig, tmp_path, ARGUMENTS) as operator:
-        site.ask(ALICE, "POST", _path(here, TRAININGDATASET.plural), _document(TRAININGDATASET, "notes", data))
-        site.until_found(set(), ALICE, "POST", f"{here.job_path()}?dryRun=All", _job(here))  # until admission has heard of the data
-        until(lambda: here.server.request("GET", _path(here, f"{TRAININGDATASET.plural}/notes")).get("status"))
-        start = log.mark()
-        site.ask(ALICE, "POST", here.job_path(), _job(here))
-        waiting = here.wait_reason("ward", "AwaitingApproval")["message"]
-        digest = here.status("ward")["governance"]["digest"]
-        assert digest in waiting
-        approval = {"subjectRef": {"name": "ward"}, "subjectDigest": digest, "stage": "Train", "approver": BOB, "reason": "reviewed"}
-        site.ask(BOB, "POST", _path(here, APPROVAL.plural), _document(APPROVAL, "ward-bob", approval))
-        assert here.wait_ended("ward") == "Succeeded"
-        here.wait_event("ward", "RunSucceeded")
-        for made in (*here.jobs("ward"), *here.pods("ward")):
-            assert made["metadata"]["labels"]["finetune.dev/level"] == "confidential"
-        cost = writes(log, start, here)
-        assert len(cost) <= BUDGET + ADDED, tally(cost)
-        here.delete("ward")
-        until(lambda: not here.jobs("ward") and not here.pods("ward") and not here.config_maps("ward"))
-        assert not operator.messages("error")
+    start = register_and_mark(site, here, "notes")
+    site.ask(ALICE, "POST", here.job_path(), _job(here, "ward", "notes"))
+    waiting = here.wait_reason("ward", "AwaitingApproval")["message"]
+    digest = here.status("ward")["governance"]["digest"]
+    assert digest in waiting
+    site.ask(BOB, "POST", _path(here, APPROVAL.plural), approval("ward", BOB, digest))
+    assert here.wait_ended("ward") == "Succeeded"
+    here.wait_event("ward", "RunSucceeded")
+    for made in (*here.jobs("ward"), *here.pods("ward")):
+        assert made["metadata"]["labels"]["finetune.dev/level"] == "confidential"
+    cost = writes(AuditLog(here.bed), start, here)
+    assert len(cost) <= BUDGET + ADDED, tally(cost)
+    here.delete("ward")
+    until(lambda: not here.jobs("ward") and not here.pods("ward") and not here.config_maps("ward"))
+    assert not operator.messages("error")
+
+
+def test_a_policy_deleted_while_a_job_waits_lets_nothing_pass(clinic: tuple[Site, Place], operator: OperatorProcess) -> None:
+    """Neither the job that waits, nor another one, until there is a policy again; and what was refused waits on from where it was."""
+    site, here = clinic
+    register_and_mark(site, here, "more")
+    site.ask(ALICE, "POST", here.job_path(), _job(here, "waits", "more"))
+    here.wait_reason("waits", "AwaitingApproval")
+    log = AuditLog(here.bed)
+    try:
+        site.admin.request("DELETE", house(here))
+        assert "no enforced policy applies" in here.wait_reason("waits", "NoMatchingPolicy")["message"]
+        site.until_found({"NoMatchingPolicy"}, ALICE, "POST", f"{here.job_path()}?dryRun=All", _job(here, "next", "more"))
+    finally:
+        demand(site, here)
+    here.wait_reason("waits", "AwaitingApproval")
+    start = log.mark()
+    rest()
+    assert [call for call in log.writes(WRITER, since=start) if call.resource == GOVERNANCEFACTS.plural] == []
+    here.delete("waits")
+
+
+def register_and_mark(site: Site, here: Place, name: str) -> int:
+    """Have data registered, and wait until admission has heard of them; a mark of the audit log after that."""
+    site.ask(ALICE, "POST", _path(here, TRAININGDATASET.plural), dataset(name))
+    site.until_found(set(), ALICE, "POST", f"{here.job_path()}?dryRun=All", _job(here, "probe", name))
+    until(lambda: here.server.request("GET", _path(here, f"{TRAININGDATASET.plural}/{name}")).get("status"))
+    return AuditLog(here.bed).mark()
+
+
+def house(here: Place) -> str:
+    return policies(here.namespace)
+
+
+def demand(site: Site, here: Place) -> None:
+    """A policy that applies in this namespace alone and asks for another's approval."""
+    match = {"namespaceLabels": {"kubernetes.io/metadata.name": here.namespace}}
+    demands = {"zones": ["onprem-a"], "dataSources": ["pvc://data"], "licences": {"allow": ["*"]}, "egress": "Open"}
+    spec = {"match": match, **demands, "approvals": [{"stage": "Train"}], "requireEvaluation": False}
+    site.admin.apply(house(here), policy(here.namespace, **spec))
 
 
 def stand(site: Site, zones: Mapping[str, str | None]) -> None:
@@ -93,16 +143,11 @@ def stand(site: Site, zones: Mapping[str, str | None]) -> None:
         site.admin.request("PATCH", f"{NODES}/{node}", {"metadata": {"labels": {LABEL_ZONE: zone}}}, MERGE)
 
 
-def _job(here: Place) -> dict[str, Any]:
-    changes = {"baseModel__digest": DIGEST, "dataset__ref": {"name": "notes"}}
-    document = finetunejobs.manifest("ward", here.namespace, changes)
+def _job(here: Place, name: str, data: str) -> dict[str, Any]:
+    document = finetunejobs.manifest(name, here.namespace, {"baseModel__digest": DIGEST, "dataset__ref": {"name": data}})
     document["spec"]["dataset"].pop("inline")
     document["metadata"] |= {"labels": LABELS, "annotations": {SUBMITTED_BY: ALICE}}
     return document
-
-
-def _document(kind: crd.CrdSpec, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": crd.API_VERSION, "kind": kind.kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _path(here: Place, plural: str) -> str:

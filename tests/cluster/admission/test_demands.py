@@ -1,0 +1,128 @@
+"""What policies and registered data demand of a job, refused by the API server from the facts that the operator has written."""
+
+from typing import Any
+
+import pytest
+
+from finetune_testbed.apiserver import MERGE
+from tests.cluster.admission.governed import (
+    ALICE,
+    CLINIC,
+    GOVERNED,
+    LABELS,
+    LEVEL,
+    OPERATOR,
+    RESIDENCY,
+    Object,
+    Refused,
+    Site,
+    dataset,
+    deployment,
+    deployments,
+    facts,
+    job,
+    jobs,
+    policy,
+)
+
+HOUSE = policy("house", match={"minLevel": "confidential"}, zones=["onprem-a"], dataSources=["pvc://data"])
+AUDIT = policy("auditing", mode="Audit", dataSources=["pvc://nowhere"])
+FAR = policy("far", match={"regimes": ["pci"]}, zones=[], dataSources=[])
+A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
+DATA = [
+    dataset("notes", digest=A),
+    dataset("elsewhere", uri="pvc://other/notes.jsonl", digest=B),
+    dataset("highest", level="restricted", digest=C),
+    dataset("pinless", digest=None),
+    dataset("gone", digest=D, withdrawn={"reason": "consent withdrawn"}),
+]
+LOWEST = {LEVEL: "internal", RESIDENCY: "any"}
+OWN = {"uri": "pvc://data/own.jsonl", "digest": f"sha256:{'e' * 64}"}
+DOWNGRADE = {"ClassificationDowngrade"}
+CASES: list[tuple[str, dict[str, Any], dict[str, str], set[str]]] = [
+    ("all is well", {"ref": {"name": "notes"}}, LABELS, set()),
+    ("a level below that of the data", {"ref": {"name": "highest"}}, LABELS, DOWNGRADE),
+    ("nothing sensitive declared about data that are", {"ref": {"name": "notes"}}, LOWEST, DOWNGRADE),
+    ("the same place named as if nobody knew it", {"inline": {"uri": "pvc://data/highest.jsonl", "digest": C}}, LABELS, DOWNGRADE),
+    ("the same rows copied to another place", {"inline": {**OWN, "digest": C}}, LABELS, DOWNGRADE),
+    ("data that are not registered", {"ref": {"name": "absent"}}, LABELS, {"DatasetMissing"}),
+    ("above internal without a record", {"inline": OWN}, LABELS, {"DatasetNotRegistered"}),
+    ("not sensitive without a record", {"inline": OWN}, LOWEST, set()),
+    ("a source that the policy does not allow", {"ref": {"name": "elsewhere"}}, LABELS, {"ResidencyViolation"}),
+    ("without the digest that the policy asks for", {"ref": {"name": "pinless"}}, LABELS, {"NotPinned"}),
+    ("data that were withdrawn", {"ref": {"name": "gone"}}, LABELS, {"DatasetWithdrawn"}),
+    ("a copy of data that were withdrawn", {"inline": {**OWN, "digest": D}}, LABELS, {"DatasetWithdrawn"}),
+    ("held-out rows without a record", {"ref": {"name": "notes"}, "validation": OWN}, LABELS, {"DatasetNotRegistered"}),
+]
+
+
+@pytest.fixture(scope="module")
+def ward(site: Site) -> str:
+    there = site.namespace(CLINIC)
+    site.tell(there, [HOUSE, AUDIT, FAR], DATA)
+    site.until_found({"DatasetMissing"}, ALICE, "POST", f"{jobs(there)}?dryRun=All", _using({"ref": {"name": "absent"}}))
+    return there
+
+
+@pytest.mark.parametrize(("data", "labels", "rules"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_what_policies_and_data_demand(site: Site, ward: str, data: Object, labels: dict[str, str], rules: set[str]) -> None:
+    assert site.found(ALICE, "POST", f"{jobs(ward)}?dryRun=All", _using(data, labels)) == rules
+
+
+POLICIES: list[tuple[str, list[Object], set[str]]] = [
+    ("none", [], {"NoMatchingPolicy"}),
+    ("one that only audits", [{**HOUSE, "spec": {**HOUSE["spec"], "mode": "Audit"}}], {"NoMatchingPolicy"}),
+    ("one that begins above", [policy("high", match={"minLevel": "restricted"}, zones=["*"], dataSources=["*"])], {"NoMatchingPolicy"}),
+    ("one of other namespaces", [policy("other", match={"namespaceLabels": {"team": "x"}}, zones=["*"])], {"NoMatchingPolicy"}),
+    ("one that allows no place", [HOUSE, policy("closed", dataSources=["*"])], {"ResidencyViolation"}),
+    ("one that allows another place", [HOUSE, policy("far", zones=["eu-de"], dataSources=["*"])], {"ResidencyViolation"}),
+    ("one that allows everything", [policy("open", zones=["*"], dataSources=["*"])], set()),
+]
+
+
+@pytest.fixture(scope="module")
+def changing(site: Site) -> str:
+    return site.namespace(CLINIC)
+
+
+@pytest.mark.parametrize(("policies", "rules"), [case[1:] for case in POLICIES], ids=[case[0] for case in POLICIES])
+def test_policies_as_they_come_and_go(site: Site, changing: str, policies: list[Object], rules: set[str]) -> None:
+    """Of jobs, and of deployments, which use no data of their own."""
+    site.tell(changing, policies, DATA)
+    site.until_found(rules, ALICE, "POST", f"{jobs(changing)}?dryRun=All", _using({"ref": {"name": "notes"}}))
+    site.until_found(rules, ALICE, "POST", f"{deployments(changing)}?dryRun=All", deployment("new"))
+
+
+def test_it_names_policy_place_and_what_would_do(site: Site, ward: str) -> None:
+    with pytest.raises(Refused, match=r"spec.dataset.ref: 'pvc://other/notes.jsonl' is not below any source: pvc://data \(policy house\)"):
+        site.ask(ALICE, "POST", f"{jobs(ward)}?dryRun=All", _using({"ref": {"name": "elsewhere"}}))
+    with pytest.raises(Refused, match=r"declared confidential, but it is restricted by dataset at spec.dataset.ref"):
+        site.ask(ALICE, "POST", f"{jobs(ward)}?dryRun=All", _using({"ref": {"name": "highest"}}))
+
+
+def test_without_the_facts_nothing_is_created_and_what_is_there_can_be_held_and_ended(site: Site) -> None:
+    there = site.namespace(CLINIC)
+    document = job("older")
+    document["metadata"]["finalizers"] = ["finetune.dev/test"]
+    site.ask(ALICE, "POST", jobs(there), document)
+    site.ask(OPERATOR, "DELETE", facts(there))
+    for path, body in ((jobs(there), job("new")), (deployments(there), deployment("new"))):
+        site.until_found({"failed to configure binding"}, ALICE, "POST", f"{path}?dryRun=All", body)
+        with pytest.raises(Refused, match="no params found"):
+            site.ask(ALICE, "POST", f"{path}?dryRun=All", body)
+    assert site.found(ALICE, "PATCH", jobs(there, "older"), {"spec": {"suspend": True}}, MERGE) == set()
+    site.ask(ALICE, "DELETE", jobs(there, "older"))
+    assert site.found(OPERATOR, "PATCH", jobs(there, "older"), {"metadata": {"finalizers": None}}, MERGE) == set()
+
+
+def test_what_does_not_fit_into_the_facts_is_refused_by_nobody_for_being_absent(site: Site) -> None:
+    there = site.namespace(CLINIC)
+    site.admin.request("PATCH", facts(there), {"spec": {"policies": [], "datasets": [], "complete": False}}, MERGE)
+    site.until_found(set(), ALICE, "POST", f"{jobs(there)}?dryRun=All", _using({"inline": OWN}))
+    assert GOVERNED in site.admin.request("GET", f"/api/v1/namespaces/{there}")["metadata"]["labels"]
+
+
+def _using(data: Object, labels: dict[str, str] = LABELS) -> Object:
+    document = job("new", labels)
+    document["spec"]["dataset"] = data
+    return document
