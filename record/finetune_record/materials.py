@@ -104,7 +104,7 @@ class CodeSection(Document):
     """What ran."""
 
     trainer_image: Reference | None = Field(default=None, description="As the node reports it, with its digest.")
-    versions: Annotated[dict[Word, Word], Field(max_length=32)] = Field(default_factory=dict, description="Of libraries, by name.")
+    versions: Annotated[dict[Word, Word], Field(max_length=32)] | None = Field(default=None, description="Of libraries, by name.")
     settings_digest: Digest | None = Field(default=None, description="Of the effective settings.")
     command: list[Reference] | None = Field(default=None, max_length=32)
     seed: Count | None = None

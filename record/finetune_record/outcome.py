@@ -20,7 +20,7 @@ class RunSection(Document):
     loss: Decimal | None = None
     evaluation_loss: Decimal | None = None
     tokens: Count | None = None
-    seconds: Count | None = Field(default=None, description="Training time over all attempts.")
+    seconds: Count | None = Field(default=None, description="Running time of the pods that trained, over all attempts.")
     attempts: Count | None = None
     interruptions: Count | None = None
     resumed_from_step: Count | None = None
@@ -88,8 +88,12 @@ class OutputSection(Document):
     promotable: bool | None = None
     classification: Classification | None = None
     obligations: list[Obligation] = Field(default_factory=list, max_length=32)
-    record_digest: Digest | None = Field(default=None, description="Of the trainer's record.json.")
-    documents: list[File] = Field(default_factory=list, max_length=32, description="Reports and settings, by digest.")
+    record_digest: Digest | None = Field(
+        default=None, description="Of the trainer's record.json, which has the digest of every other document."
+    )
+    documents: list[File] = Field(
+        default_factory=list, max_length=32, description="Reports and settings, by digest; record.json has the digests of all others."
+    )
     retention: Retention | None = None
 
 

@@ -13,7 +13,7 @@ from finetune_trainer.contract import Digest, canonical_json, digest_of
 RUN_FILE: Final = "run.json"
 PROMOTABLE_FILE: Final = "promotable"
 
-_SAME: Final = {
+SAME: Final = {
     "artifactDigest": "outputs.digest",
     "promotable": "outputs.promotable",
     "jobUid": "identity.uid",
@@ -29,7 +29,6 @@ _SAME: Final = {
     "training.loss": "run.loss",
     "training.evaluationLoss": "run.evaluationLoss",
     "training.tokens": "run.tokens",
-    "training.seconds": "run.seconds",
     "evaluation.verdict": "evaluation.verdict",
     "evaluation.items": "evaluation.items",
     "evaluation.metrics": "evaluation.metrics",
@@ -51,8 +50,7 @@ def read_object(text: bytes) -> dict[str, Any] | None:
 def disagreements(record: Mapping[str, Any], statement: Statement) -> Iterator[Problem]:
     """Fields of ``record.json`` that say something else than the statement."""
     predicate = json.loads(statement.to_payload())["predicate"]
-    pairs = [*_SAME.items()]
-    for ours, theirs in pairs:
+    for ours, theirs in SAME.items():
         told, stated = _at(record, ours), _at(predicate, theirs)
         if told is None or stated is None:
             continue

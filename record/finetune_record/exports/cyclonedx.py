@@ -98,7 +98,7 @@ def _components(predicate: Predicate) -> Iterator[dict[str, Any]]:
         yield _dataset(position, source)
     if image is not None:
         yield {"type": "container", "bom-ref": "image", "name": image}
-    for name, version in sorted(predicate.code.versions.items()):
+    for name, version in sorted((predicate.code.versions or {}).items()):
         yield {"type": "library", "bom-ref": f"pypi:{name}", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"}
 
 

@@ -58,7 +58,7 @@ def _methods(predicate: Predicate) -> Rows:
     yield "Licences of the base model", listed(licence.key for licence in base.licences or [])
     yield "Adapter that the run went on from", base.adapter_digest
     yield "Training program", code.trainer_image
-    yield "Libraries", listed(f"{name} {version}" for name, version in sorted(code.versions.items()))
+    yield "Libraries", listed(f"{name} {version}" for name, version in sorted((code.versions or {}).items()))
     yield "Run spec", predicate.identity.spec_digest
     yield "Effective settings", code.settings_digest
     yield "Seed", code.seed

@@ -88,7 +88,7 @@ def trainer_record(sections: Sections) -> bytes:
         ),
         evaluation=compared,
         promotable=True,
-        versions=dict(sections.code.versions),
+        versions=dict(sections.code.versions or {}),
     )
     return json.dumps(json.loads(record.to_json()), indent=2, sort_keys=True).encode() + b"\n"
 

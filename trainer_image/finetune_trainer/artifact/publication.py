@@ -5,24 +5,18 @@ content's digest: what is already there is either the same or a defect of the vo
 """
 
 import errno
-import json
 import os
 import shutil
 from pathlib import Path
 
-from finetune_trainer.artifact.card import model_card
-from finetune_trainer.artifact.contents import PICKLE_SUFFIXES, Artifact, inspect, refuse_pickles
-from finetune_trainer.artifact.record import RECORD_FILE, Record, read_record
+from finetune_trainer.artifact.contents import Artifact, inspect, refuse_pickles
+from finetune_trainer.artifact.documents import describe, described, documents
+from finetune_trainer.artifact.record import RECORD_FILE, read_record
 from finetune_trainer.artifact.signed import Signed
 from finetune_trainer.contract import EvaluationSummary, PublishSummary, RunSpec, Step, TrainSummary, Verdict
 from finetune_trainer.pod.errors import StorageError
-from finetune_trainer.pod.resolved import read_resolved
-from finetune_trainer.pod.sealing import sealed_result, sync_folder, write_sealed
+from finetune_trainer.pod.sealing import sealed_result, sync_folder
 from finetune_trainer.pod.workspace import Workspace
-
-PROMOTABLE_FILE = "promotable"
-RUN_FILE = "run.json"
-CARD_FILE = "README.md"
 
 
 def is_promotable(evaluation: EvaluationSummary, spec: RunSpec) -> bool:
@@ -130,20 +124,19 @@ def settle(staged: Path, target: Path, digest: str) -> None:
 def _write_meta(
     meta: Path, workspace: Workspace, spec: RunSpec, artifact: Artifact, train: TrainSummary, *, signed: Signed | None, promotable: bool
 ) -> None:
-    """Card, report, outcomes and record of the newest run that produced this content."""
+    """Card, report, outcomes and record of the newest run that produced this content.
+
+    They are written anew only where those of the train step are gone: what was signed is about those.
+    """
     prepared_result = sealed_result(workspace, spec, Step.PREPARE)
     prepared = prepared_result.summary.prepare if prepared_result else None
     fresh = meta.with_name(f".{meta.name}.{spec.run.key[:8]}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    for path in sorted(workspace.out_meta.iterdir()) if workspace.out_meta.is_dir() else []:
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in PICKLE_SUFFIXES:
-            _copy(path, fresh / path.name)
-    write_sealed(fresh / RUN_FILE, json.dumps(json.loads(spec.to_json()), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    write_sealed(fresh / CARD_FILE, model_card(spec, artifact, prepared, train, read_resolved(fresh), promotable=promotable))
-    write_sealed(fresh / PROMOTABLE_FILE, f"{str(promotable).lower()}\n")
-    record = Record.of(spec, artifact, prepared, train, fresh, promotable=promotable)
-    write_sealed(fresh / RECORD_FILE, json.dumps(json.loads(record.to_json()), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    for path in documents(workspace.out_meta):
+        _copy(path, fresh / path.name)
+    if not described(fresh, train.documents):
+        describe(fresh, spec, artifact, prepared, train, promotable=promotable)
     if signed is not None:
         signed.write(fresh)
     old = meta.with_name(f".{meta.name}.old")

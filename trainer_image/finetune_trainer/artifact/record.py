@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from finetune_trainer.artifact.contents import Artifact, inspect
+from finetune_trainer.artifact.contents import Artifact
 from finetune_trainer.contract import Digest, Document, EvaluationSummary, PrepareSummary, RunSpec, TrainSummary
 from finetune_trainer.contract.base import Named
 from finetune_trainer.contract.governance.licences import Obligation, obligations_of
@@ -75,7 +75,6 @@ class Record(Named):
             evaluation=train.evaluation,
             evaluation_items_digest=file_digest(items) if items.exists() else None,
             promotable=promotable,
-            documents=[FileFact(name=file.name, digest=file.digest, bytes=file.bytes) for file in inspect(meta).files],
             versions=json.loads(versions.read_text(encoding="utf-8")) if versions.exists() else {},
         )
 

@@ -16,7 +16,6 @@ from finetune_trainer.cli.egress_options import watch_flags
 from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
-    MOST_DOCUMENTS,
     MOST_FILES,
     ArtifactPart,
     EgressReport,
@@ -215,7 +214,8 @@ def _leave_if_asked_to(context: StepContext, trained: Checkpoint) -> None:
 def _evaluate_and_seal(
     context: StepContext, progress: ProgressState, prepared: PrepareSummary, trained: Checkpoint, resumed: int | None
 ) -> StepResult:
-    from finetune_trainer.artifact import assemble, inspect
+    from finetune_trainer.artifact import assemble, is_promotable
+    from finetune_trainer.artifact.documents import describe, vouching
     from finetune_trainer.stages.model import load_tokenizer
     from finetune_trainer.stages.probe import read_probe
 
@@ -235,8 +235,8 @@ def _evaluate_and_seal(
     context.events.emit("evaluated", verdict=evaluation.verdict.value, items=evaluation.items, message=evaluation.message)
     early_stopping = spec.training.early_stopping_patience is not None
     summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
-    named = {"files": _parts(artifact, MOST_FILES), "documents": _parts(inspect(workspace.out_meta), MOST_DOCUMENTS)}
-    summary = summary.model_copy(update=named)
+    describe(workspace.out_meta, spec, artifact, prepared, summary, promotable=is_promotable(evaluation, spec))
+    summary = summary.model_copy(update={"files": _parts(artifact, MOST_FILES), "documents": vouching(workspace.out_meta)})
     progress.enter("Done")
     _leave_if_asked_to(context, trained)
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))

@@ -154,7 +154,9 @@ class TrainSummary(Document):
         default_factory=list, max_length=MOST_FILES, description="What the adapter's digest covers, by name; none where they are too many."
     )
     documents: list[ArtifactPart] = Field(
-        default_factory=list, max_length=MOST_DOCUMENTS, description="Reports and settings that are published beside the adapter, by name."
+        default_factory=list,
+        max_length=MOST_DOCUMENTS,
+        description="Of what is published beside the adapter: record.json, which has the digests of the rest, and some of these.",
     )
     reload_difference: Decimal | None = Field(
         default=None, description="Largest difference between a logit of the trained model and of its artifact, loaded again."

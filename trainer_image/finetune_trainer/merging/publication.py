@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from finetune_trainer.artifact.assembly import pretty, replace_folder
 from finetune_trainer.artifact.contents import Artifact
-from finetune_trainer.artifact.publication import CARD_FILE, holds, settle
+from finetune_trainer.artifact.documents import CARD_FILE
+from finetune_trainer.artifact.publication import holds, settle
 from finetune_trainer.artifact.record import RECORD_FILE
 from finetune_trainer.contract import MergeRequest, StepResult
 from finetune_trainer.merging.description import MergeRecord, merged_card
