@@ -86,7 +86,7 @@ class TerminationMessage(Named):
     egress: EgressReport | None = Field(default=None, description="What probes of egress in this container have found.")
 
     def to_bounded_json(self) -> str:
-        """The message cut to what kubelet keeps: texts shrink first, then names of documents and files go, then the summary."""
+        """The message cut to what kubelet keeps: texts shrink first, then names of files and documents go, then the summary."""
         document = self
         for limit in (1024, 256, 64):
             document = document.model_copy(
@@ -107,9 +107,9 @@ class TerminationMessage(Named):
 
 
 def _shorter(summary: Summary | None) -> Iterator[Summary]:
-    """What prepare tells people goes before anything that is decided upon; names of documents and of files before what was trained."""
+    """What prepare tells people goes before anything that is decided upon; names of files and of documents before what was trained."""
     if summary is not None and (train := summary.train) is not None:
-        for names in ("documents", "files"):
+        for names in ("files", "documents"):  # without the former an adapter is still known by its digest
             train = train.model_copy(update={names: []})
             yield Summary(train=train)
     if summary is not None and (prepare := summary.prepare) is not None:

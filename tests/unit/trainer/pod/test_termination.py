@@ -122,7 +122,7 @@ def test_the_last_word_keeps_its_figures_when_there_is_no_room_for_the_names_of_
     assert kept.train == train.model_copy(update={"files": []})
     crowded = train.model_copy(update={"files": parts[:10], "documents": parts[:12]})
     text = said.model_copy(update={"summary": Summary(train=crowded)}).to_bounded_json()
-    assert TerminationMessage.from_json(text).summary == Summary(train=crowded.model_copy(update={"documents": []}))
+    assert TerminationMessage.from_json(text).summary == Summary(train=crowded.model_copy(update={"files": []}))
     shorter = train.model_copy(update={"files": parts[:10]})
     text = said.model_copy(update={"summary": Summary(train=shorter)}).to_bounded_json()
     assert TerminationMessage.from_json(text).summary == Summary(train=shorter)
