@@ -86,9 +86,9 @@ def test_the_pod_that_publishes_reads_the_very_texts_that_are_kept() -> None:
 
 
 def test_every_section_says_what_is_known() -> None:
-    registry = Registry()
-    seen = view(policy(**DEMAND), datasets=(dataset(digest=DIGEST),))
-    document = spec(baseModel__licence="what the job says", justification="tickets of the pilot")
+    registry, data = Registry(), dataset(digest=DIGEST, purposes=["triage"], owner="dora@example.org")
+    seen = view(policy(**DEMAND), datasets=(data,))
+    document = spec(baseModel__licence="what the job says", justification="tickets of the pilot", purpose="triage")
     document["dataset"] = {"ref": {"name": "tickets"}, "validation": {"percent": 10}}
     world = World(spec=document, governance=seen, registry=registry)
     world.labels, world.annotations = dict(LABELS), dict(SUBMITTED)
@@ -96,10 +96,10 @@ def test_every_section_says_what_is_known() -> None:
     world.step_through()
     digest = (world.status or {})["governance"]["digest"]
     agreed = (approval("bob", digest), approval("eve", digest, stage="Waive"), approval("zoe", digest, stage="Waive"))
-    world.governance = view(policy(**DEMAND), datasets=(dataset(digest=DIGEST),), approvals=agreed)
+    world.governance = view(policy(**DEMAND), datasets=(data,), approvals=agreed)
     world.settle()
     assert [each["approver"] for each in world.run["agreements"]] == ["bob", "eve", "zoe"]
-    world.governance = view(policy(**DEMAND), datasets=(dataset(digest=DIGEST),), approvals=agreed[1:])
+    world.governance = view(policy(**DEMAND), datasets=(data,), approvals=agreed[1:])
     world.step_through()
     record = statement(registry.records[0]).predicate
     identity = record.identity
@@ -113,6 +113,7 @@ def test_every_section_says_what_is_known() -> None:
     assert [(found.rule, found.waived, found.blocks) for found in record.policy.findings] == [("LicenceConditional", True, False)]
     (source,) = record.data.sources
     assert (source.dataset, source.digest) == ("tickets", DIGEST)
+    assert (source.owner, source.purpose) == ("dora@example.org", "triage")
     assert source.classification is not None
     assert source.classification.level.value == "internal"
     assert (record.data.examples, record.data.tokens) == (240, 20_000)

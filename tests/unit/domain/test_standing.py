@@ -77,6 +77,8 @@ CONFLICTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         "spec.dataSources (pvc://a/x)",
     ),
     "licences that the other denies": ([{"licences": {"allow": ["MIT"]}}, {"licences": {"allow": ["X"], "deny": ["MIT"]}}], "no licence"),
+    "purposes of two policies": ([{"purposes": ["triage"]}, {"purposes": ["ads"]}], "have none in common"),
+    "no purpose at all": ([{"purposes": []}], "spec.purposes is empty"),
     "unset from confidential on": ([{"match": {"minLevel": "confidential"}, "licences": {"allow": ["*"]}}], "spec.dataSources is unset"),
     "no licence at all": ([{"licences": {"allow": []}}], "spec.licences.allow is empty"),
     "no place": ([{"match": {"minLevel": "restricted"}, "licences": {"allow": ["*"]}, "dataSources": ["*"]}], "spec.zones is unset"),
@@ -102,6 +104,7 @@ NO_CONFLICTS: dict[str, list[dict[str, Any]]] = {
         {"match": {"regimes": ["phi"]}, "zones": ["onprem"]},
         {"match": {"regimes": ["pci"]}, "zones": ["eu-de"]},
     ],
+    "one purpose in common": [{"purposes": ["triage", "ads"]}, {"purposes": ["ads"]}, {}],
     "a policy that audits": [{"zones": ["onprem"]}, {"mode": "Audit", "zones": ["eu-de"]}],
     "a key and a category": [{"licences": {"allow": ["MIT"]}}, {"licences": {"allow": ["Permissive"]}}],
 }

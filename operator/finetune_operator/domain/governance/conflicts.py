@@ -41,6 +41,8 @@ def _alone(policy: Policy, site: Site) -> Iterator[str]:
     zones = allowed(policy.zones, level)
     if not zones:
         yield f"spec.zones {_why(policy.zones)}: no node can be used. Name places, or * for any."
+    if policy.purposes is not None and not policy.purposes:
+        yield "spec.purposes is empty, which allows nothing: no job can state an allowed one. Name purposes, or leave it out for any."
     known = {EVERYTHING, *site.residencies}
     if policy.zones is not None and zones and known.isdisjoint(zones):
         yield f"spec.zones names no place that this installation knows ({listed(site.residencies)}): {listed(zones)}."
@@ -66,6 +68,8 @@ def _between(one: Policy, other: Policy) -> Iterator[str]:
     sources = allowed(one.data_sources, level), allowed(other.data_sources, level)
     if all(sources) and not any(_overlap(first, second) for first in sources[0] for second in sources[1]):
         yield f"spec.dataSources ({listed(sources[0])}) and those of policy {other.name} ({listed(sources[1])}) have no place in common."
+    if one.purposes and other.purposes and set(one.purposes).isdisjoint(other.purposes):
+        yield f"spec.purposes ({listed(one.purposes)}) and those of policy {other.name} ({listed(other.purposes)}) have none in common."
     licences = _terms(one, level), _terms(other, level)
     if all(licences) and EVERYTHING not in licences[0] | licences[1] and _denied_by_each_other(one, other, licences):
         yield f"spec.licences and those of policy {other.name} allow no licence in common."

@@ -120,7 +120,8 @@ def _finding(finding: Finding) -> RecordedFinding:
 
 
 def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, view: GovernanceView) -> DataSection:
-    sources = [_source(each, spec, view) for each in judged.facts.datasets]
+    purpose = judged.facts.subject.purpose or None
+    sources = [_source(each, spec, view).model_copy(update={"purpose": purpose}) for each in judged.facts.datasets]
     found = draft.dataset
     if found is None:
         return DataSection(digest=run.inputs.dataset_digest, sources=sources)
@@ -162,6 +163,7 @@ def _source(facts: DatasetFacts, spec: FineTuneJobSpec, view: GovernanceView) ->
         dataset=reference.name if reference is not None else None,
         dataset_uid=reading.text(view.datasets.get(reference.name), "metadata", "uid")[:64] or None if reference is not None else None,
         classification=_effective(registered) if registered is not None else None,
+        owner=facts.owner or None,
         generated_by=[Generator(name=each.name, licence=each.licence) for each in facts.generators] if registered is not None else None,
     )
 
