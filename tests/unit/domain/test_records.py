@@ -1,5 +1,6 @@
 """The record of a governed run: signed and chained before its adapter is published, once, whatever happens in between."""
 
+import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -404,3 +405,65 @@ def test_the_probe_of_egress_is_in_the_record_by_the_digest_of_its_report() -> N
     assert environment is not None
     assert environment.egress is not None
     assert (environment.egress.result, environment.egress.log_digest) == ("Closed", probed().content_digest())
+
+
+def chain_of_three() -> Registry:
+    registry = Registry()
+    world = governed(registry)
+    world.finish()
+    for rerun in ("2", "3"):
+        world.change(rerun=rerun)
+        world.settle()
+        world.finish()
+    return registry
+
+
+def rewritten(registry: Registry, number: int, change: Any) -> None:
+    """One ConfigMap with another text."""
+    place = RECORDS, chain.entry_name("support", number)
+    text = change(json.loads(registry.objects[place]["data"]["record.dsse.json"]))
+    registry.objects[place] = {
+        **registry.objects[place],
+        "data": {"record.dsse.json": json.dumps(text, separators=(",", ":"), sort_keys=True)},
+    }
+
+
+def edited(envelope_: dict[str, Any]) -> dict[str, Any]:
+    payload = base64.b64decode(envelope_["payload"]).replace(b'"verdict":"Pass"', b'"verdict":"Fail"', 1)
+    return {**envelope_, "payload": base64.b64encode(payload).decode()}
+
+
+def swapped(registry: Registry) -> None:
+    first, second = ((RECORDS, chain.entry_name("support", number)) for number in (1, 2))
+    one, two = registry.objects[first], registry.objects[second]
+    registry.objects[first], registry.objects[second] = {**one, "data": two["data"]}, {**two, "data": one["data"]}
+
+
+TAMPERINGS: dict[str, tuple[Any, set[str]]] = {
+    "a verdict edited": (lambda r: rewritten(r, 2, edited), {"support-00000002", "support-00000003"}),
+    "its signature stripped": (
+        lambda r: rewritten(r, 2, lambda text: {**text, "signatures": []}),
+        {"support-00000002", "support-00000003"},
+    ),
+    "one removed": (lambda r: r.objects.pop((RECORDS, "support-00000002")), {"support-00000003"}),
+    "two in each other's place": (swapped, {"support-00000001", "support-00000002", "support-00000003"}),
+    "signed by somebody else": (
+        lambda r: rewritten(r, 3, lambda text: json.loads(envelope.seal(base64.b64decode(text["payload"]), OTHER_KEY).to_bytes())),
+        {"support-00000003"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("tamper", "named"), TAMPERINGS.values(), ids=TAMPERINGS)
+def test_whatever_is_done_to_a_chain_is_seen_at_the_next_start_and_no_number_is_given_twice(tamper: Any, named: set[str]) -> None:
+    registry = chain_of_three()
+    assert registry.chains.flaws("support") == []
+    tamper(registry)
+    registry.forget()
+    assert {flaw.where for flaw in registry.chains.flaws("support")} == named
+    there = dict(registry.objects)
+    world = trained(governed(registry, rerun="4"))
+    went_on = bool(world.active_jobs())
+    assert {name for _, name in registry.objects.keys() - there.keys()} == ({"support-00000004"} if went_on else set())
+    assert {place: registry.objects[place] for place in there} == there
+    assert went_on or told(world, "Ready")[1] == "RecordRefused"
