@@ -15,13 +15,23 @@ _DAY_BEFORE: Final = re.compile(r"[^0-9][0-3]?[0-9](?:st|nd|rd|th)?\.?(?: of)?[ 
 _PHONE: Final = r"\+?\(?[0-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![0-9])"
 
 
-def _ip(match: re.Match[str], _row: RowText) -> bool | None:
+def _ip_four(match: re.Match[str], _row: RowText) -> bool | None:
     """A text that is an address, and not one that every machine has."""
+    address = _parsed(match[0] + match[1])
+    return None if address is None or address.is_loopback or address.is_unspecified or address.is_multicast else False
+
+
+def _ip_six(match: re.Match[str], _row: RowText) -> bool | None:
+    """An address of the ranges that machines have (2000::/3, fc00::/7, fe80::/10): programs write others, as in ``rows[100::2]``."""
+    address = _parsed(match[0].rstrip("."))
+    return False if address is not None and (address.packed[0] >> 5 == 1 or 0xFC <= address.packed[0] <= 0xFE) else None
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address((match[0] + match[1] if match.re.groups == 1 else match[0]).rstrip("."))
+        return ipaddress.ip_address(text)
     except ValueError:
         return None
-    return None if address.is_loopback or address.is_unspecified or address.is_multicast else False
 
 
 def _device(match: re.Match[str], _row: RowText) -> bool | None:
@@ -79,7 +89,7 @@ ADDRESSES: Final = (
             r"(?=([0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9A-Za-z]|[.\-][0-9]))",
         ),
         "a valid address, not every machine's own",
-        _ip,
+        _ip_four,
         needs=Needs.DIGIT,
         lower=True,
     ),
@@ -87,8 +97,8 @@ ADDRESSES: Final = (
         Entity.IP_ADDRESS,
         "ip-six",
         pattern(r"(?<![0-9a-z:._])(?=[0-9a-f]{0,4}:[0-9a-f]{0,4}:)[0-9a-f:.]{3,45}+(?![0-9a-z])"),
-        "a valid address, not every machine's own",
-        _ip,
+        "a valid address of a range that machines have",
+        _ip_six,
         needs=Needs.COLONS,
         lower=True,
     ),

@@ -26,7 +26,7 @@ class Needs(StrEnum):
 CONDITIONS: Final = {
     Needs.DIGIT: re.compile(r"[0-9]"),
     Needs.NUMBER: re.compile(r"[0-9](?:[ .\-/()]{0,2}[0-9]){6}"),
-    Needs.YEAR: re.compile(r"[12](?:(?<=1)9|(?<=2)0)[0-9]{2}(?![0-9])"),
+    Needs.YEAR: re.compile(r"(?:19|20)[0-9]{2}(?![0-9])"),
     Needs.COLONS: re.compile(r"::|:[0-9a-f]{1,4}:[0-9a-f]{1,4}:|-[0-9a-f]{2}-[0-9a-f]{2}-[0-9a-f]{2}-", re.IGNORECASE),
 }
 

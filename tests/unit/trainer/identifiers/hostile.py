@@ -17,7 +17,7 @@ PIECES: dict[str, str] = {
     "phone-national": "07 123 12 ",
     "phone-labelled": "phone phone 1 2 3 4 5 6a ",
     "ip-four": "999.999.999.999 ",
-    "ip-six": "a:b:c:d ",
+    "ip-six": "a:b:c:d 2000:::1 ",
     "mac-address": "00-00-00-00-00-00 ",
     "url": "a:// ",
     "url-www": "www.www.1",

@@ -166,7 +166,7 @@ FORMED: dict[Entity, tuple[Maker, ...]] = {
     ),
     Entity.IP_ADDRESS: (
         lambda c: ".".join(str(c.randint(11, 126)) for _ in range(4)),
-        lambda c: ":".join(f"{c.randint(4096, 65535):x}" for _ in range(8)),
+        lambda c: ":".join(f"{part:x}" for part in (c.randint(0x2000, 0x3FFF), *(c.randint(1, 0xFFFF) for _ in range(7)))),
     ),
     Entity.MEDICAL_RECORD: (
         lambda c: f"MRN {_figures(c, 8)}",
