@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from finetune_trainer.cli.run import execute
 from finetune_trainer.contract import FailureClass, Step
+from finetune_trainer.pod.basefiles import file_set_digest
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
+from finetune_trainer.pod.datamanifest import seal_data, verified_data
 from finetune_trainer.pod.errors import ModelError
 from finetune_trainer.pod.events import EventLog, Value
 from finetune_trainer.pod.signals import StopFlag
@@ -69,6 +71,25 @@ def test_extra_arguments_are_checked(argument: dict[str, Any], reason: str, hint
     assert message.reason == reason
     assert "training.extraArguments" in message.message
     assert hint in message.hint
+
+
+def test_a_dataset_that_was_sealed_anew_is_not_the_one_that_was_approved(new_run: Callable[..., Run]) -> None:
+    run = new_run("sealed_anew", **{**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 2}})
+    approved, base = verified_data(run.workspace).content_digest(), file_set_digest(run.workspace.base_model(run.spec))
+    rows = run.workspace.train_rows
+    rows.write_bytes(run.workspace.validation_rows.read_bytes())
+    seal_data(run.workspace, [rows.name], [], {})
+    attempt = run.start("--data-digest", approved, "--base-digest", base)
+    assert attempt.wait() == 65, attempt.errors()
+    assert attempt.message().reason == "DigestMismatch"
+    assert not run.workspace.out.exists()
+
+
+def test_a_dataset_that_is_the_approved_one_makes_the_same_adapter(new_run: Callable[..., Run]) -> None:
+    short = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 2}}
+    run, plain = new_run("approved", **short), new_run("plain", **short)
+    approved, base = verified_data(run.workspace).content_digest(), file_set_digest(run.workspace.base_model(run.spec))
+    assert run.finish("--data-digest", approved, "--base-digest", base).adapter_digest == plain.finish().adapter_digest
 
 
 def test_rows_that_are_not_what_was_sealed_are_not_trained_on(new_run: Callable[..., Run]) -> None:

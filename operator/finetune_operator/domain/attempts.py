@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
@@ -28,6 +29,8 @@ _MESSAGE_LIMIT = 2000
 _TELLING = re.compile(r"^([-a-z0-9.]*\.)?node-restriction\.kubernetes\.io/|^topology\.kubernetes\.io/")
 """Labels that say what a node is trusted with, which no kubelet can write, and where it stands."""
 _NODE_LABELS = 32
+_OTHER_BYTES = ("DigestMismatch", "DatasetDamaged", "BaseModelChanged")
+"""The trainer's words for bytes that are not those which were declared or sealed."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, rem
     if pod is not None:
         run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
     run = with_sealed(run, failure.sealed_step)
+    if draft.governance is not None and failure.said in _OTHER_BYTES:
+        failure = replace(failure, reason=Reason.DIGEST_MISMATCH)
     if failure.base_model is not None and draft.governance is not None:
         run = run.model_copy(update={"inputs": run.inputs.model_copy(update={"base_model": found_of(failure.base_model)})})
     now = draft.scene.now

@@ -49,6 +49,8 @@ class Failure:
     sealed_step: int | None = None
     base_model: BaseModelFindings | None = None
     """What was found in a base model that is not loaded for it."""
+    said: str = ""
+    """The pod's own word for it."""
 
 
 _OF_CLASS = {
@@ -136,7 +138,7 @@ def _spoken(words: TerminationMessage, pod: Pod | None) -> Failure:
     if words.skipped_checkpoints:
         text = f"{text}; skipped {'; '.join(words.skipped_checkpoints)}"
     sealed = words.checkpoint.step if words.checkpoint else None
-    return Failure(kind, reason, text[:_TEXT_LIMIT], words.hint, sealed, words.base_model)
+    return Failure(kind, reason, text[:_TEXT_LIMIT], words.hint, sealed, words.base_model, words.reason)
 
 
 def _of_exit(job: Job, pod: Pod | None) -> Failure:

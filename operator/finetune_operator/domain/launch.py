@@ -62,7 +62,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
         draft.creates.append(Child(config_map(draft, run, spec)))
         draft.check_resource = not draft.scene.subject.new(draft.scene.now)
     if draft.scene.job_named(target) is None:
-        attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run))
+        attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run), _sealed(draft, run))
         signed = record.signed if record is not None else None
         draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run), signed)))
     draft.run = run.model_copy(
@@ -162,6 +162,12 @@ def _refused(draft: Draft, run: CurrentRun, target: str) -> Activity | None:
         return Activity(ActivityKind.BLOCKED, Reason.QUOTA_EXCEEDED, f"{thing}: {quota}"[:_MESSAGE_LIMIT])
     reason = Reason.FORBIDDEN if rejection.kind == "Forbidden" else Reason.CHILD_REFUSED
     return Activity(ActivityKind.BLOCKED, reason, f"the API server refuses {thing}: {evidence}"[:_MESSAGE_LIMIT])
+
+
+def _sealed(draft: Draft, run: CurrentRun) -> tuple[str, str] | None:
+    """Of a governed run what prepare has found, as status remembers it and not as the volume says it."""
+    data, base = run.inputs.dataset_digest, run.inputs.base_digest
+    return (data, base) if draft.governance is not None and data is not None and base is not None else None
 
 
 def _override(run: CurrentRun) -> int | None:

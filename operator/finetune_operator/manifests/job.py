@@ -34,6 +34,8 @@ class Attempt:
     step: Step
     number: int
     micro_batch_size: int | None = None
+    sealed: tuple[str, str] | None = None
+    """Digests of dataset and base model that the train step must find, where the run is governed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def build_job(
     if signed is not None:
         volumes, mounts = [*volumes, signed.volume], [*mounts, signed.mount]
     arguments = step_arguments(step, attempt.number, attempt.micro_batch_size)
+    if step is Step.TRAIN and attempt.sealed is not None:
+        arguments += ["--data-digest", attempt.sealed[0], "--base-digest", attempt.sealed[1]]
     if step is Step.TRAIN and environment.probe is not None:
         arguments += watch_arguments(environment.probe)
     container = build_container(environment, arguments, step_resources(spec, step), mounts, serves_progress=step is Step.TRAIN)

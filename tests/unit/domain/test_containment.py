@@ -1,6 +1,7 @@
 """How a governed run is shut in: its network policy comes first, follows the policies, is put back, and goes with the run."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import Rejection
 from finetune_operator.domain.plan import ObjectReference
-from tests.unit.domain.samples import PROBE, probed
+from tests.unit.domain.samples import PROBE, probed, words
 from tests.unit.domain.test_governance import policy, told, view, world
 from tests.unit.domain.world import World
 
@@ -134,7 +135,7 @@ def test_a_way_that_opens_while_it_trains_ends_the_run_with_what_is_sealed() -> 
     job.step_through()
     job.run_pod()
     job.settle()
-    job.end_pod(77, reason="EgressNotEnforced", message=None, sealed=40, egress=probed("example.com", rounds=7))
+    job.end_pod(77, sealed=40, egress=probed("example.com", rounds=7))
     job.settle()
     assert told(job, "Ready")[:2] == ("False", "EgressNotEnforced")
     assert told(job, "Trained")[1] == "EgressNotEnforced"
@@ -276,3 +277,28 @@ def test_nothing_begins_where_the_network_policy_is_refused() -> None:
     job.settle()
     assert job.created == []
     assert told(job, "Ready")[1] == "Forbidden"
+
+
+def test_a_governed_train_step_is_told_what_prepare_has_sealed_and_other_bytes_end_the_run() -> None:
+    job, plain = world(view(policy(egress="Open"))), world(None)
+    for each in (job, plain):
+        each.step_through()
+        arguments = each.pod_spec["containers"][0]["args"]
+        flags = dict(pairwise(arguments))
+        expected = (each.run["inputs"]["datasetDigest"], each.run["inputs"]["baseDigest"]) if each is job else (None, None)
+        assert (flags.get("--data-digest"), flags.get("--base-digest")) == expected
+        each.end_pod(65, message=words("train", each.run["key"], 65, reason="DigestMismatch"))
+        each.settle()
+        assert each.run["outcome"] == "Failed"
+        assert told(each, "Ready")[1] == ("DigestMismatch" if each is job else "DataRejected")
+        assert not any("publish" in name for name in each.created)
+
+
+@pytest.mark.parametrize("said", ["DatasetDamaged", "BaseModelChanged"])
+def test_sealed_bytes_that_were_changed_are_other_bytes_too(said: str) -> None:
+    job = world(view(policy(egress="Open")))
+    job.step_through()
+    code = 66 if said == "BaseModelChanged" else 65
+    job.end_pod(code, message=words("train", job.run["key"], code, reason=said))
+    job.settle()
+    assert told(job, "Ready")[1] == "DigestMismatch"

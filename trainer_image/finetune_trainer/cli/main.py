@@ -18,7 +18,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from finetune_trainer.cli.egress_options import add_probe_options, add_watch_options, egress_watch, probe_targets
-from finetune_trainer.cli.merge_options import add_merge_options, merge_request
+from finetune_trainer.cli.merge_options import add_merge_options, digest, merge_request
 from finetune_trainer.cli.probe_egress import ProbeOrder
 from finetune_trainer.cli.probe_egress import execute as probe_egress
 from finetune_trainer.contract import (
@@ -34,7 +34,7 @@ from finetune_trainer.contract import (
     StepResult,
 )
 from finetune_trainer.pod.allocator import return_freed_blocks
-from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
+from finetune_trainer.pod.context import Evidence, SealedInputs, StepContext, StepOptions
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped
 from finetune_trainer.pod.events import EventLog, keep_stdout_for_events
 from finetune_trainer.pod.launcher import processes_of
@@ -114,6 +114,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
             )
         if name == "run":
             add_watch_options(command)
+            for what in ("data", "base"):
+                command.add_argument(f"--{what}-digest", type=digest, metavar="sha256:…", help=f"what prepare has sealed as {what}")
         if name in ("publish", "evaluate"):
             command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
         if name == "publish":
@@ -125,7 +127,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
         order = ProbeOrder(probe_targets(read), read.times, float(read.within))
         return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path("/")), read.attempt, StepOptions(), probe=order)
     flags = {name: getattr(read, name, None) for name in ("micro_batch_size", "out", "record")}
-    options = StepOptions(**flags, egress=egress_watch(read))
+    data, base = getattr(read, "data_digest", None), getattr(read, "base_digest", None)
+    if (data is None) != (base is None):
+        parser.error("--data-digest and --base-digest belong together")
+    sealed = SealedInputs(data, base) if data is not None and base is not None else None
+    options = StepOptions(**flags, egress=egress_watch(read), sealed=sealed)
     return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
 
 

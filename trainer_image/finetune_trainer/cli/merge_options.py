@@ -21,7 +21,7 @@ def add_merge_options(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name}", type=_folder, required=True, metavar="DIR", help=what)
         if name != "out":
             command.add_argument(
-                f"--{name}-digest", type=_digest, required=True, metavar="sha256:…", help=f"what the files in --{name} must be"
+                f"--{name}-digest", type=digest, required=True, metavar="sha256:…", help=f"what the files in --{name} must be"
             )
         command.add_argument(f"--{name}-uri", type=_text, metavar="URI", help=f"what --{name} is called in what is published")
 
@@ -40,7 +40,7 @@ def merge_request(read: argparse.Namespace) -> MergeRequest:
     )
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     try:
         return _DIGEST.validate_python(text)
     except ValidationError as error:

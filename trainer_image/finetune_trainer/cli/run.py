@@ -8,8 +8,11 @@ since the last checkpoint: a finished training is never repeated because its eva
 
 import gc
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_trainer.cli.egress_options import watch_flags
@@ -30,7 +33,7 @@ from finetune_trainer.contract import (
 )
 from finetune_trainer.pod.basefiles import verify_base_model
 from finetune_trainer.pod.context import StepContext
-from finetune_trainer.pod.datamanifest import verified_data
+from finetune_trainer.pod.datamanifest import DataManifest, private_copy, verified_data
 from finetune_trainer.pod.egress import EgressGuard
 from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
@@ -97,10 +100,11 @@ def _guarded(context: StepContext) -> Iterator[EgressGuard | None]:
 def _trained(context: StepContext, progress: ProgressState, process: Process) -> StepResult | None:
     count = processes_of(context.spec)
     prepared = _prepared(context)
-    data = verified_data(context.workspace)
+    context, data = _own_data(context)
     context.events.emit("data_verified", digest=data.content_digest())
     if process.first:  # one reader is enough: the others wait for the first one before they train
-        verify_base_model(context.workspace.base_model(context.spec), prepared.base_digest)
+        sealed = context.options.sealed
+        verify_base_model(context.workspace.base_model(context.spec), sealed.base if sealed is not None else prepared.base_digest)
         context.events.emit("base_model_verified", digest=prepared.base_digest)
     checkpoints = CheckpointFolder(
         context.workspace.checkpoints,
@@ -138,6 +142,8 @@ def _same_step(context: StepContext) -> list[str]:
     if context.options.micro_batch_size is not None:
         options["--micro-batch-size"] = context.options.micro_batch_size
     flags = [text for name, value in options.items() for text in (name, str(value))]
+    if context.options.sealed is not None:
+        flags += ["--data-digest", context.options.sealed.data, "--base-digest", context.options.sealed.base]
     flags += watch_flags(context.options.egress) if context.options.egress is not None else []
     return [sys.executable, "-m", "finetune_trainer.cli.main", "run", *flags]
 
@@ -160,6 +166,15 @@ def _prepared(context: StepContext) -> PrepareSummary:
             "NotPrepared", "the work folder holds no result of this run's prepare step", "Run `finetune-trainer prepare` first."
         )
     return result.summary.prepare
+
+
+def _own_data(context: StepContext) -> tuple[StepContext, DataManifest]:
+    """The sealed dataset; where its digest is prescribed, as a copy of this process alone, which ends with the container."""
+    if context.options.sealed is None:
+        return context, verified_data(context.workspace)
+    folder = Path(tempfile.mkdtemp(prefix="dataset-"))
+    workspace = private_copy(context.workspace, context.options.sealed.data, folder)
+    return replace(context, workspace=workspace), verified_data(workspace)
 
 
 def _micro_batch_size(context: StepContext, prepared: PrepareSummary) -> int:

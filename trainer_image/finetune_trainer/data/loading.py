@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from finetune_trainer.contract import DataSource, RunSpec, TaskType, canonical_json, digest_of
+from finetune_trainer.contract import DataSource, RunSpec, TaskType
 from finetune_trainer.data.examples import Conversation, Dropped, Example, row_hash
 from finetune_trainer.data.formats import Recognition, recognise
 from finetune_trainer.data.normalization import normalise
 from finetune_trainer.data.report import SourceReport, count_dropped
-from finetune_trainer.data.sources import data_files, read_records
+from finetune_trainer.data.sources import ReadBytes, read_records, source_digest
 from finetune_trainer.data.targets import TargetSchema
 from finetune_trainer.identifiers import Scanner
 from finetune_trainer.pod.datamanifest import SourceFile
 from finetune_trainer.pod.errors import DataError
-from finetune_trainer.pod.sealing import file_digest
 
 FIELD_OF = {"dataset": "dataset.inline", "validation": "dataset.validation", "evaluation": "evaluation.dataset"}
 """Where the FineTuneJob describes the source of a role."""
@@ -56,15 +55,28 @@ class LoadedSource:
 
 
 def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None) -> LoadedSource:
-    """Read ``source`` whole; raises ``DataError``. Rows that cannot be used are listed in ``dropped``."""
+    """Read ``source`` whole; raises ``DataError``. Rows that cannot be used are listed in ``dropped``.
+
+    Where a digest is declared it is compared with that of the very bytes the rows came from, and that before anything is made of them.
+    """
+    name, path = FIELD_OF[role], Path(source.path)
+    if source.digest is None:
+        return _load(spec, source, role, schema, digest=source_digest(path, name))
+    read = ReadBytes()
+    try:
+        loaded = _load(spec, source, role, schema, digest=source.digest, read=read)
+    except DataError as error:
+        _check_digest(source, name, source_digest(path, name), error)  # other bytes explain whatever is wrong with the rows
+        raise
+    _check_digest(source, name, read.digest(path))
+    return loaded
+
+
+def _load(
+    spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None, *, digest: str, read: ReadBytes | None = None
+) -> LoadedSource:
     name = FIELD_OF[role]
-    digest = _source_digest(source, name)
-    if source.digest is not None and source.digest != digest:
-        message = f"{name}.digest: the files have digest {digest}, declared is {source.digest}"
-        raise DataError(
-            "DigestMismatch", message, "Somebody changed the files, or the digest belongs to another version: set the one you mean."
-        )
-    records = read_records(_path(source), name)
+    records = read_records(Path(source.path), name, read)
     sample = list(islice(records, _SAMPLE))
     if not sample:
         raise DataError("EmptyDataset", f"{name}.uri: {source.uri} holds no row", "Write rows into it, or point to another file.")
@@ -79,6 +91,14 @@ def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSche
         else:
             _accept(example, loaded, schema, strict=spec.task.type in _STRICT_TARGETS)
     return loaded
+
+
+def _check_digest(source: DataSource, name: str, found: str, cause: DataError | None = None) -> None:
+    if found == source.digest:
+        return
+    message = f"{name}.digest: the files have digest {found}, declared is {source.digest}"
+    hint = "Somebody changed the files, or the digest belongs to another version: set the one you mean."
+    raise DataError("DigestMismatch", message, hint) from cause
 
 
 def check_dropped(loaded: LoadedSource, max_percent: int) -> None:
@@ -102,16 +122,3 @@ def _accept(example: Example, loaded: LoadedSource, schema: TargetSchema | None,
         return
     assert isinstance(example, Conversation)
     loaded.dropped.append(Dropped(example.row, defect.reason, f"answer {defect.path}", row_hash(example.messages)))
-
-
-def _path(source: DataSource) -> Path:
-    return Path(source.path)
-
-
-def _source_digest(source: DataSource, name: str) -> str:
-    """The file's own digest, or for a folder the digest over names and contents of its data files."""
-    path = _path(source)
-    files = data_files(path, name)
-    if path.is_file():
-        return file_digest(path)
-    return digest_of(canonical_json({str(file.relative_to(path)): file_digest(file) for file in files}).encode())

@@ -6,11 +6,15 @@ names. A row that cannot be parsed is an error and never skipped: it almost alwa
 
 import csv
 import gzip
+import hashlib
 import io
 import json
+import shutil
+import tempfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from finetune_trainer.contract import canonical_json, digest_of
 from finetune_trainer.pod.errors import DataError
+from finetune_trainer.pod.sealing import file_digest
 
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 _PACKED_SUFFIXES = (".gz", ".zst")
@@ -55,12 +61,38 @@ def data_files(path: Path, name: str = "dataset.inline") -> list[Path]:
     return files
 
 
-def read_records(path: Path, name: str = "dataset.inline") -> Iterator[Record]:
-    """All rows of a dataset. Raises ``DataError`` with the field ``name``, file and row number for what cannot be read."""
+@dataclass
+class ReadBytes:
+    """Digests of the very bytes that rows were read from, file by file: what changes between hashing and reading goes unseen nowhere."""
+
+    digests: dict[Path, str] = field(default_factory=dict)
+
+    def digest(self, path: Path) -> str:
+        """Of the whole dataset at ``path``, once all of its rows are read: as `source_digest` says it."""
+        return combined_digest(path, self.digests)
+
+
+def combined_digest(path: Path, digests: Mapping[Path, str]) -> str:
+    """The file's own digest, or for a folder the digest over names and contents of its data files."""
+    if path in digests:
+        return digests[path]
+    return digest_of(canonical_json({str(file.relative_to(path)): digest for file, digest in digests.items()}).encode())
+
+
+def source_digest(path: Path, name: str) -> str:
+    """The digest of a dataset as its files are now."""
+    return combined_digest(path, {file: file_digest(file) for file in data_files(path, name)})
+
+
+def read_records(path: Path, name: str = "dataset.inline", read: ReadBytes | None = None) -> Iterator[Record]:
+    """All rows of a dataset. Raises ``DataError`` with the field ``name``, file and row number for what cannot be read.
+
+    ``read`` learns the digest of each file as it is read, through the one descriptor that the rows come from.
+    """
     number = 0
     for file in data_files(path, name):
         try:
-            for value in _read_file(file, number):
+            for value in _read_file(file, number, read):
                 number += 1
                 yield Record(number, value)
         except DataError as error:
@@ -79,11 +111,11 @@ def _plain_suffix(file: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _read_file(file: Path, before: int) -> Iterator[Any]:
+def _read_file(file: Path, before: int, read: ReadBytes | None) -> Iterator[Any]:
     """Rows of one file; ``before`` rows came from earlier files."""
     count = before
     try:
-        with _opened(file) as stream:
+        with _hashing(file, read) as source, _opened(source) as stream:
             for value in _rows_of(file, stream, before):
                 count += 1
                 yield value
@@ -99,15 +131,58 @@ def _read_file(file: Path, before: int) -> Iterator[Any]:
         raise DataError("FileDamaged", f"{file.name} is not a readable Parquet file after row {count}", _TRUNCATED) from error
 
 
-def _opened(file: Path) -> IO[bytes]:
-    raw = file.open("rb")
-    magic = raw.read(4)
-    raw.seek(0)
+def _opened(source: "Path | _Hashed") -> IO[bytes]:
+    raw: IO[bytes] = source.open("rb") if isinstance(source, Path) else io.BufferedReader(source, 1 << 20)
+    magic = raw.peek(4)[:4]  # type: ignore[attr-defined]  # both are buffered readers
+    if magic == b"PAR1" and not raw.seekable():
+        return _own_copy(raw)
     if magic[:2] == b"\x1f\x8b":
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
     if magic == b"\x28\xb5\x2f\xfd":
         return io.BufferedReader(_WholeFrames(raw), 1 << 20)
     return raw
+
+
+@contextmanager
+def _hashing(file: Path, read: ReadBytes | None) -> "Iterator[Path | _Hashed]":
+    """The file, hashed as it is read where somebody wants to know; of what broke off no digest is known."""
+    if read is None:
+        yield file
+        return
+    with file.open("rb", buffering=0) as raw:
+        hashed = _Hashed(raw)
+        yield hashed
+        read.digests[file] = hashed.digest_to_the_end()
+
+
+def _own_copy(raw: IO[bytes]) -> IO[bytes]:
+    """Parquet is read from its end: of what may change meanwhile it is read from a nameless copy on the container's own disk."""
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
+    shutil.copyfileobj(raw, copy, 1 << 20)
+    copy.seek(0)
+    return copy
+
+
+class _Hashed(io.RawIOBase):
+    """A file that is hashed as it is read, from its beginning to its end and no other way."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._hash = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._raw.readinto(buffer) or 0
+        self._hash.update(memoryview(buffer)[:count])
+        return count
+
+    def digest_to_the_end(self) -> str:
+        """Of all bytes of the file, also of those behind the last row; whoever read the rows has closed this, and not the file."""
+        while chunk := self._raw.read(1 << 20):
+            self._hash.update(chunk)
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 class _WholeFrames(io.RawIOBase):

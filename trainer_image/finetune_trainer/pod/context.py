@@ -12,7 +12,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune_trainer.contract import EgressReport, RunSpec, SealedCheckpoint
+from finetune_trainer.contract import Digest, EgressReport, RunSpec, SealedCheckpoint
 from finetune_trainer.pod.egress import EgressWatch
 from finetune_trainer.pod.events import EventLog
 from finetune_trainer.pod.signals import StopFlag
@@ -34,17 +34,27 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class SealedInputs:
+    """Digests of dataset and base model that the operator remembers of the prepare step, whatever lies on the volumes now."""
+
+    data: Digest
+    base: Digest
+
+
+@dataclass(frozen=True)
 class StepOptions:
     """Command line flags.
 
     ``micro_batch_size`` overrides spec and estimate (after an out-of-memory); ``out`` replaces ``artifact.path``, ``record`` the folder
-    where the operator's signed record is mounted. ``egress`` is what must not answer while the step lasts.
+    where the operator's signed record is mounted. ``egress`` is what must not answer while the step lasts, ``sealed`` what the
+    inputs must be.
     """
 
     micro_batch_size: int | None = None
     out: Path | None = None
     record: Path | None = None
     egress: EgressWatch | None = None
+    sealed: SealedInputs | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 It is written last. A step that reads the rows checks them against it first, so that it never learns from half a dataset.
 """
 
+import errno
+import hashlib
+import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -12,6 +15,9 @@ from finetune_trainer.contract.base import Named
 from finetune_trainer.pod.errors import DataError
 from finetune_trainer.pod.sealing import file_digest, write_sealed
 from finetune_trainer.pod.workspace import Workspace
+
+_CHUNK = 1 << 20
+_MANIFEST_LIMIT = 16 << 20
 
 
 class SealedFile(Document):
@@ -59,6 +65,59 @@ def verified_data(workspace: Workspace) -> DataManifest:
         if not path.is_file() or path.stat().st_size != file.bytes or file_digest(path) != file.digest:
             raise DataError("DatasetDamaged", f"{file.name} in the work folder is not what was sealed", again)
     return manifest
+
+
+def private_copy(workspace: Workspace, sealed: Digest, folder: Path) -> Workspace:
+    """The same work folder, with the dataset copied into ``folder``, which nobody else can write; every byte is hashed on its way.
+
+    ``sealed`` is the digest that was approved. The files are read once and never again: whoever changes them on the shared volume later, or
+    has their names point to others, changes nothing. Raises ``DataError``.
+    """
+    try:
+        text = _read(workspace.data_manifest)
+        manifest = DataManifest.from_json(text)
+    except (FileNotFoundError, ValidationError) as error:
+        raise _mismatch("the work folder holds no sealed dataset") from error
+    if manifest.content_digest() != sealed:
+        raise _mismatch(f"the dataset in the work folder has digest {manifest.content_digest()}, sealed was {sealed}")
+    for file in manifest.files:
+        if Path(file.name).name != file.name:
+            raise _mismatch(f"{file.name[:64]} is no name of a file")
+        _copy(workspace.data / file.name, folder / file.name, file)
+    (folder / workspace.data_manifest.name).write_bytes(text)
+    return Workspace(workspace.root, folder)
+
+
+def _copy(source: Path, target: Path, sealed: SealedFile) -> None:
+    found, size = hashlib.sha256(), 0
+    try:
+        with open(source, "rb", opener=_itself) as file, target.open("xb") as copy:
+            while chunk := file.read(_CHUNK):
+                found.update(chunk)
+                size += len(chunk)
+                if size > sealed.bytes:
+                    break
+                copy.write(chunk)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+            raise
+        raise _mismatch(f"{sealed.name} in the work folder is no file of its own any more") from error
+    if (size, f"sha256:{found.hexdigest()}") != (sealed.bytes, sealed.digest):
+        raise _mismatch(f"{sealed.name} in the work folder is not what was sealed")
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb", opener=_itself) as file:
+        return file.read(_MANIFEST_LIMIT)
+
+
+def _itself(path: str, flags: int) -> int:
+    """Open a file that the name stands for itself: a link could be pointed elsewhere."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _mismatch(what: str) -> DataError:
+    return DataError("DigestMismatch", what, "Find out who changed the work folder, and set spec.rerun to a new value.")
 
 
 def _sealed(path: Path) -> SealedFile:

@@ -15,6 +15,8 @@ class Workspace:
     """Paths below a run's work folder; nothing here touches the disk."""
 
     root: Path
+    private_data: Path | None = None
+    """Where the sealed dataset is read from, if not from the work folder itself."""
 
     @property
     def base(self) -> Path:
@@ -22,7 +24,7 @@ class Workspace:
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        return self.private_data or self.root / "data"
 
     @property
     def train_rows(self) -> Path:

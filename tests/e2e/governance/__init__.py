@@ -1,0 +1,1 @@
+"""Jobs that are governed, on a real node."""

@@ -1,0 +1,115 @@
+"""Egress on a real node: a plain network is found out before data are mounted, a closed one trains, and one that opens stops it."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from demo.environment import Environment
+from demo.install import NAMESPACE as OPERATOR_NAMESPACE
+from demo.install import install
+from demo.kubectl import Kubectl, conditions
+from finetune_testbed.bed import Testbed
+from finetune_testbed.node import outside
+from tests.e2e.conftest import PACE, PIN_SECRET
+from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
+
+PROBE = ",".join(
+    f"governance.egressProbe.{name}={value}"
+    for name, value in (("target", f"{outside.ADDRESS}:{outside.PORT}"), ("withinSeconds", 2), ("everySeconds", 2))
+)
+CLEARANCE = "finetune.dev/clearance-level"
+POLICY = {
+    "apiVersion": "finetune.dev/v1alpha1",
+    "kind": "GovernancePolicy",
+    "metadata": {"name": "egress-test"},
+    "spec": {
+        "match": {"namespaceLabels": {"kubernetes.io/metadata.name": NAMESPACE}, "minLevel": "internal"},
+        "egress": "Closed",
+    },
+}
+
+
+def governed(name: str, **changes: Any) -> Job:
+    job = manifest(name, evaluation={"metrics": ["Perplexity"], "maxItems": 2}, **changes)
+    job["metadata"]["labels"] = {"finetune.dev/level": "internal", "finetune.dev/residency": "any"}
+    return job
+
+
+@pytest.fixture(scope="module")
+def governing(installed: Environment, kubectl: Kubectl, tenant: Tenant) -> Iterator[Tenant]:
+    """The release with governance, for this module alone, and a policy that concerns no other job."""
+    pin = f"serving.pinSecret={PIN_SECRET}"
+    install(installed, print, *PACE, pin, "governance.enabled=true", PROBE)
+    kubectl.run("apply", "-f", "-", stdin=json.dumps(POLICY).encode())
+    kubectl.run("label", "namespace", NAMESPACE, f"{CLEARANCE}=internal", "--overwrite")
+    yield tenant
+    kubectl.run("label", "namespace", NAMESPACE, f"{CLEARANCE}-")
+    kubectl.run("delete", "governancepolicy", "egress-test", "--ignore-not-found")
+    install(installed, print, *PACE, pin)
+
+
+@contextlib.contextmanager
+def deleted(tenant: Tenant, *jobs: Job) -> Iterator[None]:
+    tenant.start(*jobs)
+    try:
+        yield
+    finally:
+        for job in jobs:
+            tenant.delete(str(job["metadata"]["name"]))
+
+
+def reason(job: Job, kind: str = "Ready") -> str:
+    return str(conditions(job).get(kind, {}).get("reason", ""))
+
+
+def operators(kubectl: Kubectl) -> list[str]:
+    pods = kubectl.get("pods", "-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=finetune-operator")["items"]
+    return [str(pod["status"]["podIP"]) for pod in pods if pod["status"].get("podIP")]
+
+
+def test_without_a_positive_control_nothing_begins_and_on_a_plain_network_the_run_ends_before_data_are_mounted(
+    governing: Tenant, t3: Testbed
+) -> None:
+    with deleted(governing, governed("plain-network")):
+        found = governing.wait("plain-network", lambda job: reason(job) == "EgressProbeInconclusive")
+        assert reason(found, "Governed") == "EgressProbeInconclusive"
+        assert governing.batch_jobs("plain-network") == []
+        with outside.listening(t3):
+            found = governing.wait("plain-network", lambda job: reason(job) == "EgressNotEnforced")
+        run = found["status"]["currentRun"]
+        assert run["outcome"] == "Failed"
+        assert f"{outside.ADDRESS}:{outside.PORT} answered" in conditions(found)["Ready"]["message"]
+        (pod,) = governing.pods("plain-network")
+        (trainer,) = pod["status"]["containerStatuses"]
+        assert "waiting" in trainer["state"]
+        assert not trainer.get("started")
+        assert "volumeMounts" not in pod["spec"]["initContainers"][0]
+
+
+def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_it_stops(
+    governing: Tenant, kubectl: Kubectl, t3: Testbed
+) -> None:
+    closed, opened = governed("closed"), governed("opened", training={"maxSteps": 20_000})
+    with outside.listening(t3), outside.closed(t3, operators(kubectl)), deleted(governing, closed):
+        done = governing.wait_decided("closed")
+        assert reason(done) == "RunSucceeded", conditions(done)["Ready"]
+        said = {each["step"]: each for each in done["status"]["currentRun"]["egress"]}
+        assert {step: each["result"] for step, each in said.items()} == dict.fromkeys(("prepare", "train", "publish"), "Closed")
+        prepare = next(pod for pod in governing.pods("closed") if pod["metadata"]["labels"]["finetune.dev/step"] == "prepare")
+        log = kubectl.run("logs", "-n", NAMESPACE, prepare["metadata"]["name"], "-c", "egress-probe")
+        told = next(json.loads(line) for line in log.splitlines() if '"egress_probe"' in line)
+        assert told["digest"] == said["prepare"]["digest"]
+        assert all(each["answered"] == 0 for each in told["tried"])
+        with deleted(governing, opened):
+            pod = governing.training_pod("opened")
+            governing.follow_until(pod["metadata"]["name"], "progress")
+            outside.open_again(t3)
+            stopped = governing.wait("opened", lambda job: reason(job) == "EgressNotEnforced")
+            run = stopped["status"]["currentRun"]
+            assert run["lastSealedStep"] > 0
+            train = next(each for each in run["egress"] if each["step"] == "train")
+            assert train["result"] == "Open"
+            assert train["watchDigest"].startswith("sha256:")
