@@ -56,7 +56,7 @@ def closed(bed: Testbed, but_for: Iterable[str]) -> Iterator[None]:
     """Pods other than those at these addresses cannot reach the listener, while inside."""
     node = ("nsenter", f"--net={NodeLayout(bed).network_namespace}")
     sources = f"ip saddr {bed.subnets.pods} ip saddr != {{ {', '.join(but_for)} }}"
-    rules = f"table inet {_TABLE} {{ chain forward {{ type filter hook forward priority -10; {sources} ip daddr {ADDRESS} drop; }} }}"
+    rules = f"table inet {_TABLE} {{ chain forward {{ type filter hook forward priority -10; {sources} ip daddr {ADDRESS} drop; }}; }}"
     _run(*node, "nft", rules)
     try:
         yield
