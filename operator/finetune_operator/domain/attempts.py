@@ -1,7 +1,6 @@
 """The active attempt: what became of it, what its end means for the run, and which step comes next."""
 
 import re
-from dataclasses import dataclass
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
