@@ -9,7 +9,7 @@ from finetune_cli.command import Mistake
 from finetune_record.folder import read_published
 from finetune_record.keys import KeyUnusable, PublicKeys, public_keys_of
 from finetune_record.problems import Check, Problem
-from finetune_record.stored import Stored, StoredUnreadable, read_checkpoints, read_records
+from finetune_record.stored import LogLine, Stored, StoredUnreadable, read_anchors, read_records
 from finetune_record.verification import Evidence, Found, Verification, verify
 
 Read = TypeVar("Read")
@@ -24,7 +24,11 @@ def add_evidence_options(parser: argparse.ArgumentParser) -> None:
         "--chain", type=Path, metavar="FILE", help="the namespace's records: a List of ConfigMaps as JSON, or a folder of them"
     )
     parser.add_argument(
-        "--anchor", type=Path, action="append", metavar="FILE", help="checkpoints of the chain: ConfigMaps, or a log; may be given again"
+        "--anchor",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="what vouches for the chain: checkpoints as ConfigMaps, or the operator's log; may be given again",
     )
 
 
@@ -38,12 +42,12 @@ def verified(options: argparse.Namespace) -> Verification:
     records: list[Stored] | None = None
     if options.chain is not None:
         records, found = _stored("--chain", [options.chain], read_records, Check.CHAIN)
-    checkpoints: list[Stored] | None = None
+    anchors: list[Stored | LogLine] | None = None
     if options.anchor:
-        checkpoints, unreadable = _stored("--anchor", options.anchor, read_checkpoints, Check.ANCHORS)
+        anchors, unreadable = _stored("--anchor", options.anchor, read_anchors, Check.ANCHORS)
         found += unreadable
     try:
-        verification = verify(Evidence(published, trusted, records, checkpoints))
+        verification = verify(Evidence(published, trusted, records, anchors))
     except OSError as error:
         raise Mistake(f"{error.filename or options.folder}: {error.strerror}") from error
     return Verification(verification.published, verification.statement, verification.digest, verification.found + found)
@@ -58,9 +62,9 @@ def _keys(files: Iterable[Path]) -> PublicKeys:
         raise Mistake(f"--key {error.filename}: {error.strerror}") from error
 
 
-def _stored(option: str, paths: Iterable[Path], read: Callable[[Path], list[Stored]], check: Check) -> tuple[list[Stored], Found]:
+def _stored(option: str, paths: Iterable[Path], read: Callable[[Path], list[Read]], check: Check) -> tuple[list[Read], Found]:
     """What is stored there; a file that is damaged is a finding and no mistake."""
-    stored: list[Stored] = []
+    stored: list[Read] = []
     damaged: list[Problem] = []
     for path in paths:
         try:

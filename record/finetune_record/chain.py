@@ -47,6 +47,15 @@ class Entry:
     where: str = ""
 
 
+@dataclass(frozen=True)
+class LoggedHead:
+    """A head that a line of the operator's log tells; unsigned, and worth as much as the place that the log was shipped to."""
+
+    namespace: str
+    seq: int
+    head: Digest
+
+
 def entry_name(namespace: str, seq: int) -> str:
     """Name of the ConfigMap of a record, in order of names like in order of numbers."""
     return f"{namespace}-{seq:08d}"
@@ -69,17 +78,22 @@ def flaws(entries: Sequence[Entry]) -> list[Problem]:
     return [*_doubled(entries), *_out_of_order(entries), *_unlinked(entries)]
 
 
-def unmet(checkpoints: Iterable[tuple[str, Checkpoint]], entries: Sequence[Entry]) -> list[Problem]:
-    """Checkpoints, each with where it was found, that this chain does not fulfil."""
+def unmet(heads: Iterable[tuple[str, Checkpoint | LoggedHead]], entries: Sequence[Entry]) -> list[Problem]:
+    """Heads that were anchored, each with where it was found, that this chain does not fulfil."""
     by_seq = {entry.link.seq: entry for entry in entries}
     last = max(by_seq, default=0)
     found = []
-    for where, point in checkpoints:
+    for where, point in heads:
         entry = by_seq.get(point.seq)
+        known = (
+            f"record {point.seq} existed at {point.at:%Y-%m-%d %H:%M:%SZ}"
+            if isinstance(point, Checkpoint)
+            else f"record {point.seq} existed"
+        )
         if entry is None and point.seq > last:
-            message = f"record {point.seq} existed at {point.at:%Y-%m-%d %H:%M:%SZ}, and the chain ends at {last}: its end was removed"
+            message = f"{known}, and the chain ends at {last}: its end was removed"
         elif entry is None:
-            message = f"record {point.seq} existed at {point.at:%Y-%m-%d %H:%M:%SZ}, and the chain has none of this number"
+            message = f"{known}, and the chain has none of this number"
         elif entry.digest != point.head:
             message = f"record {point.seq} was {point.head}, and the chain has {entry.digest}: it was rewritten"
         else:

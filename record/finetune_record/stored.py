@@ -1,11 +1,13 @@
-"""Chains and checkpoints as people keep them: what ``kubectl get configmaps -o json`` prints, a folder of such files, or lines of a log."""
+"""Chains and their anchors as people keep them: what ``kubectl get configmaps -o json`` prints, a folder of such files, or a log."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from finetune_record.chain import LoggedHead
 from finetune_record.layout import CHECKPOINT_FILE, RECORD_FILE
 
 
@@ -26,8 +28,26 @@ def read_records(path: Path) -> list[Stored]:
     return list(_read(path, RECORD_FILE))
 
 
-def read_checkpoints(path: Path) -> list[Stored]:
-    """The checkpoints in a file, a folder or a log with one a line. Raises `StoredUnreadable`, ``OSError``."""
+@dataclass(frozen=True)
+class LogLine:
+    """A head that a log tells, and the number of the line."""
+
+    name: str
+    told: LoggedHead
+
+
+_TOLD: Final = re.compile(r"record ([1-9][0-9]{0,14}) of namespace ([-a-z0-9]{1,63}) is (sha256:[0-9a-f]{64})")
+"""How the operator logs the head of a chain."""
+
+
+def read_anchors(path: Path) -> list[Stored | LogLine]:
+    """The checkpoints in a file or folder, or the heads that a log tells. Raises `StoredUnreadable`, ``OSError``."""
+    if path.is_dir():
+        return [anchor for file in sorted(path.iterdir()) for anchor in read_anchors(file)]
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    told = [(number, match) for number, line in enumerate(lines, start=1) if (match := _TOLD.search(line))]
+    if told:
+        return [LogLine(f"{path.name}:{number}", LoggedHead(match[2], int(match[1]), match[3])) for number, match in told]
     return list(_read(path, CHECKPOINT_FILE))
 
 
@@ -36,26 +56,11 @@ def _read(path: Path, key: str) -> Iterator[Stored]:
         for file in sorted(path.iterdir()):
             yield from _read(file, key)
         return
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
     try:
-        documents = [_parsed(text)]
+        document = _parsed(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except ValueError as error:
-        documents = list(_lines(text))
-        if not documents:
-            raise StoredUnreadable(f"{path.name} is not JSON: {error}") from error
-    for document in documents:
-        yield from _of(document, key, path.name)
-
-
-def _lines(text: str) -> Iterator[Any]:
-    """The JSON objects that end lines of a log, whatever the log writes before them."""
-    for line in text.splitlines():
-        start = line.find("{")
-        if start >= 0:
-            try:
-                yield _parsed(line[start:])
-            except ValueError:
-                continue
+        raise StoredUnreadable(f"{path.name} is not JSON: {error}") from error
+    yield from _of(document, key, path.name)
 
 
 def _parsed(text: str) -> Any:

@@ -11,7 +11,7 @@ from finetune_record.keys import PublicKeys
 from finetune_record.layout import RECORD_FILE
 from finetune_record.outcome import ChainLink
 from finetune_record.problems import Check, Problem
-from finetune_record.stored import Stored
+from finetune_record.stored import LogLine, Stored
 from finetune_record.verification.found import Found, problem
 from finetune_record.verification.record import Claim
 from finetune_trainer.contract import digest_of
@@ -36,26 +36,28 @@ def check_chain(records: Sequence[Stored], claim: Claim, trusted: PublicKeys) ->
     return entries, found + Found(tuple(_in_the_chain(claim, place, records, entries)))
 
 
-def check_anchors(checkpoints: Sequence[Stored], entries: Sequence[chain.Entry], namespace: str, trusted: PublicKeys) -> Found:
+def check_anchors(anchors: Sequence[Stored | LogLine], entries: Sequence[chain.Entry], namespace: str, trusted: PublicKeys) -> Found:
     """What vouches from outside for this chain, and whether the chain still fulfils it."""
-    points: list[tuple[str, chain.Checkpoint]] = []
+    points: list[tuple[str, chain.Checkpoint | chain.LoggedHead]] = []
     found = Found()
-    for stored in checkpoints:
+    for anchor in anchors:
+        if isinstance(anchor, LogLine):
+            points.append((anchor.name, anchor.told))
+            continue
         try:
-            point = chain.Checkpoint.from_json(envelope.opened(envelope.Envelope.read(stored.text), trusted, envelope.CHECKPOINT))
+            sealed = envelope.Envelope.read(anchor.text)
+            points.append((anchor.name, chain.Checkpoint.from_json(envelope.opened(sealed, trusted, envelope.CHECKPOINT))))
         except ValidationError:
-            found += problem(Check.ANCHORS, stored.name, "is no checkpoint of a chain")
+            found += problem(Check.ANCHORS, anchor.name, "is no checkpoint of a chain")
         except envelope.EnvelopeError as error:
-            found += problem(Check.ANCHORS, stored.name, str(error))
-        else:
-            points.append((stored.name, point))
+            found += problem(Check.ANCHORS, anchor.name, str(error))
     mine = [(where, point) for where, point in points if point.namespace == namespace]
     if not mine:
-        return found + problem(Check.ANCHORS, "anchors", f"hold no checkpoint of namespace {namespace}")
+        return found + problem(Check.ANCHORS, "anchors", f"tell nothing of namespace {namespace}")
     newest = max(point.seq for _, point in mine)
     later = max((entry.link.seq for entry in entries), default=0) - newest
     notes = (f"anchors: the newest vouches for record {newest}; for the {later} after it only the chain does",) if later > 0 else ()
-    return found + Found(tuple(chain.unmet(mine, entries)), notes, (f"{len(mine)} checkpoints",))
+    return found + Found(tuple(chain.unmet(mine, entries)), notes, (f"{len(mine)} anchored heads",))
 
 
 def _entry(stored: Stored, trusted: PublicKeys) -> tuple[chain.Entry | None, Found]:

@@ -7,7 +7,7 @@ from finetune_record.folder import Published
 from finetune_record.keys import PublicKeys
 from finetune_record.problems import Problem
 from finetune_record.statement import Statement
-from finetune_record.stored import Stored
+from finetune_record.stored import LogLine, Stored
 from finetune_record.verification.contents import check_documents, check_files, check_model_signature
 from finetune_record.verification.found import Found
 from finetune_record.verification.history import check_anchors, check_chain
@@ -25,7 +25,7 @@ class Evidence:
     published: Published
     trusted: PublicKeys
     records: Sequence[Stored] | None = None
-    checkpoints: Sequence[Stored] | None = None
+    anchors: Sequence[Stored | LogLine] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _history(evidence: Evidence, claim: Claim) -> Found:
     if evidence.records is None:
         return Found(notes=(_NO_CHAIN,))
     entries, found = check_chain(evidence.records, claim, evidence.trusted)
-    if evidence.checkpoints is None:
+    if evidence.anchors is None:
         return found + Found(notes=(_NO_ANCHORS,))
     namespace = claim.statement.predicate.chain.namespace if claim.statement else ""
-    return found + check_anchors(evidence.checkpoints, entries, namespace, evidence.trusted)
+    return found + check_anchors(evidence.anchors, entries, namespace, evidence.trusted)

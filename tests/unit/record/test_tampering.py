@@ -166,7 +166,7 @@ CASES: dict[str, tuple[Change, str]] = {
         ),
         "clinic-checkpoint-4: ",
     ),
-    "checkpoints removed": (items(lambda entries: entries.clear(), "anchors"), "hold no checkpoint of namespace clinic"),
+    "checkpoints removed": (items(lambda entries: entries.clear(), "anchors"), "tell nothing of namespace clinic"),
 }
 
 

@@ -1,5 +1,6 @@
 """``finetune verify`` as people run it: what it asks for, what it answers, how long it takes, and that it dials nowhere."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finetune_cli.main import main
-from finetune_record import keys
+from finetune_record import envelope, keys
 from tests.unit.record import examples
 from tests.unit.record.published import Place, items_of, publish, write_list
 
@@ -58,11 +59,28 @@ def test_a_chain_may_be_a_folder_and_anchors_a_log(place: Place, tmp_path: Path,
     entries.mkdir()
     for item in items_of(place.chain):
         (entries / f"{item['metadata']['name']}.json").write_text(item["data"]["record.dsse.json"])
+    arguments = ["verify", str(place.adapter), "--key", str(place.key), "--chain", str(entries)]
     log = tmp_path / "operator.log"
-    log.write_text("started\n" + "".join(f"2026-11-26 anchor {item['data']['checkpoint.dsse.json']}\n" for item in items_of(place.anchors)))
-    arguments = ["verify", str(place.adapter), "--key", str(place.key), "--chain", str(entries), "--anchor", str(log)]
-    assert main(arguments) == 0
-    assert "2 checkpoints" in capsys.readouterr().out
+    log.write_text(logged(place))
+    assert main([*arguments, "--anchor", str(log)]) == 0
+    assert "6 anchored heads" in capsys.readouterr().out
+    log.write_text(logged(place) + json.dumps({"message": f"record 7 of namespace clinic is {examples.digest('7')}"}) + "\n")
+    assert main([*arguments, "--anchor", str(log)]) == 1
+    assert "operator.log:9: record 7 existed, and the chain ends at 6: its end was removed" in capsys.readouterr().out
+    log.write_text("started\n")
+    assert main([*arguments, "--anchor", str(log)]) == 1
+    assert "operator.log is not JSON" in capsys.readouterr().out
+
+
+def logged(place: Place) -> str:
+    """The operator's log of this chain, in both of its forms, among other lines."""
+    told = []
+    for item in items_of(place.chain):
+        payload = envelope.Envelope.read(item["data"]["record.dsse.json"].encode()).content
+        told.append(f"record {int(item['metadata']['name'][-8:])} of namespace clinic is {examples.digest_of(payload)}")
+    lines = ["12:00:00 INFO    started", *(f"12:00:01 INFO    {line}  [seq=1]" for line in told[:3])]
+    lines += ['{"level": "info", "message": "other"}', *(json.dumps({"level": "info", "message": line}) for line in told[3:])]
+    return "\n".join(lines) + "\n"
 
 
 def test_what_an_anchor_does_not_reach_is_told(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
