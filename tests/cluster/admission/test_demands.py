@@ -13,6 +13,7 @@ from tests.cluster.admission.governed import (
     LEVEL,
     OPERATOR,
     RESIDENCY,
+    VALUES,
     Object,
     Refused,
     Site,
@@ -24,6 +25,7 @@ from tests.cluster.admission.governed import (
     jobs,
     policy,
 )
+from tests.cluster.chart import Helm
 
 HOUSE = policy("house", match={"minLevel": "confidential"}, zones=["onprem-a"], dataSources=["pvc://data"])
 AUDIT = policy("auditing", mode="Audit", dataSources=["pvc://nowhere"])
@@ -113,6 +115,17 @@ def test_without_the_facts_nothing_is_created_and_what_is_there_can_be_held_and_
     assert site.found(ALICE, "PATCH", jobs(there, "older"), {"spec": {"suspend": True}}, MERGE) == set()
     site.ask(ALICE, "DELETE", jobs(there, "older"))
     assert site.found(OPERATOR, "PATCH", jobs(there, "older"), {"metadata": {"finalizers": None}}, MERGE) == set()
+
+
+@pytest.mark.parametrize(("action", "missing"), [("Deny", "Deny"), ("Warn", "Allow"), ("Audit", "Allow")])
+def test_absent_facts_refuse_only_where_policies_do(site: Site, action: str, missing: str) -> None:
+    """A binding that only warns would refuse for a parameter that is not there."""
+    rendered = Helm(site.bed).template(*VALUES, "--set", f"governance.action={action}", "--show-only", "templates/admission.yaml")
+    named = [each["spec"] for each in rendered if each.get("spec", {}).get("paramRef", {}).get("name")]
+    assert {(spec["validationActions"][0], spec["paramRef"]["parameterNotFoundAction"]) for spec in named} == {
+        (action, missing),
+        (action, "Allow"),
+    }
 
 
 def test_what_does_not_fit_into_the_facts_is_refused_by_nobody_for_being_absent(site: Site) -> None:
