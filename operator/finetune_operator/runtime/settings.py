@@ -210,13 +210,19 @@ class Settings(BaseSettings):
             raise ValueError("needs --rollout-prometheus-url with https")
         return file
 
-    @model_validator(mode="after")
-    def _signs_what_is_governed(self) -> Self:
-        if self.signing_key is not None and not self.governance:
-            raise ValueError("--signing-key needs --governance")
-        if self.checkpoint_namespace and self.checkpoint_namespace == self.records_namespace:
-            raise ValueError("--checkpoint-namespace must be another namespace than --records-namespace")
-        return self
+    @field_validator("signing_key")
+    @classmethod
+    def _signs_what_is_governed(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if file is not None and not info.data.get("governance", True):
+            raise ValueError("needs --governance")
+        return file
+
+    @field_validator("checkpoint_namespace")
+    @classmethod
+    def _is_another_namespace(cls, name: str, info: ValidationInfo) -> str:
+        if name and name == info.data.get("records_namespace"):
+            raise ValueError("must be another namespace than --records-namespace")
+        return name
 
     @model_validator(mode="after")
     def _is_a_site(self) -> Self:

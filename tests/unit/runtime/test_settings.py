@@ -52,6 +52,8 @@ def test_the_environment_stands_in_for_options(monkeypatch: pytest.MonkeyPatch) 
         ((*IMAGE, "--log-format", "xml"), "--log-format"),
         ((*IMAGE, "--rollout-prometheus-url", "prometheus:9090"), "--rollout-prometheus-url: Value error, url: give http"),
         ((*IMAGE, "--rollout-prometheus-url", "http://p", "--rollout-prometheus-token-file", "/t"), "--rollout-prometheus-token-file"),
+        ((*IMAGE, "--signing-key", "/k"), "--signing-key: Value error, needs --governance"),
+        ((*IMAGE, "--checkpoint-namespace", "finetune-records"), "--checkpoint-namespace: Value error, must be another namespace"),
         ((*IMAGE, "--rollout-prometheus-ca-file", "/c"), "--rollout-prometheus-ca-file: Value error, needs --rollout-prometheus-url"),
     ],
 )
