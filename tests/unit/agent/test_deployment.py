@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from finetune_inference.agent.deployment import desired_set
+from finetune_inference.agent.knowledge import basis_of
 from finetune_inference.agent.sources import SourceAway
 from finetune_inference.contract import DesiredSet, EngineKind, EngineLimits
 from finetune_trainer.contract import digest_of
@@ -64,6 +65,22 @@ def test_beside_an_engine_of_ones_own_it_is_vllm() -> None:
     found = desired_set(changed("spec.server", {"external": {"matchLabels": {"app": "x"}}}), "base")
     assert isinstance(found, DesiredSet)
     assert (found.engine.kind, found.engine.limits) == (EngineKind.VLLM, EngineLimits())
+
+
+def test_what_has_to_be_proven_is_an_order_that_may_be_absent() -> None:
+    proof = {"publicKeys": ["PEM"], "level": "internal", "regimes": ["pii"], "versions": [NAME]}
+    found = desired_set(changed("status.desired.proof", proof), "base")
+    assert isinstance(found, DesiredSet)
+    assert found.proof is not None
+    assert found.proof_of(found.versions[0]) is found.proof
+    plain = desired_set(OBJECT, "base")
+    assert isinstance(plain, DesiredSet)
+    assert plain.proof_of(plain.versions[0]) is None
+    assert basis_of(found.versions[0], found) != basis_of(plain.versions[0], plain), "what was checked without it is looked at again"
+
+
+def test_an_order_of_a_newer_operator_leaves_the_rest_as_it_is() -> None:
+    assert desired_set(changed("status.desired.orderOfTomorrow", {"a": 1}), "base") == desired_set(OBJECT, "base")
 
 
 def test_an_empty_set_is_a_set() -> None:

@@ -95,6 +95,13 @@ def test_a_governed_run_that_meets_all_costs_no_write_more_and_says_what_was_dec
     assert found["classification"]["level"] == "internal"
 
 
+def test_a_governed_run_says_what_it_was_trained_on_for_whoever_withdraws_that() -> None:
+    made = registered(view(policy(approvals=[]), datasets=(dataset(digest=DIGEST),)))
+    made.finish()
+    used = (made.status or {})["currentRun"]["inputs"]["dataset"]
+    assert used == {"name": "tickets", "uri": "pvc://data/tickets.jsonl", "digest": DIGEST}
+
+
 def test_a_refused_job_starts_nothing_and_tells_every_finding_at_once() -> None:
     refused = world(view(policy(dataSources=["pvc://registered"], requireDigests=True)), {"finetune.dev/level": "secret"})
     assert refused.created == []

@@ -19,11 +19,13 @@ from finetune_operator.cluster.resources import HTTP_ROUTES
 from finetune_operator.control.rollout.children import APPLIED, ApplyApi, is_ours, stamped_manifest
 from finetune_operator.control.rollout.drift import contains
 from finetune_operator.control.rollout.refusals import REFUSED_SECONDS, name_taken, refused
+from finetune_operator.control.rollout.siblings import stored_classification
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.domain.rollout.observed import Exposure
+from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import Owner
-from finetune_operator.manifests.serving import http_route_name
+from finetune_operator.manifests.serving import classified, http_route_name
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ class Exposures:
                 return Exposure(generation, refusal=_NO_ROUTER)
             if reading.at(resource.get("status"), "route") is None:
                 return None
-            return await self._ensure(key, stamped_manifest(self._objects.http_route(owner, route)), uid, generation)
+            wanted = classified(self._objects.http_route(owner, route), classification_labels(stored_classification(resource)))
+            return await self._ensure(key, stamped_manifest(wanted), uid, generation)
         except (Forbidden, Invalid) as error:
             return Exposure(generation, refusal=f"HTTPRoute {http_route_name(owner)} cannot be read: {error.explain()}")
 
