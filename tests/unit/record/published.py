@@ -104,22 +104,14 @@ def publish(root: Path, *, before: int = 3, after: int = 2, signs: bool = True, 
         outputs = plain.outputs.model_copy(update={"documents": documents, "record_digest": digest_of(record_json)})
         plain = plain.model_copy(update={"outputs": outputs})
     place = Place(root, plain.outputs.digest.removeprefix("sha256:"))
-    statements = chain_of(before + 1 + after, plain)
-    mine = statements[before]
+    made = chain_of(before + 1 + after, plain)
+    sealed = [envelope.seal(payload, examples.KEY).to_bytes() for _, payload in made]
+    entries = [chain.Entry(statement.predicate.chain, digest_of(payload)) for statement, payload in made]
     write(place.adapter, examples.CONTENTS)
-    signature = bundle.sign_files(place.hex, mine.files, examples.KEY).to_bytes()
-    sealed = envelope.seal(mine.to_payload(), examples.KEY).to_bytes()
-    write(place.meta, {**DOCUMENTS, TRAINER_RECORD_FILE: record_json, RECORD_FILE: sealed, MODEL_SIGNATURE_FILE: signature})
-    entries = [chain.Entry(statement.predicate.chain, digest_of(statement.to_payload())) for statement in statements]
+    signature = bundle.sign_files(place.hex, made[before][0].files, examples.KEY).to_bytes()
+    write(place.meta, {**DOCUMENTS, TRAINER_RECORD_FILE: record_json, RECORD_FILE: sealed[before], MODEL_SIGNATURE_FILE: signature})
     place.key.write_bytes(keys.public_pem(examples.KEY.public_key()))
-    write_list(
-        place.chain,
-        RECORD_FILE,
-        [
-            (config_name(entry), envelope.seal(statement.to_payload(), examples.KEY).to_bytes().decode())
-            for entry, statement in zip(entries, statements, strict=True)
-        ],
-    )
+    write_list(place.chain, RECORD_FILE, [(config_name(entry), text.decode()) for entry, text in zip(entries, sealed, strict=True)])
     points = [chain.checkpoint(entry, examples.NOW, entry.link.key_id) for entry in (entries[before], entries[-1])]
     write_list(
         place.anchors,
@@ -132,14 +124,16 @@ def publish(root: Path, *, before: int = 3, after: int = 2, signs: bool = True, 
     return place
 
 
-def chain_of(length: int, given: Sections) -> list[Statement]:
-    statements: list[Statement] = []
+def chain_of(length: int, given: Sections) -> list[tuple[Statement, bytes]]:
+    """Statements with what is signed of them."""
+    made: list[tuple[Statement, bytes]] = []
+    head = None
     for _ in range(length):
-        head = None
-        if statements:
-            head = chain.Entry(statements[-1].predicate.chain, digest_of(statements[-1].to_payload()))
-        statements.append(examples.statement(head, given))
-    return statements
+        statement = examples.statement(head, given)
+        payload = statement.to_payload()
+        made.append((statement, payload))
+        head = chain.Entry(statement.predicate.chain, digest_of(payload))
+    return made
 
 
 def config_name(entry: chain.Entry) -> str:
