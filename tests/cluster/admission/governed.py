@@ -211,6 +211,7 @@ class Site:
             (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", ALICE)),
             (DAVE, "POST", f"{policies()}?dryRun=All", policy("probe")),
             (ALICE, "DELETE", f"{facts(here)}?dryRun=All", None),
+            (ALICE, "POST", f"{NAMESPACES}/{here}/configmaps?dryRun=All", configmap("probe", managed=True)),
             (ALICE, "PUT", f"{jobs(here, 'probe')}/status?dryRun=All", self.admin.request("GET", jobs(here, "probe"))),
         )
         refusing: set[str] = set()
@@ -353,6 +354,11 @@ HOUSE = policy("house", zones=["*"], dataSources=["*"])
 _OPEN = {"level": "public", "regimes": [], "residency": "any"}
 DATA = tuple(dataset(name, **_OPEN, digest=digest) for name, digest in (("notes", DIGEST), ("loose", None), ("rows", None)))
 """What jobs use here unless a case says otherwise; only the first has a digest."""
+
+
+def configmap(name: str, *, managed: bool = False, owner: Object | None = None) -> Object:
+    labels = {"app.kubernetes.io/managed-by": "finetune-operator"} if managed else {}
+    return {"metadata": {"name": name, "labels": labels, **({"ownerReferences": [owner]} if owner else {})}, "data": {"run.json": "{}"}}
 
 
 def pod(name: str, owner: Object | None = None) -> Object:

@@ -8,6 +8,7 @@ from finetune_testbed.apiserver import MERGE, RequestError
 from tests.cluster.admission.governed import (
     ALICE,
     CLEARANCE,
+    CLINIC,
     CONTROLLERS,
     GOVERNED,
     LEVEL,
@@ -16,6 +17,7 @@ from tests.cluster.admission.governed import (
     STRATEGIC,
     Refused,
     Site,
+    configmap,
     job,
     jobs,
     networkpolicies,
@@ -206,6 +208,43 @@ def test_what_kubernetes_does_is_let_pass(
 
 def test_deleting_stays_possible_for_whoever_may(site: Site, made: str) -> None:
     assert site.found(ALICE, "DELETE", f"{path(made, 'pods', 'made')}?dryRun=All") == set()
+
+
+RUN_OWNER = {**OWNER, "apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob"}
+DOCUMENTS: list[tuple[str, str, str, dict[str, Any] | None, set[str]]] = [
+    ("made before the operator does, as its own", "POST", "", configmap("run", managed=True), FOREIGN),
+    ("made before the operator does, as a job's", "POST", "", configmap("run", owner=RUN_OWNER), FOREIGN),
+    ("deleted, to be made anew", "DELETE", "document", None, FOREIGN),
+    ("deleted with all others", "DELETE", "", None, FOREIGN),
+    ("changed", "PATCH", "document", {"data": {"run.json": "{1}"}}, FOREIGN),
+    ("made anybody's", "PATCH", "document", {"metadata": {"labels": None, "ownerReferences": None}}, FOREIGN),
+    ("somebody's own made the operator's", "PATCH", "own", {"metadata": {"ownerReferences": [RUN_OWNER]}}, FOREIGN),
+    ("annotated", "PATCH", "document", {"metadata": {"annotations": {"note": "x"}}}, set()),
+    ("one's own made", "POST", "", configmap("mine"), set()),
+    ("one's own of another owner", "POST", "", configmap("mine", owner=OWNER), set()),
+    ("one's own changed", "PATCH", "own", {"data": {"x": "y"}}, set()),
+    ("one's own deleted", "DELETE", "own", None, set()),
+]
+
+
+@pytest.fixture(scope="module")
+def documented(site: Site) -> str:
+    there = site.namespace(CLINIC)
+    site.ask(OPERATOR, "POST", f"{NAMESPACES}/{there}/configmaps", configmap("document", managed=True, owner=RUN_OWNER))
+    site.ask(ALICE, "POST", f"{NAMESPACES}/{there}/configmaps", configmap("own"))
+    return there
+
+
+@pytest.mark.parametrize(("method", "name", "body", "rules"), [case[1:] for case in DOCUMENTS], ids=[case[0] for case in DOCUMENTS])
+def test_what_tells_a_run_what_to_do(
+    site: Site, documented: str, method: str, name: str, body: dict[str, Any] | None, rules: set[str]
+) -> None:
+    where = f"{NAMESPACES}/{documented}/configmaps" + (f"/{name}" if name else "")
+    request = method, f"{where}?dryRun=All", body, MERGE if method == "PATCH" else "application/json"
+    assert site.found(ALICE, *request) == rules
+    assert site.found(OPERATOR, *request) == set()
+    if method == "DELETE" and name:
+        assert site.found(f"{CONTROLLERS}generic-garbage-collector", *request) == set()
 
 
 CONNECTIONS = ("exec?command=id", "attach?stdin=true", "portforward?ports=80")

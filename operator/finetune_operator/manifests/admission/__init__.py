@@ -4,6 +4,7 @@ docs/adr/0015-the-api-server-judges-what-one-object-says.md
 """
 
 from finetune_operator.manifests.admission.agreed import approvals, four_eyes
+from finetune_operator.manifests.admission.documents import documents
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
 from finetune_operator.manifests.admission.filled import FillingPolicy, approvers, submitters
 from finetune_operator.manifests.admission.namespaces import namespaces
@@ -19,6 +20,7 @@ POLICIES: tuple[AdmissionPolicy, ...] = (
     approvals(),
     four_eyes(),
     workloads(),
+    documents(),
     connections(),
     networkpolicies(),
     namespaces(),

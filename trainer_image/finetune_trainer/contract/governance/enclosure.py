@@ -39,7 +39,8 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
     ),
     EnclosureRuleId.FOREIGN_WORKLOAD: Rule(
         Severity.DENY,
-        "In a governed namespace something that runs pods was made or changed by neither the operator nor a controller of Kubernetes.",
+        "In a governed namespace something that runs pods, or tells them what to do, was made or changed by neither the operator nor a "
+        "controller of Kubernetes.",
         "Submit a FineTuneJob or an AdapterDeployment, or use a namespace that is not governed.",
     ),
     EnclosureRuleId.INTERACTIVE_ACCESS: Rule(
