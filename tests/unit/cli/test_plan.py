@@ -112,6 +112,7 @@ def test_what_a_policy_only_audits_refuses_nothing(asked: Any) -> None:
     assert code == 1  # nothing that is enforced applies
     assert "NoMatchingPolicy" in out
     assert "audit only" in out
+    assert "Will need   nobody's approval" in out
 
 
 def test_programs_get_the_same_answer(asked: Any) -> None:

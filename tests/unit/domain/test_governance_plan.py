@@ -65,6 +65,14 @@ def test_how_it_runs_is_no_difference_and_a_field_that_is_taken_away_is_one() ->
     assert governance(job)["changed"] == ["training.epochs"]
 
 
+def test_a_field_that_nobody_set_is_no_difference_when_another_version_of_the_operator_knows_it() -> None:
+    job = world(view(ASKS), training={"learningRate": "1e-4"})
+    approved(job)
+    marks = governance(job)["lastRun"]["marks"]
+    assert "training.learningRate" in marks
+    assert not {"training.seed", "training.scheduler", "justification", "suspend"} & set(marks)
+
+
 def test_the_list_is_bounded_and_without_a_run_before_there_is_none() -> None:
     job = world(view(ASKS), training={"extraArguments": {"a": "1"}})
     wanted = parse_spec(json.dumps(job.spec))
