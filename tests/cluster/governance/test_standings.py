@@ -47,7 +47,10 @@ def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(o
     until(lambda: policy_status(site, "other").get("jobs") is not None)
     rest(1.5)
     mark = log.mark()
+    stranger = f"{here.namespace}-stranger"  # news, of which there is nothing to say
+    here.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": stranger}})
     rest()
+    here.server.request("DELETE", f"/api/v1/namespaces/{stranger}")
     quiet = [call for call in log.writes(WRITER, since=mark) if not call.is_lease]
     assert quiet == [], tally(quiet)
 
