@@ -3,6 +3,7 @@
 ``python -m tests.unit.manifests.test_golden`` writes them anew.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ import yaml
 
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.manifests.configmap import build_config_map
+from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_operator.manifests.job import Attempt, ForgottenRun, build_clean_job, build_job
 from finetune_operator.manifests.names import Owner, run_name
+from finetune_operator.manifests.networkpolicy import Enclosed, build_network_policy
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_trainer.contract import Step
+from finetune_trainer.contract.governance.containment import Containment
+from finetune_trainer.contract.governance.policy import Destination, NodeRequirement
+from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 
 GOLDEN = Path(__file__).parent / "golden"
 OWNER = Owner("support", "ticket-router", "0b6e1c1e-1111-4222-8333-444455556666")
@@ -53,6 +59,18 @@ HUB = SPEC.model_copy(
 )
 
 
+SHUT_IN: dict[str, Any] = {
+    "containment": Containment(
+        closed=True,
+        allow=(Destination(cidr="10.0.0.0/24", ports=(443, 5000)),),
+        cluster_dns=True,
+        nodes=(NodeRequirement(key=LABEL_ZONE, values=("onprem-a",)),),
+        runtime_class_name="kata",
+    ),
+    "probe": EgressProbe("192.0.2.1:443"),
+}
+
+
 def manifests() -> dict[str, Any]:
     document = build_run_spec(OWNER, SPEC, key=KEY, name=RUN, number=1, token_digest="sha256:" + "0" * 64)
     jobs = {step.value: build_job(OWNER, SPEC, Attempt(KEY, RUN, step, 1), ENVIRONMENT) for step in Step}
@@ -62,6 +80,8 @@ def manifests() -> dict[str, Any]:
         "train-after-out-of-memory": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.TRAIN, 2, micro_batch_size=4), ENVIRONMENT),
         "prepare-from-the-hub": build_job(OWNER, HUB, Attempt(KEY, RUN, Step.PREPARE, 1), ENVIRONMENT),
         "train-from-the-hub-on-the-cpu": build_job(OWNER, HUB, Attempt(KEY, RUN, Step.TRAIN, 1), ENVIRONMENT),
+        "prepare-shut-in": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.PREPARE, 1), replace(ENVIRONMENT, **SHUT_IN)),
+        "networkpolicy": build_network_policy(OWNER, Enclosed(KEY, RUN, {}), SHUT_IN["containment"], "finetune-system"),
         "clean": build_clean_job(OWNER, SPEC, ForgottenRun(KEY, RUN, "scratch"), ENVIRONMENT),
     }
 

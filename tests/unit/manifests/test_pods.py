@@ -33,12 +33,14 @@ def pod_of(job: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", JOBS)
 def test_pods_satisfy_the_restricted_level(name: str):
     pod = pod_of(JOBS[name])
-    security = pod["containers"][0]["securityContext"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert security["allowPrivilegeEscalation"] is False
-    assert security["capabilities"] == {"drop": ["ALL"]}
-    assert security["readOnlyRootFilesystem"] is True
+    for container in (*pod.get("initContainers", []), *pod["containers"]):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
 
 
