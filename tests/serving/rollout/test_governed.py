@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
-from finetune_operator.api.status import LicenceStatus
+from finetune_operator.api.status import LicenceStatus, TrainedOn
 from finetune_operator.domain.rollout.governing import labelled_as
 from finetune_operator.domain.rollout.target import is_refused
 from finetune_trainer.contract.governance.vocabulary import Level
@@ -260,6 +260,23 @@ def test_a_withdrawal_reaches_the_same_data_and_no_others(withdrawn: Any, hit: b
     world.withdraw(withdrawn)
     world.reconcile()
     assert (world.condition("Governed")[1] == "Revoked") is hit
+
+
+def test_a_place_that_holds_other_bytes_by_now_is_other_data():
+    data = [TrainedOn(namespace="support", uri="pvc://data/tickets.jsonl", digest=THREE)]
+    for digest, hit in ((THREE, True), (TWO, False), ("", True)):
+        found = withdrawal("later", uri="pvc://data/tickets.jsonl", digest=digest)
+        assert found.reaches(data[0], "support") is hit
+
+
+def test_a_former_version_that_may_not_answer_does_not_stay_loaded():
+    world = updated()
+    assert world.loaded() == {version(ONE), version(TWO)}
+    world.withdraw(withdrawal("older"))
+    world.run(60)
+    assert world.loaded() == {version(TWO)}
+    assert world.stable == version(TWO)
+    assert world.condition("Governed")[0] == "True"
 
 
 def test_a_person_cannot_hold_the_way_back():
