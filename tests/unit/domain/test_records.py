@@ -10,7 +10,7 @@ import pytest
 from finetune_operator.cluster.errors import Forbidden, NotFound, Unavailable
 from finetune_record import bundle, chain, envelope, keys
 from finetune_record.statement import Statement
-from finetune_trainer.contract import Verdict
+from finetune_trainer.contract import ScanSummary, Verdict
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.unit.domain.registry import CHECKPOINTS, RECORDS, Registry
 from tests.unit.domain.samples import ADAPTER, DOCUMENTS, FILES, NOON, probed, words
@@ -405,6 +405,18 @@ def test_the_probe_of_egress_is_in_the_record_by_the_digest_of_its_report() -> N
     assert environment is not None
     assert environment.egress is not None
     assert (environment.egress.result, environment.egress.log_digest) == ("Closed", probed().content_digest())
+
+
+def test_the_scan_is_in_the_record_by_its_counts_and_the_digest_of_its_report() -> None:
+    registry = Registry()
+    world = governed(registry)
+    scan = ScanSummary(profile="Identifiers", entire=True, rows=264, report_digest=DIGEST, found={"email": (40, 0), "date": (9, 0)})
+    world.end_pod(message=words("prepare", world.run["key"], scan=scan))
+    world.settle()
+    world.finish()
+    (report,) = statement(registry.records[0]).predicate.data.reports
+    assert (report.kind, report.digest, report.file) == ("scan", DIGEST, "scan-report.json")
+    assert {each.name: each.value for each in report.headlines} == {"rows": "264", "date rows": "9", "email rows": "40"}
 
 
 def chain_of_three() -> Registry:

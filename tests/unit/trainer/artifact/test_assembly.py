@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune_trainer.artifact import Artifact, assemble, inspect
 from finetune_trainer.artifact.contents import PICKLE_SUFFIXES
-from finetune_trainer.contract import RunSpec
+from finetune_trainer.contract import SCAN_REPORT, RunSpec
+from finetune_trainer.identifiers import Scanner, ScanReport
 from finetune_trainer.pod.errors import ModelError
 from finetune_trainer.pod.resolved import read_resolved
+from finetune_trainer.pod.sealing import file_digest
 from finetune_trainer.pod.workspace import Workspace
 from tests.unit.trainer.artifact.conftest import BASE_DIGEST, copy_folder, resolved_run
 
@@ -154,11 +156,14 @@ def test_another_chat_template_is_another_contract(
     assert before["tokenizerDigest"] != after["tokenizerDigest"]
 
 
-def test_data_report_and_versions_stay_beside_the_artifact(
+def test_the_reports_on_the_data_and_versions_stay_beside_the_artifact(
     workspace: Workspace, spec: RunSpec, saved_adapter: Path, tokenizer: Any
 ) -> None:
+    scanned = ScanReport.of([Scanner("dataset", rows=40)])
+    workspace.data_scan.write_text(scanned.to_json())
     build(workspace, spec, saved_adapter, tokenizer)
     assert json.loads((workspace.out_meta / "data-report.json").read_text()) == {"rows": 40}
+    assert file_digest(workspace.out_meta / SCAN_REPORT) == scanned.summary().report_digest
     assert {"torch", "transformers", "peft"} <= set(json.loads((workspace.out_meta / "versions.json").read_text()))
 
 
