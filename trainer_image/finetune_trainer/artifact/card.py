@@ -25,8 +25,8 @@ _LOAD_MODEL = """
 _BESIDE = (
     "Beside this card: `evaluation.json` and `evaluation-items.jsonl` (every statistic and what it was computed from), "
     "`data-report.json`, `scan-report.json` (identifiers found in the rows, by count), `run.json` (the specification), "
-    "`resolved.json` (what it was trained with, every default filled in), `record.json` (digests, versions, origin), `logit-probe.json` (what the "
-    "trained model answered to fixed tokens: what you load must answer the same). "
+    "`resolved.json` (what it was trained with, every default filled in), `record.json` (digests, versions, origin), "
+    "`logit-probe.json` (what the trained model answered to fixed tokens: what you load must answer the same). "
     "`examples.json`, where present, holds five held-out items with the answers of both models."
 )
 
