@@ -5,8 +5,8 @@ from typing import Final
 from finetune_trainer.contract.governance.vocabulary import Entity
 from finetune_trainer.identifiers.recognizer import Needs, Recognizer, pattern
 
-_NUMBER: Final = r"[ _.\-]?(?:number|num|no|nr|id|#)?(?![a-z])"
-_COUNTED: Final = r"(?=[ _.\-]?(?:number|num|no|nr|id|#))"
+_NUMBER: Final = r"[ _.\-]?(?:numbers?|num|no|nr|id|#)?(?![a-z])"
+_COUNTED: Final = r"(?=[ _.\-]?(?:numbers?|num|no|nr|id|#)(?![a-z]))"
 """For words that also stand in prose: only where a number is spoken of."""
 _BETWEEN: Final = r"[^a-z0-9\n]{0,6}+(?:is[^a-z0-9\n]{1,4}+|was[^a-z0-9\n]{1,4}+)?"
 _VALUE: Final = r"[a-z]{0,4}+[ \-]?[0-9][a-z0-9\-]{3,24}+"
