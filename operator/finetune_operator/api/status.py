@@ -158,7 +158,7 @@ class AgreementStatus(ApiModel):
 
     name: Annotated[str, Field(max_length=253)] = Field(description="Name of the Approval.")
     uid: Annotated[str, Field(max_length=63)] = Field(default="", description="Its UID.")
-    stage: ApprovalStage = Field(description="Train, Promote or Waive.")
+    stage: ApprovalStage = Field(description="Train, Review, Promote or Waive.")
     approver: Annotated[str, Field(max_length=253)] = Field(description="Who gave it.")
     subject_digest: Annotated[str, Field(max_length=71)] = Field(description="Digest of the decision that it is for.")
     reason: Annotated[str, Field(max_length=256)] = Field(default="", description="Why, in the approver's words, cut to 256 characters.")
@@ -309,6 +309,12 @@ class ScanStatus(ApiModel):
     )
 
 
+class ReviewStatus(ApiModel):
+    rows: Count = Field(description="Rows drawn.")
+    of: Count = Field(description="Rows that they were drawn from.")
+    report_digest: ContentDigest = Field(description="Of data/review.json in the work folder: numbers and hashes of the rows.")
+
+
 class DatasetStatus(ApiModel):
     digest: ContentDigest = Field(description="Digest of the sealed dataset.")
     format: ShortText = Field(description="Format that was read.")
@@ -320,6 +326,7 @@ class DatasetStatus(ApiModel):
         default=[], description="Unusable rows by reason."
     )
     findings: Annotated[list[Finding], Field(max_length=4), ListAtomic()] = Field(default=[], description="What a person should know.")
+    review: ReviewStatus | None = Field(default=None, description="Rows drawn for people to look at; absent where governance has no say.")
     quality: QualityStatus | None = Field(
         default=None, description="What a GovernancePolicy can ask of the data; absent where governance has no say."
     )

@@ -23,6 +23,7 @@ from finetune_operator.api.status import (
     MetricStatus,
     Outcome,
     QualityStatus,
+    ReviewStatus,
     ScanStatus,
 )
 from finetune_operator.domain.draft import Draft
@@ -56,6 +57,7 @@ def record_prepare(draft: Draft, run: CurrentRun, summary: PrepareSummary) -> Cu
         tokens=data.tokens,
         dropped=[DroppedRows(reason=row.reason, count=row.count) for row in data.dropped],
         findings=[Finding(rule=found.rule, severity=found.severity, message=found.message) for found in data.findings],
+        review=ReviewStatus(**data.review.model_dump()) if data.review is not None and draft.governance is not None else None,
         quality=QualityStatus(**data.quality.model_dump()) if data.quality is not None and draft.governance is not None else None,
         scan=_scanned(summary.scan),
     )

@@ -28,8 +28,8 @@ from tests.unit.domain.samples import words
 MIT = Licence(key="MIT", category=LicenceCategory.PERMISSIVE)
 SAFE = (WeightsFormat.SAFETENSORS,)
 LLAMA = Licence(key="LicenseRef-scancode-llama-3.1-license-2024", category=LicenceCategory.PROPRIETARY_FREE)
-STRICT, LENIENT = "finetune.dev/regime.pci", "finetune.dev/regime.export"
-"""Under each regime another policy asks for the same quality; only the second one's can be waived."""
+STRICT, LENIENT, REVIEWED = "finetune.dev/regime.pci", "finetune.dev/regime.export", "finetune.dev/regime.minors"
+"""Under the first two regimes policies ask for the same quality, and only the second one's can be waived; under the third, for a review."""
 TERMS = {"allow": ["Permissive"], "conditional": ["Proprietary Free"], "deny": ["Copyleft"]}
 
 
@@ -62,6 +62,7 @@ JOBS: dict[str, tuple[PodOutcome | None, dict[str, str]]] = {
     "too-few": (prepared(task_minimum=1000), {STRICT: "true"}),
     "repeated": (prepared(duplicates=46), {STRICT: "true"}),
     "seen": (prepared(evaluation_overlap=1), {STRICT: "true"}),
+    "reviewed": (None, {REVIEWED: "true"}),
     "seen-waivable": (prepared(evaluation_overlap=1), {LENIENT: "true"}),
 }
 
@@ -71,11 +72,12 @@ def site(t2: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     with ExitStack() as stack:
         made = stack.enter_context(governed_site.site(t2))
         namespace = made.here.namespace
-        made.label({"finetune.dev/clearance.pci": "true", "finetune.dev/clearance.export": "true"})
+        made.label({f"finetune.dev/clearance.{regime}": "true" for regime in ("pci", "export", "minors")})
         made.demand(licences=TERMS)
         quality = {"maxDuplicatePercent": 5, "maxEvaluationOverlap": 0}
         made.demand("strict", match={"regimes": ["pci"]}, quality=quality)
         made.demand("lenient", match={"regimes": ["export"]}, quality={**quality, "waivable": True})
+        made.demand("looked-at", match={"regimes": ["minors"]}, review={"rows": 50})
         made.register("written", uri="pvc://data/written.jsonl", generatedBy=[{"name": "big", "licence": LLAMA.key}])
         made.register("tickets")
         played = [
@@ -161,6 +163,15 @@ def test_row_13_a_shortfall_that_may_be_waived(site: Site) -> None:
     assert "EvaluationOverlap" in site.here.wait_reason("seen-waivable", "AwaitingApproval")["message"]
     waive(site, "seen-waivable")
     assert site.here.wait_ended("seen-waivable") == "Succeeded"
+
+
+def test_rows_that_were_drawn_are_looked_at_before_training(site: Site) -> None:
+    message = site.here.wait_reason("reviewed", "AwaitingApproval")["message"]
+    assert "approve-review" in message
+    assert "the first 50 rows of report" in message
+    assert starts_no_training(site, "reviewed")
+    site.approve("reviewed", "bob", site.digest("reviewed"), "Review")
+    assert site.here.wait_ended("reviewed") == "Succeeded"
 
 
 def test_withdrawn_data_take_ready_from_what_was_made_of_them_and_begin_nothing_any_more(site: Site) -> None:

@@ -579,6 +579,43 @@ class TestBaseModel:
         assert "baseModel" not in job.run["inputs"]
 
 
+class TestReview:
+    DEMAND = policy(review={"rows": 50})
+
+    def test_training_waits_until_somebody_else_has_looked_at_the_rows_drawn(self) -> None:
+        job = world(view(self.DEMAND))
+        job.step_through()
+        message = told(job, "Ready")[2]
+        assert told(job, "Ready")[1] == "AwaitingApproval"
+        for word in ("approve-review", "ReviewPending", "the first 50 rows of report 'sha256:4e4e"):
+            assert word in message
+        assert [name for name in job.created if "train" in name] == []
+        digest = (job.status or {})["governance"]["digest"]
+        for wrong in (approval("ann", digest, stage="Review"), approval("bob", DIGEST, stage="Review"), approval("bob", digest)):
+            job.governance = view(self.DEMAND, approvals=(wrong,))
+            job.settle()
+            assert told(job, "Ready")[1] == "AwaitingApproval"
+        job.governance = view(self.DEMAND, approvals=(approval("bob", digest, stage="Review"),))
+        job.settle()
+        job.finish()
+        assert told(job, "Ready")[1] == "RunSucceeded"
+
+    def test_a_review_is_no_approval_of_the_training(self) -> None:
+        both = policy(review={"rows": 50}, approvals=[{"stage": "Train"}])
+        job = world(view(both))
+        job.step_through()
+        assert "approve-train and approve-review" in told(job, "Ready")[2]
+        digest = (job.status or {})["governance"]["digest"]
+        job.governance = view(both, approvals=(approval("bob", digest, stage="Review"),))
+        job.settle()
+        assert "approve-train finetunejobs" in told(job, "Ready")[2]
+
+    def test_without_governance_nothing_of_it_is_in_status(self) -> None:
+        job = world(None)
+        job.finish()
+        assert "review" not in (job.status or {})["dataset"]
+
+
 class TestQuality:
     """The data of the sample: 240 examples, 200 are the least for the task, 12 repeat others (5 %), no item is among them."""
 

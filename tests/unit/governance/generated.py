@@ -110,6 +110,7 @@ documents = st.fixed_dictionaries(
         "data_report": st.fixed_dictionaries(
             {"examples": counts, "task_minimum": counts, "duplicates": counts, "evaluation_overlap": counts}
         ),
+        "review": maybe(st.fixed_dictionaries({"rows": counts, "report_digest": st.sampled_from([DIGEST, OTHER])})),
         "scan": st.fixed_dictionaries({"profile": st.sampled_from(ScanProfile), "entire": st.booleans(), "hits": few(hit)}),
         "nodes": maybe(few(nodes)),
         "bound_node": maybe(nodes),
@@ -215,6 +216,7 @@ policy_documents = st.fixed_dictionaries(
                 }
             )
         ),
+        "review": maybe(st.fixed_dictionaries({"rows": st.integers(1, 50)})),
         "waiver_approvals": st.integers(1, 3),
         "require_evaluation": maybe(st.booleans()),
         "require_justification": st.booleans(),

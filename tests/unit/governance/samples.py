@@ -41,6 +41,7 @@ FACTS: dict[str, Any] = {
     "trackers": ["http://mlflow.mlops.svc:5000/api"],
     "judges": ["https://judge.example/v1"],
     "dataReport": {"examples": 1000, "taskMinimum": 100, "duplicates": 10, "evaluationOverlap": 0},
+    "review": {"rows": 1000, "reportDigest": DIGEST},
     "scan": {"profile": "IdentifiersAndNames", "entire": True, "hits": []},
     "nodes": [NODE],
     "boundNode": NODE,

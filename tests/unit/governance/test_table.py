@@ -186,6 +186,8 @@ ROWS = [
     Row(16, R.EGRESS_PROBE_INCONCLUSIVE, DENY, {"egress": "Inconclusive"}),
     Row(16, R.EGRESS_PROBE_INCONCLUSIVE, DENY, {"egress": None}, {"stage": "Seal", "egress": None}),
     Row(17, R.DIGEST_MISMATCH, DENY, {"reads__0__read": OTHER}),
+    Row(18, R.REVIEW_PENDING, HOLD, {}, {}, {"review": {"rows": 50}}, {}),
+    Row(18, R.REVIEW_PENDING, HOLD, {"review": None}, {**PROMOTE, "review": None}, {"review": {"rows": 50}}),
     Row(19, R.GATE_FAILED, ASK, {**PROMOTE, "gates__0__verdict": "Fail"}, PROMOTE),
     Row(19, R.NEED_MORE_ITEMS, HOLD, {**PROMOTE, "gates": [{"name": "i", "verdict": "Inconclusive", "itemsToDecide": 742}]}, PROMOTE),
     Row(18, R.JUSTIFICATION_MISSING, DENY, {"subject__justified": False}, {"subject__justified": True}, {"requireJustification": True}),

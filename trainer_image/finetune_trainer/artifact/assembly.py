@@ -20,7 +20,7 @@ from finetune_trainer.artifact.contents import (
     refuse_pickles,
 )
 from finetune_trainer.artifact.facts import artifact_facts
-from finetune_trainer.contract import SCAN_REPORT, Digest, RunSpec
+from finetune_trainer.contract import REVIEW_REPORT, SCAN_REPORT, Digest, RunSpec
 from finetune_trainer.pod.resolved import RESOLVED_FILE
 from finetune_trainer.pod.sealing import sync_folder, write_sealed
 from finetune_trainer.pod.workspace import Workspace
@@ -90,7 +90,7 @@ def _describe(workspace: Workspace, saved: Path) -> None:
     """Keep what later steps cannot see any more: the reports on the data, what it was trained with, and the versions that trained."""
     if (saved / RESOLVED_FILE).exists():
         write_sealed(workspace.out_meta / RESOLVED_FILE, pretty(json.loads((saved / RESOLVED_FILE).read_text(encoding="utf-8"))))
-    for report, name in ((workspace.data_report, DATA_REPORT), (workspace.data_scan, SCAN_REPORT)):
+    for report, name in ((workspace.data_report, DATA_REPORT), (workspace.data_scan, SCAN_REPORT), (workspace.data_review, REVIEW_REPORT)):
         if report.exists():
             write_sealed(workspace.out_meta / name, report.read_text(encoding="utf-8"))
     write_sealed(workspace.out_meta / VERSIONS, pretty(library_versions()))

@@ -68,6 +68,20 @@ class DataQuality(Document):
     evaluation_overlap: int = Field(ge=0)
 
 
+REVIEW_REPORT = "review-report.json"
+"""File beside the artifact: which rows were drawn for people to look at."""
+MOST_REVIEWED = 1000
+"""So many rows are drawn for people to look at; no policy can ask for more."""
+
+
+class ReviewSample(Document):
+    """Rows drawn for people to look at; which ones is in the report, beside the data."""
+
+    rows: int = Field(ge=0, le=MOST_REVIEWED)
+    of: int = Field(ge=0)
+    report_digest: Digest
+
+
 class DataSummary(Document):
     digest: Digest
     examples: int = Field(ge=0)
@@ -78,6 +92,7 @@ class DataSummary(Document):
     dropped: list[Count] = Field(default_factory=list, max_length=8)
     findings: list[Finding] = Field(default_factory=list, max_length=4)
     quality: DataQuality | None = Field(default=None, description="None from a trainer that did not count it.")
+    review: ReviewSample | None = Field(default=None, description="None from a trainer that drew none.")
 
 
 class ScanSummary(Document):

@@ -16,6 +16,7 @@ from finetune_trainer.data.minima import least_useful
 from finetune_trainer.data.packing import chunked, wrapped
 from finetune_trainer.data.rendering import Rendered, Renderer
 from finetune_trainer.data.report import DataReport, collect_findings, count_labels, describe_lengths, summarise_dropped
+from finetune_trainer.data.review import draw_rows
 from finetune_trainer.data.rows import Lengths, write_rows
 from finetune_trainer.data.split import hold_out
 from finetune_trainer.data.targets import read_schema
@@ -109,6 +110,8 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
             "dataset_read", role=loaded.role, format=loaded.recognition.format.value, because=loaded.recognition.reason, rows=loaded.rows
         )
     scan = _scanned(sources, workspace, events)
+    review = draw_rows(dataset.examples, dataset.digest)
+    write_sealed(workspace.data_review, review.to_json())
     by_role = {loaded.role: loaded for loaded in sources}
 
     split = hold_out(dataset.examples, None if "validation" in by_role else spec.validation.percent)
@@ -146,6 +149,7 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
         dropped=summarise_dropped(report.sources),
         findings=report.findings[:4],
         quality=report.quality,
+        review=review.summary(),
     )
     return PreparedData(summary, scan, train, validation, work.length)
 

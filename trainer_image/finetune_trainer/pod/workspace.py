@@ -52,6 +52,11 @@ class Workspace:
         return self.data / "report.json"
 
     @property
+    def data_review(self) -> Path:
+        """JSON: numbers and hashes of rows that were drawn for people to look at."""
+        return self.data / "review.json"
+
+    @property
     def data_scan(self) -> Path:
         """JSON: what the scan for identifiers has counted, and what it cannot see."""
         return self.data / "scan.json"

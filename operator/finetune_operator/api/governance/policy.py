@@ -31,6 +31,7 @@ from finetune_trainer.contract.governance import Policy, facts
 from finetune_trainer.contract.governance.policy import Dns, Egress, Mode
 from finetune_trainer.contract.governance.vocabulary import Level, ScanProfile
 from finetune_trainer.contract.model import LicenceCategory
+from finetune_trainer.contract.results import MOST_REVIEWED
 
 KIND = "GovernancePolicy"
 PLURAL = "governancepolicies"
@@ -105,6 +106,10 @@ class NodeLabelSpec(ApiModel):
     values: Annotated[list[LabelValue], Field(min_length=1, max_length=64), ListSet()] = Field(description="One of these.")
 
 
+class ReviewSpec(ApiModel):
+    rows: Annotated[int, Field(ge=1, le=MOST_REVIEWED)] = Field(description="So many rows, drawn by the digest of the data.")
+
+
 class ApprovalRuleSpec(ApiModel):
     stage: facts.ApprovalStage = Field(
         description="Before what: Train the training, Promote the publishing.", json_schema_extra={"enum": ["Train", "Promote"]}
@@ -149,6 +154,9 @@ class GovernancePolicySpec(ApiModel):
     )
     approvals: Annotated[list[ApprovalRuleSpec], Field(max_length=16), ListAtomic()] = Field(
         default=[], description="Who has to agree before what."
+    )
+    review: ReviewSpec | None = Field(
+        default=None, description="Before training, somebody looks at rows of the data and gives an Approval of stage Review."
     )
     require_justification: bool = Field(
         default=False, description="A job must say why it is run, in spec.justification, which approvers are shown."

@@ -22,6 +22,7 @@ from finetune_trainer.contract.governance.facts import (
     GateResult,
     ModelFacts,
     NamespaceFacts,
+    ReviewFacts,
     ScanReport,
     Stage,
     SubjectFacts,
@@ -50,6 +51,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         bound_node=_bound_node(draft, view),
         egress=probed(speaking, view),
         data_report=_counted(draft.dataset) if run is not None else None,
+        review=_drawn(draft.dataset) if run is not None else None,
         scan=_scanned(draft.dataset) if run is not None else None,
         gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
         approvals=_approvals(draft, view),
@@ -124,6 +126,12 @@ def _bound_node(draft: Draft, view: GovernanceView) -> dict[str, str] | None:
     mark = run_hash(draft.scene.owner.uid, run.key) if run is not None else ""
     bound = [pod.node for pod in draft.scene.pods if pod.place.run == mark and pod.place.step != CLEAN and pod.node and not pod.ended]
     return next((dict(list(view.nodes[node].items())[:_MOST_LABELS]) for node in bound if node in view.nodes), None)
+
+
+def _drawn(found: DatasetStatus | None) -> ReviewFacts | None:
+    if found is None or found.review is None:
+        return None
+    return ReviewFacts(rows=min(found.review.rows, _MOST_EXAMPLES), report_digest=found.review.report_digest)
 
 
 def _scanned(found: DatasetStatus | None) -> ScanReport | None:

@@ -36,7 +36,7 @@ _SHOWN, _OBLIGATIONS = 32, 16
 _JUSTIFICATION = 200
 AUDIT_ONLY = "(audit only)"
 NODE_FIELD = "node"
-_ASKS_PEOPLE = frozenset({RuleId.APPROVAL_PENDING, RuleId.APPROVAL_STALE})
+_ASKS_PEOPLE = frozenset({RuleId.APPROVAL_PENDING, RuleId.APPROVAL_STALE, RuleId.REVIEW_PENDING})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ What nobody knows is absent. Whoever reads it years later has neither the cluste
 """
 
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, ScanStatus
+from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, ReviewStatus, ScanStatus
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance import agreements
@@ -37,7 +37,7 @@ from finetune_record.materials import (
 )
 from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, RunSection
 from finetune_record.sections import Sections
-from finetune_trainer.contract import SCAN_REPORT, Step, canonical_json, digest_of
+from finetune_trainer.contract import REVIEW_REPORT, SCAN_REPORT, Step, canonical_json, digest_of
 from finetune_trainer.contract.governance import Classification as Classified
 from finetune_trainer.contract.governance import Finding
 from finetune_trainer.contract.governance.facts import ApprovalStage, DatasetFacts
@@ -136,8 +136,17 @@ def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, 
         duplicates=found.quality.duplicates if found.quality is not None else None,
         evaluation_overlap=found.quality.evaluation_overlap if found.quality is not None else None,
         sources=sources,
-        reports=[_scan(found.scan)] if found.scan is not None else [],
+        reports=[
+            *([_scan(found.scan)] if found.scan is not None else []),
+            *([_review(found.review)] if found.review is not None else []),
+        ],
     )
+
+
+def _review(review: ReviewStatus) -> Report:
+    """Which rows somebody was to look at; the file lies with the adapter."""
+    headlines = [Measured(name="rows", value=str(review.rows)), Measured(name="of", value=str(review.of))]
+    return Report(kind="review", digest=review.report_digest, file=REVIEW_REPORT, headlines=headlines)
 
 
 def _scan(scan: ScanStatus) -> Report:

@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from finetune_trainer.contract import DataQuality, RunSpec
+from finetune_trainer.contract import DataQuality, ReviewSample, RunSpec
 from finetune_trainer.contract.model import BaseModelFindings, WeightsFormat
 from finetune_trainer.data.base_model import check_base_model
+from finetune_trainer.data.examples import Document
 from finetune_trainer.data.licences import read_licences
 from finetune_trainer.data.preparation import PreparedData, prepare_data
+from finetune_trainer.data.review import ReviewReport, draw_rows
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
 from finetune_trainer.evaluation.prompts import tokenize
 from finetune_trainer.identifiers.scanner import Found
@@ -113,6 +115,29 @@ class TestEvaluationItems:
         data, workspace = prepare(rows=[*rows, *rows[:6]], validation={"percent": None})
         assert data.summary.quality == DataQuality(examples=36, task_minimum=1000, duplicates=6, evaluation_overlap=0)
         assert json.loads(workspace.data_report.read_text())["quality"]["duplicates"] == 6
+
+
+def test_rows_are_drawn_by_the_digest_of_the_data_and_named_by_number_and_hash(prepare: Prepare) -> None:
+    data, workspace = prepare()
+    text = workspace.data_review.read_text()
+    report = ReviewReport.from_json(text)
+    assert data.summary.review == ReviewSample(rows=40, of=40, report_digest=report.content_digest())
+    assert sorted(row.number for row in report.rows) == list(range(1, 41))
+    assert not any(word in text for word in ("thermostat", "billing", "order"))
+    other, workspace = prepare(rows=ticket_rows(40, seed=1))
+    again = ReviewReport.from_json(workspace.data_review.read_text())
+    assert [row.number for row in again.rows] != [row.number for row in report.rows]
+
+
+def test_fewer_rows_are_the_first_of_those_drawn() -> None:
+    rows = [Document(number, f"text {number}") for number in range(1, 200)]
+    seed, other = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    ten, fifty = draw_rows(rows, seed, 10), draw_rows(rows[::-1], seed, 50)
+    assert ten.rows == fifty.rows[:10]
+    assert len({row.number for row in fifty.rows}) == 50
+    assert {row.number for row in draw_rows(rows, other, 10).rows} != {row.number for row in ten.rows}
+    changed = [*rows[:-1], Document(199, "another text")]
+    assert {row.hash for row in draw_rows(changed, seed).rows} != {row.hash for row in draw_rows(rows, seed).rows}
 
 
 WITHOUT_SYSTEM = "{%- if messages[0]['role'] == 'system' %}{{- raise_exception('no system role') }}{%- endif %}" + CHATML

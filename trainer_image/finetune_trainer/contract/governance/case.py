@@ -80,7 +80,7 @@ class Case:
         return digest_of(canonical_json(sealed).encode("utf-8", "surrogatepass"))
 
 
-_SEALED = {"datasets", "base_model", "images", "trackers", "judges", "data_report", "scan"}
+_SEALED = {"datasets", "base_model", "images", "trackers", "judges", "data_report", "review", "scan"}
 
 
 def adapter_classification(facts: Facts) -> Classification | None:

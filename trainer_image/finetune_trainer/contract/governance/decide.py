@@ -54,6 +54,7 @@ POLICY_CHECKS: Final[tuple[Callable[[Case, Policy], Iterator[Finding]], ...]] = 
     evidence.proofs_are_there,
     agreed.purpose_is_stated,
     agreed.enough_have_approved,
+    agreed.sample_is_reviewed,
 )
 """What each policy that applies asks for, each by itself."""
 

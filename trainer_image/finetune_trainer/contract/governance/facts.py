@@ -149,6 +149,13 @@ class DataReport(Document):
     evaluation_overlap: Count = 0
 
 
+class ReviewFacts(Document):
+    """The rows that were drawn for people to look at: so many, by the report with this digest."""
+
+    rows: Count
+    report_digest: str = Field(max_length=71)
+
+
 class EntityHits(Document):
     """Rows with an identifier: those that match its pattern, and of them those whose checksum is right."""
 
@@ -179,6 +186,7 @@ class GateResult(Document):
 
 class ApprovalStage(StrEnum):
     TRAIN = "Train"
+    REVIEW = "Review"
     PROMOTE = "Promote"
     WAIVE = "Waive"
 
@@ -207,6 +215,7 @@ class Facts(Document):
     trackers: tuple[Address, ...] = Field(default=(), max_length=16)
     judges: tuple[Address, ...] = Field(default=(), max_length=16)
     data_report: DataReport | None = None
+    review: ReviewFacts | None = None
     scan: ScanReport | None = None
     nodes: tuple[Labels, ...] | None = Field(default=None, max_length=512, description="Distinct labels of the nodes that there are.")
     bound_node: Labels | None = Field(default=None, description="Labels of the node that the pod runs on, read after it was bound.")

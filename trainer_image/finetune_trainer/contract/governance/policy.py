@@ -18,6 +18,7 @@ from finetune_trainer.contract.governance.classification import Classification
 from finetune_trainer.contract.governance.facts import ApprovalStage, Labels
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LabelWord, Level, ScanProfile
 from finetune_trainer.contract.model import LicenceCategory
+from finetune_trainer.contract.results import MOST_REVIEWED
 
 Place = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=48)]
 Host = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$", max_length=253)]
@@ -131,6 +132,12 @@ class ApprovalRule(Document):
     valid_for_seconds: int | None = Field(default=None, ge=60, le=10 * 366 * 86_400)
 
 
+class Review(Document):
+    """Somebody looks at so many rows, the first ones of those drawn, before anything is trained."""
+
+    rows: int = Field(ge=1, le=MOST_REVIEWED)
+
+
 class Policy(Document):
     """One policy at one generation."""
 
@@ -154,6 +161,7 @@ class Policy(Document):
     runtime_class_name: str | None = Field(default=None, min_length=1, max_length=253, description="RuntimeClass of the pods.")
     approvals: tuple[ApprovalRule, ...] = Field(default=(), max_length=16)
     require_justification: bool = False
+    review: Review | None = None
     waiver_approvals: int = Field(
         default=2, ge=1, le=8, description="How many waivers let a finding of this policy pass that can be waived."
     )

@@ -68,6 +68,7 @@ class RuleId(StrEnum):
     JUSTIFICATION_MISSING = "JustificationMissing"
     APPROVAL_PENDING = "ApprovalPending"
     APPROVAL_STALE = "ApprovalStale"
+    REVIEW_PENDING = "ReviewPending"
     GATE_FAILED = "GateFailed"
     GATE_MISSING = "GateMissing"
     NEED_MORE_ITEMS = "NeedMoreItems"
@@ -231,6 +232,12 @@ RULES: dict[RuleId, Rule] = {
     ),
     RuleId.APPROVAL_STALE: Rule(
         H, "An approval has expired, or was given for another decision, and too few others are left.", "Ask for the approval again."
+    ),
+    RuleId.REVIEW_PENDING: Rule(
+        H,
+        "The policy asks that somebody other than the submitter looks at rows drawn from the data, and nobody has said so of this decision.",
+        "Look at the rows that the report names (data/review.json of the work folder), and approve stage Review.",
+        since=Stage.SEAL,
     ),
     RuleId.GATE_FAILED: Rule(
         A, "A gate has decided against the adapter.", "Change the data or the training, or ask for a waiver that is bound to this decision."

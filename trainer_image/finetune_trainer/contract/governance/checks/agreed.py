@@ -28,6 +28,25 @@ def enough_have_approved(case: Case, policy: Policy) -> Iterator[Finding]:
             yield from _shortage(case, policy, rule)
 
 
+def sample_is_reviewed(case: Case, policy: Policy) -> Iterator[Finding]:
+    """One person is enough; the sample is part of what is decided, so that an approval is of these very rows."""
+    if policy.review is None or not case.facts.datasets or case.facts.stage not in _ASKED_AT[ApprovalStage.TRAIN]:
+        return
+    field, sample = f"approvals.{ApprovalStage.REVIEW}", case.facts.review
+    if sample is None:
+        yield find(RuleId.REVIEW_PENDING, field, "no rows were drawn", policy)
+        return
+    flaws = [(each, _flaw(case, each, None)) for each in case.facts.approvals if each.stage is ApprovalStage.REVIEW]
+    if any(not flaw for _, flaw in flaws):
+        return
+    told = sorted({f"{shown(each.approver)}: {flaw}" for each, flaw in flaws})
+    rows = min(policy.review.rows, sample.rows)
+    aside = f"; {listed(told)}" if told else ""
+    yield find(
+        RuleId.REVIEW_PENDING, field, f"nobody has looked at the first {rows} rows of report {shown(sample.report_digest)}{aside}", policy
+    )
+
+
 def waived(case: Case, finding: Finding) -> bool:
     """Whether enough people have let this finding pass; only one that needs approval can be."""
     if finding.severity is not Severity.NEEDS_APPROVAL:

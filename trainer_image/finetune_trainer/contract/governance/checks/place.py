@@ -58,17 +58,20 @@ def bound_node_complies(case: Case, policy: Policy) -> Iterator[Finding]:
 def some_node_complies(case: Case) -> Iterator[Finding]:
     """Asked of all policies together: a node for each of two policies is no node for both."""
     nodes = case.facts.nodes
-    if nodes is None or _complies({}, case, case.policies):  # any node at all does, also one that is still to come
-        return
-    if any(_complies(node, case, case.policies) for node in nodes):
+    if nodes is None:
         return
     enforced = tuple(policy for policy in case.policies if policy.enforced)
-    if not any(_complies(node, case, enforced) for node in nodes):
+    if not _satisfied(nodes, case, enforced):
         yield find(RuleId.NO_COMPLIANT_NODE, "nodes", f"none of {len(nodes)} kinds of node does")
         return
     for policy in case.policies:
-        if not policy.enforced and not any(_complies(node, case, (*enforced, policy)) for node in nodes):
+        if not policy.enforced and not _satisfied(nodes, case, (*enforced, policy)):
             yield find(RuleId.NO_COMPLIANT_NODE, "nodes", f"none of {len(nodes)} kinds of node does", policy)
+
+
+def _satisfied(nodes: Iterable[Mapping[str, str]], case: Case, policies: tuple[Policy, ...]) -> bool:
+    """By one of the nodes; or by any node at all, also one that is still to come."""
+    return _complies({}, case, policies) or any(_complies(node, case, policies) for node in nodes)
 
 
 def one_runtime_class_is_asked_for(case: Case) -> Iterator[Finding]:
