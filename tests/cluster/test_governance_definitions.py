@@ -194,6 +194,7 @@ FULL: dict[str, Any] = {
     "zones": ["onprem-a"],
     "dataSources": ["pvc://data/phi"],
     "purposes": ["triage"],
+    "review": {"rows": 50},
     "requireDigests": True,
     "licences": {"allow": ["Apache-2.0"], "conditional": ["gemma"], "deny": ["Copyleft"]},
     "scan": "Identifiers",

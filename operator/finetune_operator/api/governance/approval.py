@@ -31,7 +31,8 @@ class ApprovalSpec(ApiModel):
         "another digest, and this approval does not count for it."
     )
     stage: facts.ApprovalStage = Field(
-        description="What may go on: Train the training, Review the data by rows that were drawn, Promote the publishing; Waive lets findings pass that need approval."
+        description="What may go on: Train the training, Review the data by rows that were drawn, Promote the publishing; "
+        "Waive lets findings pass that need approval."
     )
     approver: UserName = Field(description="Who approves, by the API server's own name for them; neither submitter nor author.")
     reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="Why, for whoever reads the record.")

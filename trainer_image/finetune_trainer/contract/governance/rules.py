@@ -235,7 +235,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     RuleId.REVIEW_PENDING: Rule(
         H,
-        "The policy asks that somebody other than the submitter looks at rows drawn from the data, and nobody has said so of this decision.",
+        "The policy asks that somebody other than the submitter looks at rows drawn from the data, and nobody says so of this decision.",
         "Look at the rows that the report names (data/review.json of the work folder), and approve stage Review.",
         since=Stage.SEAL,
     ),
