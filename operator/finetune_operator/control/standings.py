@@ -26,7 +26,7 @@ COALESCE, COALESCE_COUNTS = 0.5, 5.0
 """Seconds from news until they are written: of what a policy is and whom it concerns, and of jobs."""
 PACE: Final = 300.0
 RETRY: Final = 30.0
-_FIGURES: Final = frozenset({"jobs", "artifacts", "lastUsedAt"})
+_FIGURES: Final = frozenset({"jobs", "deployments", "artifacts", "lastUsedAt"})
 
 Wanted = tuple[Resource, Store, Manifest, dict[str, Any]]
 
@@ -36,7 +36,7 @@ class StatusApi(Protocol):
 
 
 class Standings:
-    """Told of every FineTuneJob by `job_seen` and `job_gone`, of the rest by the cache; `run` writes, in the leader only."""
+    """Told of FineTuneJobs and AdapterDeployments by who sees them, of the rest by the cache; `run` writes, in the leader only."""
 
     def __init__(
         self,
@@ -55,24 +55,27 @@ class Standings:
         self._clock = clock
         self._now = now
         self._jobs: dict[Key, JobStanding] = {}
+        self._deployments: dict[Key, JobStanding] = {}
         self._written: dict[tuple[str, str, str], float] = {}
         """When each object's status was last written, by this process's clock."""
         self._news = asyncio.Event()
         self._urgent = True
         cache.listeners.append(self._noted)
 
-    def job_seen(self, key: Key, manifest: Manifest) -> None:
-        found = read_job(manifest)
-        known = self._jobs.get(key)
-        if found.concerns:
-            self._jobs[key] = found
-        elif known is not None:
-            del self._jobs[key]
-        if known != self._jobs.get(key):
-            self._news.set()
+    def job_seen(self, key: Key, manifest: Manifest | None) -> None:
+        """None for one that is gone."""
+        self._remember(self._jobs, key, manifest)
 
-    def job_gone(self, key: Key) -> None:
-        if self._jobs.pop(key, None) is not None:
+    def deployment_seen(self, key: Key, manifest: Manifest | None) -> None:
+        """None for one that is gone."""
+        self._remember(self._deployments, key, manifest)
+
+    def _remember(self, known: dict[Key, JobStanding], key: Key, manifest: Manifest | None) -> None:
+        before = known.pop(key, None)
+        found = read_job(manifest) if manifest is not None else None
+        if found is not None and found.concerns:
+            known[key] = found
+        if before != known.get(key):
             self._news.set()
 
     def _noted(self) -> None:
@@ -121,7 +124,7 @@ class Standings:
         if self._policies:
             namespaces = {each["metadata"]["name"]: each["metadata"]["labels"] for each in cache.namespaces.values()}
             read = cache.read_policies()
-            around = Surroundings(read, namespaces, jobs, cache.site)
+            around = Surroundings(read, namespaces, jobs, cache.site, tuple(self._deployments.values()))
             for policy in read:
                 manifest = cache.policies.get("", policy.name)
                 if manifest is not None:

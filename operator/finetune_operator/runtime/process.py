@@ -136,6 +136,8 @@ class Process:
         self._serving = (
             Serving(settings, kube, metrics, self._identity, warnings, governance=self._governance) if settings.serving else None
         )
+        if self._serving is not None and self._standings is not None:
+            self._serving.cache.noted = self._standings.deployment_seen
         self._reflectors = self._make_reflectors()
         self._sweep = Sweep(kube, self._cache.parents, self._queue, self._namespaces)
         self._leadership = self._make_leadership() if settings.leader_elect else None
@@ -321,7 +323,7 @@ class Process:
     def _gone(self, key: Key) -> None:
         self._metrics.forgotten(key.namespace, key.name)
         if self._standings is not None:
-            self._standings.job_gone(key)
+            self._standings.job_seen(key, None)
         if self._serving is not None:
             self._serving.cache.job_gone(key)
 

@@ -43,6 +43,15 @@ def test_it_says_which_namespaces_it_matches_and_how_jobs_fared_under_it() -> No
     assert "spec.dataSources" in found["conditions"][0]["message"]
 
 
+def test_deployments_are_counted_apart_from_jobs() -> None:
+    read = (read_policy(stored()),)
+    denied = JobStanding("clinic", outcome=Outcome.DENY, policies=frozenset({"house"}))
+    around = Surroundings(read, NAMESPACES, (job(Outcome.ALLOW, "house"),), SITE, (denied, denied))
+    found = policy_status(stored(), read[0], around, NOON).to_manifest()
+    assert (found["jobs"]["allowed"], found["jobs"]["denied"]) == (1, 0)
+    assert (found["deployments"]["allowed"], found["deployments"]["denied"]) == (0, 2)
+
+
 def test_what_matches_nothing_says_so_and_what_cannot_be_read_is_not_ready() -> None:
     assert said(stored(match={"namespaceLabels": {"team": "none"}}))["conditions"][0]["reason"] == "MatchesNothing"
     unreadable = said(stored(mode="Sometimes"))["conditions"][0]

@@ -70,7 +70,7 @@ class StandingCondition(ApiModel):
 
 
 class OutcomeCounts(ApiModel):
-    """Jobs that exist now and that the policy was applied to, by what was last decided about them."""
+    """Objects that exist now and that the policy was applied to, by what was last decided about them."""
 
     allowed: Count = Field(default=0, description="Let pass.")
     held: Count = Field(default=0, description="That wait.")
@@ -90,6 +90,7 @@ class GovernancePolicyStatus(ApiModel):
     )
     matched_namespace_count: Count | None = Field(default=None, description="How many there are.")
     jobs: OutcomeCounts | None = Field(default=None, description="FineTuneJobs that the policy was applied to, by outcome.")
+    deployments: OutcomeCounts | None = Field(default=None, description="The same of AdapterDeployments.")
     conflicts: Annotated[list[Annotated[str, Field(max_length=CONFLICT_LIMIT)]], Field(max_length=SHOWN_CONFLICTS), ListAtomic()] = Field(
         default=[], description="What makes that no job can meet the policy, before anybody submits one."
     )

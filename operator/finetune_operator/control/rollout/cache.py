@@ -40,6 +40,8 @@ class ServingCache:
         self.artifacts = Artifacts()
         self._wake = wake
         self._seen = seen
+        self.noted: Callable[[Key, Manifest | None], None] = lambda _key, _manifest: None
+        """Hears of each deployment as it is now, None when it is gone: what is counted about them elsewhere."""
         self._pod_gone = pod_gone
         self.selected = selected
         self.pods = Store(project_pod, self._pod_changed, index=_group_of, by_namespace=by_namespace)
@@ -104,11 +106,13 @@ class ServingCache:
 
     def _deployment_seen(self, key: Key, manifest: Manifest) -> None:
         self._seen(key, manifest)
+        self.noted(key, manifest)
         if self.selected is not None:
             self.selected.follow(key, dict(summary_of(manifest).labels))
         self._wake_all(self.siblings.remember(key, manifest))
 
     def _deployment_gone(self, key: Key) -> None:
+        self.noted(key, None)
         if self.selected is not None:
             self.selected.follow(key, {})
         self._wake_all(self.siblings.forget(key))

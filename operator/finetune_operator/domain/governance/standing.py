@@ -1,7 +1,7 @@
 """What is to be said in the status of a GovernancePolicy and of a TrainingDataset, from what jobs' statuses say of them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -38,7 +38,7 @@ _COUNTED = {Outcome.ALLOW: "allowed", Outcome.HOLD: "held", Outcome.NEEDS_APPROV
 
 @dataclass(frozen=True)
 class JobStanding:
-    """What one FineTuneJob that exists now says of governance."""
+    """What one FineTuneJob, or AdapterDeployment, that exists now says of governance."""
 
     namespace: str
     dataset: str = ""
@@ -57,7 +57,7 @@ class JobStanding:
 
 
 def read_job(manifest: JsonObject) -> JobStanding:
-    """From a stored FineTuneJob; what another version wrote and cannot be read counts as absent."""
+    """From a stored object; what another version wrote and cannot be read counts as absent."""
     stored = reading.at(manifest, "status", "governance")
     governance: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
     policies, decision = governance.get("policies") or [], governance.get("decision")
@@ -82,6 +82,7 @@ class Surroundings:
     namespaces: Mapping[str, Mapping[str, str]]
     jobs: tuple[JobStanding, ...]
     site: Site
+    deployments: tuple[JobStanding, ...] = ()
 
     @cached_property
     def matched(self) -> dict[str, frozenset[str]]:
@@ -93,17 +94,29 @@ class Surroundings:
         return frozenset(name for name, labels in self.namespaces.items() if wanted <= labels.items())
 
     @cached_property
-    def _outcomes(self) -> Counter[tuple[str, Outcome]]:
-        return Counter((name, job.outcome) for job in self.jobs if job.outcome is not None for name in job.policies)
+    def job_outcomes(self) -> "Outcomes":
+        return _outcomes(self.jobs)
 
-    def counts(self, policy: Policy) -> OutcomeCounts:
-        """Of the jobs that the policy was applied to."""
-        return OutcomeCounts(**{field: self._outcomes[policy.name, outcome] for outcome, field in _COUNTED.items()})
+    @cached_property
+    def deployment_outcomes(self) -> "Outcomes":
+        return _outcomes(self.deployments)
 
     def meeting(self, policy: Policy) -> list[str]:
         """Policies that a job can come under together with this one: they share a namespace, or could."""
         own = self.matched[policy.name]
         return [other.name for other in self.policies if not own.isdisjoint(self.matched[other.name]) or _could_share(policy, other, own)]
+
+
+Outcomes = Counter[tuple[str, Outcome]]
+"""How many objects by policy and outcome."""
+
+
+def _outcomes(objects: Iterable[JobStanding]) -> Outcomes:
+    return Counter((name, each.outcome) for each in objects if each.outcome is not None for name in each.policies)
+
+
+def _counts(outcomes: Outcomes, policy: Policy) -> OutcomeCounts:
+    return OutcomeCounts(**{field: outcomes[policy.name, outcome] for outcome, field in _COUNTED.items()})
 
 
 def policy_status(manifest: JsonObject, policy: Policy, around: Surroundings, now: datetime) -> GovernancePolicyStatus:
@@ -117,7 +130,8 @@ def policy_status(manifest: JsonObject, policy: Policy, around: Surroundings, no
         conditions=[_condition(manifest, status, reason, message, now)],
         matched_namespaces=sorted(matched)[:SHOWN_NAMESPACES],
         matched_namespace_count=len(matched),
-        jobs=around.counts(policy),
+        jobs=_counts(around.job_outcomes, policy),
+        deployments=_counts(around.deployment_outcomes, policy),
         conflicts=conflicts,
     )
 
