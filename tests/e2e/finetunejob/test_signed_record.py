@@ -116,7 +116,7 @@ def test_a_signed_run_verifies_without_its_cluster_and_a_changed_byte_is_found(
     assert record["identity"]["namespace"] == NAMESPACE
     assert record["policy"]["policies"][0]["name"] == "signed"
     assert record["environment"]["node"]
-    assert {each["name"] for each in record["outputs"]["documents"]} >= {"evaluation-items.jsonl", "resolved.json", "data-report.json"}
+    assert {each["name"] for each in record["outputs"]["documents"]} >= {"evaluation-items.jsonl", "record.json", "resolved.json"}
     assert "model.sig" in said["checked"]
     weights = folder / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
