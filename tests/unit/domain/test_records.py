@@ -414,7 +414,8 @@ def test_the_scan_is_in_the_record_by_its_counts_and_the_digest_of_its_report() 
     world.end_pod(message=words("prepare", world.run["key"], scan=scan))
     world.settle()
     world.finish()
-    (report,) = statement(registry.records[0]).predicate.data.reports
+    report, review = statement(registry.records[0]).predicate.data.reports
+    assert (review.kind, review.file) == ("review", "review-report.json")
     assert (report.kind, report.digest, report.file) == ("scan", DIGEST, "scan-report.json")
     assert {each.name: each.value for each in report.headlines} == {"rows": "264", "date rows": "9", "email rows": "40"}
 
