@@ -96,6 +96,7 @@ documents = st.fixed_dictionaries(
                 "labels_before": maybe(any_labels),
                 "submitter": st.sampled_from(PEOPLE),
                 "authors": few(st.sampled_from(PEOPLE)),
+                "justified": maybe(st.booleans()),
             }
         ),
         "site": st.just({"residencies": PLACES, "regimes": ("trial",)}),
