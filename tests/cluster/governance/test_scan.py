@@ -97,3 +97,17 @@ def test_a_scan_that_the_policy_asks_for_must_have_been_of_all_rows(operator: Op
         site.submit("whole")
         assert here.wait_ended("whole") == "Succeeded"
     assert steps(site, "cut") == {"prepare"}
+
+
+def test_a_secret_in_the_rows_waits_for_a_waiver_and_clean_rows_do_not(operator: OperatorProcess, site: Site) -> None:
+    here = site.here
+    site.demand(scan="Identifiers")
+    with finding(site, secret=(2, 0)):
+        site.submit("secret")
+        assert "SecretInData" in here.wait_reason("secret", "AwaitingApproval")["message"]
+        for approver in ("bob", "eve"):
+            site.approve("secret", approver, site.digest("secret"), "Waive")
+        assert here.wait_ended("secret") == "Succeeded"
+    with finding(site):
+        site.submit("plain")
+        assert here.wait_ended("plain") == "Succeeded"

@@ -47,7 +47,7 @@ def test_each_of_twenty_one_rows_of_the_decision_table_has_its_evidence() -> Non
     numbers = [int(number) for number, *_ in rows if number.strip()]
     assert numbers == list(range(1, 22))
     for _, _, _, where, *shown in rows:
-        assert where.strip() in {"API server", "operator", "pod", "decision"}
+        assert where.strip() in {"API server", "operator", "pod", "real node", "decision"}
         assert len(shown) == 2
         for cell in shown:
             named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell)
