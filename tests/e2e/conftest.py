@@ -1,6 +1,7 @@
 """The order of the tests on a real node; a cluster with the chart installed, and a namespace whose claims hold a small base model."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from examples import tickets
 from examples.models import tiny_base
 from finetune_testbed import binaries, images
 from finetune_testbed.bed import Testbed
+from finetune_testbed.node.outward import Watch, watched
 from tests.e2e.tenant import NAMESPACE, Tenant
 
 LOOKS_AT_THE_HOST = "test_host_is_left_as_it_was.py"
+LOOKS_BACK = "test_nothing_dials_out.py"
 EXAMPLE = Path("examples/ticket-routing")
 PIN_SECRET = "finetune-pin"
 PIN = "known to routers and operator alone"
@@ -26,7 +29,11 @@ PACE = ("serving.rollout.lookSeconds=1", "serving.rollout.pollSeconds=1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What compares the host before and after comes before the session's own node, which would have changed it already."""
+    """What compares the host before and after comes before the session's own node, which would have changed it already.
+
+    What looks at all that pods have tried comes last.
+    """
+    items.sort(key=lambda item: item.path.name == LOOKS_BACK)
     looking = [item for item in items if item.path == Path(__file__).parent / LOOKS_AT_THE_HOST]
     others = [item for item in items if item not in looking]
     first = next((place for place, item in enumerate(others) if "t3" in getattr(item, "fixturenames", ())), len(others))
@@ -34,7 +41,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def installed(t3: Testbed) -> Environment:
+def outward(t3: Testbed) -> Iterator[Watch]:
+    """What pods try to reach outside their cluster, from before the first one on."""
+    with watched(t3) as watch:
+        yield watch
+
+
+@pytest.fixture(scope="session")
+def installed(t3: Testbed, outward: Watch) -> Environment:
     """The images built from their Dockerfiles, and the chart installed with Helm."""
     built = {name: images.build(t3, name, print) for name in IMAGES}
     surroundings = Environment(

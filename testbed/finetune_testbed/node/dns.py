@@ -11,6 +11,7 @@ from finetune_testbed.processes import Daemon
 READY_PORT = 8181
 
 # There is no outside to forward to: names beyond the cluster are answered with NXDOMAIN at once, not after a timeout.
+# Who asks for one is in the log, for `outward`.
 _COREFILE = Template("""\
 $domain:53 in-addr.arpa:53 ip6.arpa:53 {
     bind $address
@@ -24,6 +25,7 @@ $domain:53 in-addr.arpa:53 ip6.arpa:53 {
 .:53 {
     bind $address
     errors
+    log . "asked outside: {name} by {remote}"
     template ANY ANY {
         rcode NXDOMAIN
     }

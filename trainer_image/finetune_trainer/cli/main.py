@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.metadata
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -244,9 +245,15 @@ def _leave_at_once(step: str, run_key: str, evidence: Evidence, events: EventLog
     os._exit(error.exit_code)
 
 
+def leave_no_core() -> None:
+    """A core holds rows and weights, and goes wherever the node collects them; for this process and those it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def program() -> NoReturn:
     """The installed command: run, then end at once. Taking the libraries apart object by object costs seconds that a stop does not have."""
     code: object
+    leave_no_core()
     try:
         code = int(main())
     except SystemExit as end:

@@ -275,6 +275,7 @@ def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candida
         report_folder=workspace.out_meta,
         stop=lambda: context.stop.requested,
         progress=progress.items,
+        keep_examples=context.options.sealed is None,
     )
 
 

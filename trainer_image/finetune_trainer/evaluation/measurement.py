@@ -32,10 +32,12 @@ def evaluate(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
     batch_size: int = BATCH_SIZE,
+    keep_examples: bool = True,
 ) -> EvaluationSummary:
     """Evaluate base and tuned on the sealed items and write outcomes, report and examples into ``report_folder``.
 
-    ``progress(done, total)`` counts passes over items, both models together; ``batch_size`` changes nothing but speed and memory. Raises
+    ``progress(done, total)`` counts passes over items, both models together; ``batch_size`` changes nothing but speed and memory.
+    ``keep_examples`` is false for governed data, of which no text is kept beside an adapter that goes where the data do not. Raises
     ``Stopped`` within one token of a stop request, ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for
     damaged items, ``OutOfMemoryError`` if memory does not suffice for a single item.
     """
@@ -62,7 +64,7 @@ def evaluate(
     summary = summarize(comparisons, spec.evaluation.improvement, len(items))
     write_outcomes(report_folder / ITEMS_FILE, outcomes, metrics)
     write_report(report_folder, summary, comparisons, spec, items_path)
-    if needs_answers(metrics):
+    if keep_examples and needs_answers(metrics):
         write_examples(report_folder, items, base_answers, tuned_answers)
     return summary
 

@@ -1,7 +1,7 @@
 """What an evaluation leaves beside the artifact: outcomes per item, statistics with their methods, and five answers to look at.
 
 ``examples.json`` holds texts (prompt, reference, both answers). It exists on the artifact's volume only, which belongs to whoever owns the
-data; nothing of it is ever logged, reported or sent.
+data; nothing of it is ever logged, reported or sent. A governed run leaves none.
 """
 
 import json

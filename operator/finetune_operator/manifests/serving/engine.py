@@ -26,7 +26,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _REQUESTS = {"cpu": "1", "memory": "1Gi"}
 _START_SECONDS = 3600
 """For reading a model of many gigabytes from a slow volume, and for vLLM to warm up; a server that fails ends by itself."""
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 _FOLDERS = {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "XDG_CACHE_HOME": f"{TEMPORARY}/cache", "HF_HOME": f"{TEMPORARY}/huggingface"}
 _VLLM = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -43,7 +43,7 @@ def build_engine(
     """The container; its readiness is the agent's to say, who knows which adapters it holds."""
     vllm, merged = managed.engine is Engine.VLLM, isinstance(claims, MergedModel)
     arguments = _vllm_arguments if vllm else _transformers_arguments
-    environment = {**_FOLDERS, **_OFFLINE, **(_VLLM if vllm else {})}
+    environment = {**_FOLDERS, **OFFLINE, **(_VLLM if vllm else {})}
     if vllm and not merged:
         environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     return {

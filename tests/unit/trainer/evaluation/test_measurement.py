@@ -97,6 +97,13 @@ def test_examples_show_prompt_reference_and_both_answers(bench: Bench, run_spec:
     assert all(set(example) == {"row", "prompt", "reference", "base", "tuned"} for example in examples)
 
 
+def test_of_governed_data_no_text_is_kept(bench: Bench, run_spec: SpecMaker) -> None:
+    summary = bench.run(run_spec(evaluation={"metrics": ["ExactMatch"], "max_new_tokens": 60}), keep_examples=False)
+    assert summary.metrics[0].tuned == "1"
+    for path in bench.report.iterdir():
+        assert not any(item.reference in path.read_text() for item in items()), path.name
+
+
 def test_the_same_evaluation_twice_writes_the_same_bytes(bench: Bench, run_spec: SpecMaker) -> None:
     spec = run_spec(evaluation={"metrics": ["FieldCompleteness", "Perplexity"], "max_new_tokens": 60})
     written = []
