@@ -34,7 +34,14 @@ def server(t1: Testbed) -> Any:
     with ApiServer(t1) as connection:
         for kind in GOVERNANCE_KINDS:
             install(connection, kind)
+        before = policies(connection)
         yield connection
+        for name in policies(connection) - before:  # they would concern the jobs of every other test
+            connection.request("DELETE", f"{path_of(GOVERNANCEPOLICY)}/{name}")
+
+
+def policies(server: ApiServer) -> set[str]:
+    return {item["metadata"]["name"] for item in server.request("GET", path_of(GOVERNANCEPOLICY))["items"]}
 
 
 def document(kind: CrdSpec, name: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from finetune_testbed import images, node
 from finetune_testbed.bed import Testbed
+from finetune_testbed.node.outward import Watch
 from tests.e2e.cluster import Cluster, claim, pod
 
 SERVE = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080)"
@@ -87,7 +88,7 @@ def test_a_pod_reaches_the_api_server_by_its_service(cluster: Cluster, image: st
     assert cluster.run_job("api", image, "python3", "-c", connect) == 0
 
 
-def test_the_world_beyond_the_host_is_refused_at_once(cluster: Cluster, image: str) -> None:
+def test_the_world_beyond_the_host_is_refused_at_once(cluster: Cluster, image: str, outward: Watch) -> None:
     """With an answer: where packets vanish, a connection runs into its timeout instead."""
     attempt = (
         "import socket\n"
@@ -95,7 +96,8 @@ def test_the_world_beyond_the_host_is_refused_at_once(cluster: Cluster, image: s
         "except TimeoutError: raise\n"
         "except OSError: raise SystemExit(7)"
     )
-    assert cluster.run_job("beyond", image, "python3", "-c", attempt) == 7
+    with outward.looking_away():
+        assert cluster.run_job("beyond", image, "python3", "-c", attempt) == 7
 
 
 def test_an_image_that_nobody_has_is_reported_and_not_waited_for(cluster: Cluster, image: str) -> None:

@@ -33,6 +33,6 @@ def test_no_pod_has_tried_to_reach_anything_outside_the_cluster(tenant: Tenant, 
 def test_one_that_does_is_seen(t3: Testbed, tenant: Tenant, outward: Watch, installed: Environment) -> None:
     cluster = Cluster(t3, "dials-out")
     assert cluster.run_job("dials", installed.trainer_image, "python3", "-c", DIALS) == 0
-    assert {(attempt.destination, attempt.protocol, attempt.port) for attempt in outward.attempts()} == {("198.51.100.7", "tcp", 443)}
+    assert ("198.51.100.7", "tcp", 443) in {(attempt.destination, attempt.protocol, attempt.port) for attempt in outward.attempts()}
     assert "updates.example.org" in outward.names()
     cluster.kubectl("delete", "namespace", "dials-out", "--wait=false")

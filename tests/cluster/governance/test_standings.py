@@ -7,7 +7,7 @@ from finetune_operator.api.base import API_VERSION
 from finetune_operator.api.crd import ADAPTERDEPLOYMENT, GOVERNANCEPOLICY
 from finetune_testbed.audit import AuditLog, tally
 from finetune_testbed.bed import Testbed
-from tests.cluster import crd, governed_site, operator_process
+from tests.cluster import crd, operator_process
 from tests.cluster.governance.conftest import ARGUMENTS
 from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import OperatorProcess, until
@@ -77,11 +77,3 @@ def test_deployments_are_counted_too(t2: Testbed, site: Site, tmp_path: Path) ->
         assert policy_status(site)["jobs"]["allowed"] == 1
         here.server.request("DELETE", f"{path}/tickets")
         until(lambda: (policy_status(site).get("deployments") or {}).get("denied") == 0)
-
-
-def test_an_operator_of_one_namespace_leaves_policies_to_others_and_speaks_of_its_data(site: Site, tmp_path: Path) -> None:
-    with governed_site.governing(site.here, tmp_path):
-        site.demand()
-        site.register()
-        assert until(lambda: reason(site.registered())) == "Registered"
-        assert policy_status(site) == {}
