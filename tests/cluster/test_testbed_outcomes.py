@@ -103,9 +103,11 @@ def test_a_test_can_answer_in_a_pods_place(t2: Testbed, server: ApiServer) -> No
     server.request("POST", JOBS, job("answers", PodOutcome(hold=True)))
     until(lambda: phase(server, "answers") == "Running")
     address = pod_of(server, "answers")["status"]["podIP"]
+    with socket.create_server((address, 0)) as free:
+        port = free.getsockname()[1]  # not the trainer's own, which a trainer of another test may serve on every address
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((address, 9400), timeout=2)
-    with socket.create_server((address, 9400)), socket.create_connection((address, 9400), timeout=2):
+        socket.create_connection((address, port), timeout=2)
+    with socket.create_server((address, port)), socket.create_connection((address, port), timeout=2):
         outcomes.release(t2, "default", pod_of(server, "answers")["metadata"]["name"])
 
 
