@@ -4,7 +4,6 @@ The API server reads it at admission, also while no operator runs. A namespace t
 governed again begins with nothing rather than with what was once true.
 """
 
-import asyncio
 import logging
 from typing import Any, Final, Protocol
 
@@ -17,6 +16,7 @@ from finetune_operator.cluster.errors import ApiError, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import GOVERNANCE_FACTS, Resource
 from finetune_operator.control.governance import GovernanceCache
+from finetune_operator.control.news import News
 from finetune_operator.domain.governance.snapshot import snapshot
 from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 
@@ -40,23 +40,14 @@ class CurrentFacts:
         self._api = api
         self._cache = cache
         self._namespaces = frozenset(namespaces)
-        self._news = asyncio.Event()
-        self.stored = Store(_kept, lambda _facts: self._news.set(), index=lambda _facts: None, by_namespace=bool(namespaces))
-        cache.listeners.append(self._news.set)
+        self._news = News()
+        self.stored = Store(_kept, lambda _facts: self._news.tell(), index=lambda _facts: None, by_namespace=bool(namespaces))
+        cache.listeners.append(self._news.tell)
 
     async def run(self) -> None:
         """For ever; what the API server refuses is tried again soon."""
-        self._news.set()
-        again: float | None = None
-        while True:
-            try:
-                await asyncio.wait_for(self._news.wait(), again)
-            except TimeoutError:
-                pass
-            else:
-                await asyncio.sleep(COALESCE)
-            self._news.clear()
-            again = None if await self.write() else RETRY
+        async for _ in self._news.each(lambda: COALESCE):
+            self._news.again = None if await self.write() else RETRY
 
     async def write(self) -> bool:
         """Write and delete what differs; whether all of it went well."""

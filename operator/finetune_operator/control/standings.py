@@ -5,7 +5,6 @@ News of a policy, of a namespace or of data are written within a second; counts 
 policies, which are everybody's: two of them would contradict each other for ever.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from finetune_operator.cluster.errors import ApiError, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import GOVERNANCE_POLICIES, TRAINING_DATASETS, Resource
 from finetune_operator.control.governance import GovernanceCache
+from finetune_operator.control.news import News
 from finetune_operator.domain.governance.standing import JobStanding, Surroundings, dataset_status, policy_status, read_job
 from finetune_operator.domain.reading import without_empty
 
@@ -58,7 +58,7 @@ class Standings:
         self._deployments: dict[Key, JobStanding] = {}
         self._written: dict[tuple[str, str, str], float] = {}
         """When each object's status was last written, by this process's clock."""
-        self._news = asyncio.Event()
+        self._news = News()
         self._urgent = True
         cache.listeners.append(self._noted)
 
@@ -76,11 +76,11 @@ class Standings:
         if found is not None and found.concerns:
             known[key] = found
         if before != known.get(key):
-            self._news.set()
+            self._news.tell()
 
     def _noted(self) -> None:
         self._urgent = True
-        self._news.set()
+        self._news.tell()
 
     @property
     def waiting(self) -> int:
@@ -94,18 +94,9 @@ class Standings:
 
     async def run(self) -> None:
         """For ever; what the API server refuses is tried again later."""
-        self._news.set()
-        again: float | None = None
-        while True:
-            try:
-                await asyncio.wait_for(self._news.wait(), again)
-            except TimeoutError:
-                pass
-            else:
-                await asyncio.sleep(COALESCE if self._urgent else min(COALESCE_COUNTS, self._pace))
-            self._news.clear()
+        async for _ in self._news.each(lambda: COALESCE if self._urgent else min(COALESCE_COUNTS, self._pace)):
             self._urgent = False
-            again = await self.write()
+            self._news.again = await self.write()
 
     async def write(self) -> float | None:
         """Write what differs and is due; seconds until something that differs is, None where nothing does."""
