@@ -99,6 +99,7 @@ def carol_registers(site: Site, here: Place) -> None:
 
 def alice_submits(site: Site, here: Place) -> None:
     (wrong,), (right,) = documents("finetunejob-wrong", here), documents("finetunejob", here)
+    assert right["spec"]["evaluation"]["gates"], "from confidential on nothing is published that no gate has judged; a fake pod passes any"
     site.until_found(set(), ALICE, "POST", f"{here.job_path()}?dryRun=All", right)  # until admission has heard of the data
     with pytest.raises(Refused) as refusal:
         site.ask(ALICE, "POST", here.job_path(), wrong)

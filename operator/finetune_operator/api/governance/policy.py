@@ -139,7 +139,11 @@ class GovernancePolicySpec(ApiModel):
     licences: LicenceTermsSpec = Field(
         default=LicenceTermsSpec(), description="Licences of base models; deny beats conditional, which beats allow."
     )
-    scan: ScanProfile | None = Field(default=None, description="What a scan of all rows for identifiers must at least be able to see.")
+    scan: ScanProfile | None = Field(
+        default=None,
+        description="What a scan of all rows for identifiers must at least be able to see. No scan here sees names: "
+        "IdentifiersAndNames asks for a waiver at restricted, and below that for no more than Identifiers.",
+    )
     quality: QualitySpec | None = Field(default=None, description="What the data must be.")
     egress: Egress | None = Field(
         default=None,

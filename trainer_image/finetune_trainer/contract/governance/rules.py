@@ -242,7 +242,12 @@ RULES: dict[RuleId, Rule] = {
     RuleId.GATE_FAILED: Rule(
         A, "A gate has decided against the adapter.", "Change the data or the training, or ask for a waiver that is bound to this decision."
     ),
-    RuleId.GATE_MISSING: Rule(H, "The policy asks for an evaluation, and no gate has decided.", "Set a gate.", since=Stage.PROMOTE),
+    RuleId.GATE_MISSING: Rule(
+        H,
+        "The policy asks for an evaluation, and no gate has decided.",
+        "Set spec.evaluation.gates; that is another run.",
+        since=Stage.PROMOTE,
+    ),
     RuleId.NEED_MORE_ITEMS: Rule(H, "A gate cannot decide by so few items.", "Add evaluation items."),
     RuleId.ADAPTER_NOT_CLEARED: Rule(
         D,
