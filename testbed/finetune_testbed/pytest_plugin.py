@@ -142,8 +142,12 @@ def t3(request: pytest.FixtureRequest) -> Iterator[Testbed]:
 
 @pytest.fixture(scope="session")
 def t3_host(request: pytest.FixtureRequest) -> None:
-    """A host on which tests can start T3 testbeds of their own."""
+    """A host on which tests can start T3 testbeds of their own, and from which what killed sessions left is gone.
+
+    Another worker process would sweep it while a test compares the host before and after.
+    """
     try:
+        testing.sweep(_progress(request, Tier.T3))
         lifecycle.prepare_host(Tier.T3, _progress(request, Tier.T3))
     except EXPLAINED as error:
         _report_missing(request.config, Tier.T3, str(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 from finetune_testbed import lifecycle, state
 from finetune_testbed.bed import Testbed, Tier
 
-_SESSION_NAME = re.compile(r"test-t[123]-(\d+)")
+_OF_A_PROCESS = re.compile(r"test-[a-z0-9]+-(\d+)")
 
 
 @contextmanager
@@ -26,13 +26,18 @@ def running(tier: Tier, name: str, *, keep: bool = False, progress: Callable[[st
 
 def session_name(tier: Tier, *, keep: bool) -> str:
     """A name of this process's own, or the one that kept testbeds share."""
-    return f"keep-{tier.lower()}" if keep else f"test-{tier.lower()}-{os.getpid()}"
+    return f"keep-{tier.lower()}" if keep else own_name(tier.lower())
+
+
+def own_name(purpose: str) -> str:
+    """Of a testbed that goes with this process: `sweep` knows it by its name. `purpose` is one word of small letters and digits."""
+    return f"test-{purpose}-{os.getpid()}"
 
 
 def sweep(progress: Callable[[str], None] = print) -> list[str]:
-    """Take down what sessions left that were killed; the names of those testbeds."""
+    """Take down what processes left that were killed; the names of those testbeds. None of them is there when this returns."""
     abandoned = [
-        name for name in state.names() if (match := _SESSION_NAME.fullmatch(name)) and not Path(f"/proc/{match.group(1)}").exists()
+        name for name in state.names() if (match := _OF_A_PROCESS.fullmatch(name)) and not Path(f"/proc/{match.group(1)}").exists()
     ]
     for name in abandoned:
         lifecycle.down(name, progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_testbed import apiserver, cli, lifecycle, processes, state
+from finetune_testbed import apiserver, cli, lifecycle, processes, state, testing
 from finetune_testbed.apiserver import ApiServer
 from finetune_testbed.bed import Testbed, Tier
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.t2
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> Iterator[str]:
     """A name nobody else uses, whose testbed is gone afterwards."""
-    chosen = f"life-{os.getpid()}"
+    chosen = testing.own_name("life")
     yield chosen
     lifecycle.down(chosen, print)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from finetune_testbed import hostsnapshot, images, lifecycle, node, processes, state
+from finetune_testbed import hostsnapshot, images, lifecycle, node, processes, state, testing
 from finetune_testbed.bed import Testbed, Tier
 from finetune_testbed.hostsnapshot import HostSnapshot
 from finetune_testbed.node import cgroups, containerd, mounts, sysctls
 from tests.e2e.cluster import Cluster, claim, pod
 
-NAME = f"traces-{os.getpid()}"
+NAME = testing.own_name("traces")
 STAY = ["sleep", "1000"]
 CHURNING = ("processes", "mounts", "network_namespaces", "cgroups", "loop_devices")
 """Other testbeds of the same host end pods while we look: of these only what appeared counts."""

@@ -1,11 +1,10 @@
 """Fake nodes make way for a real one."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from finetune_testbed import lifecycle, processes
+from finetune_testbed import lifecycle, processes, testing
 from finetune_testbed.apiserver import ApiServer
 from finetune_testbed.bed import Tier
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.t3
 
 @pytest.fixture
 def name(t3_host: None) -> Iterator[str]:
-    chosen = f"raise-{os.getpid()}"
+    chosen = testing.own_name("raise")
     yield chosen
     lifecycle.down(chosen, print)
 

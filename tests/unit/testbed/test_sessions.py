@@ -28,9 +28,9 @@ def test_a_session_has_a_name_of_its_own_unless_its_testbed_is_kept() -> None:
 
 
 def test_what_a_killed_session_left_is_swept_and_nothing_else(ended_process: int) -> None:
-    abandoned = f"test-t1-{ended_process}"
+    abandoned = [f"test-{purpose}-{ended_process}" for purpose in ("t1", "traces")]
     alive = testing.session_name(Tier.T1, keep=False)
-    for name in (abandoned, alive, "keep-t2", "default"):
+    for name in (*abandoned, alive, "keep-t2", "default"):
         state.create(name, Settings())
-    assert testing.sweep() == [abandoned]
+    assert testing.sweep() == abandoned
     assert state.names() == sorted(["default", "keep-t2", alive])
