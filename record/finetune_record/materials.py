@@ -115,7 +115,13 @@ class EgressProbe(Document):
     """Whether the outside could be reached from where the data were."""
 
     result: Word = Field(description="Closed, Open or Inconclusive.")
-    log_digest: Digest | None = None
+    log_digest: Digest | None = Field(
+        default=None, description="Of the report of the probe before the training, which its pod's log has too."
+    )
+    watch_digest: Digest | None = Field(
+        default=None, description="Of the last report of the tries while it trained, likewise; absent where it ended before the first."
+    )
+    watch_rounds: Count | None = Field(default=None, description="How often it was tried again while it trained.")
     at: Moment | None = None
 
 

@@ -130,6 +130,8 @@ def _security(predicate: Predicate) -> Rows:
     egress = environment.egress if environment else None
     yield "Way outside from where the data were", egress.result if egress else None
     yield "Log of that probe", egress.log_digest if egress else None
+    if egress is not None and egress.watch_digest is not None:
+        yield "Log of the tries while it trained", f"{egress.watch_digest} ({egress.watch_rounds} rounds)"
     yield "Runtime class", environment.runtime_class if environment else None
     yield "Signing key", predicate.chain.key_id
 

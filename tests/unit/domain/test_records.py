@@ -405,6 +405,20 @@ def test_the_probe_of_egress_is_in_the_record_by_the_digest_of_its_report() -> N
     assert environment is not None
     assert environment.egress is not None
     assert (environment.egress.result, environment.egress.log_digest) == ("Closed", probed().content_digest())
+    assert (environment.egress.watch_digest, environment.egress.watch_rounds) == (None, 0)
+
+
+def test_the_tries_while_it_trained_are_in_the_record_by_the_digest_of_their_last_report() -> None:
+    registry = Registry()
+    world = governed(registry, view(policy(egress="Closed")))
+    world.step_through()
+    world.end_pod(egress=probed(rounds=7))
+    world.settle()
+    world.finish()
+    environment = statement(registry.records[0]).predicate.environment
+    assert environment is not None
+    assert environment.egress is not None
+    assert (environment.egress.watch_digest, environment.egress.watch_rounds) == (probed(rounds=7).content_digest(), 7)
 
 
 def test_the_scan_is_in_the_record_by_its_counts_and_the_digest_of_its_report() -> None:

@@ -129,7 +129,7 @@ def sections(contents: dict[str, bytes] = CONTENTS, documents: list[File] | None
         environment=EnvironmentSection(
             node="node-7",
             node_labels={"zone.node-restriction.kubernetes.io/name": "on-prem"},
-            egress=EgressProbe(result="Closed", log_digest=digest("probe"), at=NOW),
+            egress=EgressProbe(result="Closed", log_digest=digest("probe"), watch_digest=digest("watch"), watch_rounds=21, at=NOW),
         ),
         run=RunSection(
             started_at=NOW,

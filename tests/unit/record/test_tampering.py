@@ -112,6 +112,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "image": (field("code.trainerImage", "evil@sha256:" + "0" * 64), "predicate.code.trainerImage"),
     "node's labels": (field("environment.nodeLabels", {}), "predicate.environment.nodeLabels"),
     "egress": (field("environment.egress.result", "Open"), "predicate.environment.egress.result"),
+    "tries of egress": (field("environment.egress.watchRounds", 22), "predicate.environment.egress.watchRounds"),
     "steps": (field("run.steps", 151), "predicate.run.steps: is 151"),
     "verdict": (field("evaluation.verdict", "Fail"), "predicate.evaluation.verdict"),
     "gate": (field("evaluation.gates.0.verdict", "Fail"), "predicate.evaluation.gates[0].verdict"),

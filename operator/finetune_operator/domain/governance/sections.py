@@ -4,7 +4,7 @@ What nobody knows is absent. Whoever reads it years later has neither the cluste
 """
 
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, ReviewStatus, ScanStatus
+from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, EgressStatus, ReviewStatus, ScanStatus
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance import agreements
@@ -194,8 +194,12 @@ def _environment(run: CurrentRun, spec: FineTuneJobSpec) -> EnvironmentSection:
         accelerator=wanted.gpu_resource_name if wanted.gpus_per_node else None,
         accelerators=wanted.gpus_per_node,
         runtime_class=wanted.runtime_class_name,
-        egress=EgressProbe(result=probe.result.value, log_digest=probe.digest) if probe is not None else None,
+        egress=_egress(probe) if probe is not None else None,
     )
+
+
+def _egress(probe: EgressStatus) -> EgressProbe:
+    return EgressProbe(result=probe.result.value, log_digest=probe.digest, watch_digest=probe.watch_digest, watch_rounds=probe.rounds)
 
 
 def _evaluation(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> EvaluationSection | None:
