@@ -55,6 +55,25 @@ MISTAKES = [
     Mistake("a digest that is cut", {"dataset.inline.digest": DIGEST[:-1]}, ("spec.dataset.inline.digest", "sha256:")),
     Mistake("credentials for a volume", {"baseModel.credentialsSecretRef": {"name": "t"}}, ("credentialsSecretRef", "remove it")),
     Mistake("no artifact", {"artifact": ABSENT}, ("spec.artifact", "Required")),
+    *(
+        Mistake(f"a tracker at {uri}", {"tracking.mlflow.uri": uri}, ("spec.tracking.mlflow.uri", "write http://HOST[:PORT][/PATH]"))
+        for uri in (
+            "mlflow.mlops:5000",
+            "//mlflow.mlops",
+            "file:///mlruns",
+            "databricks://profile",
+            "http://user:word@mlflow.mlops",
+            "http://mlflow.mlops@elsewhere.test",
+            "http://mlflow.mlops\\@elsewhere.test",
+            "http://mlflow.mlops#@elsewhere.test",
+            "http://mlflow.mlops/?workspace=a",
+            "http://mlflow.mlops/%2e%2e",
+            "http://mlflow.mlops\n",
+            "http://[::1]:5000",
+        )
+    ),
+    Mistake("a tracker of no kind", {"tracking": {}}, ("spec.tracking.mlflow", "Required")),
+    Mistake("an experiment that nobody can read", {"tracking.mlflow": {"uri": "http://m", "experiment": "a\nb"}}, ("experiment",)),
     # The data
     Mistake("two datasets", {"dataset.ref": {"name": "tickets"}}, ("spec.dataset", "exactly one", "remove the other")),
     Mistake("no dataset", {"dataset.inline": ABSENT}, ("spec.dataset", "exactly one", "set one")),

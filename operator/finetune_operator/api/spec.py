@@ -23,7 +23,7 @@ from finetune_operator.api.scalars import (
     QualifiedName,
     Quantity,
 )
-from finetune_operator.api.uris import ArtifactUri, ModelUri, PvcUri
+from finetune_operator.api.uris import ArtifactUri, HttpUri, ModelUri, PvcUri
 from finetune_trainer.contract import DataFormat, LossOn, Metric, Precision, Stage, TaskType, TunerType
 from finetune_trainer.contract.governance.vocabulary import LabelWord
 
@@ -276,6 +276,24 @@ class WorkspaceSpec(ApiModel):
     claim_name: ObjectName = Field(description="Claim that holds checkpoints and sealed data while a run lasts.")
 
 
+class MlflowSpec(ApiModel):
+    uri: HttpUri = Field(description="http://HOST[:PORT][/PATH] of an MLflow tracking server; the training pod dials it, nobody else does.")
+    experiment: Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_. /]*$")] | None = Field(
+        default=None, description="Experiment of the run, made where it is not there; when absent, NAMESPACE/NAME of this object."
+    )
+    credentials_secret_ref: LocalObjectReference | None = Field(
+        default=None,
+        description="Secret whose key `token`, or keys `username` and `password`, open the server, and whose key `ca.crt` holds the "
+        "authorities that its certificate is checked by. Mounted as files, never read here.",
+    )
+
+
+class TrackingSpec(ApiModel):
+    """Where people look at runs side by side: numbers, settings and digests, never text of a row."""
+
+    mlflow: MlflowSpec = Field(description="An MLflow tracking server.")
+
+
 class Concurrency(StrEnum):
     QUEUE_LATEST = "QueueLatest"
     REPLACE = "Replace"
@@ -324,6 +342,9 @@ class FineTuneJobSpec(ApiModel):
     suspend: bool = Field(default=False, description="Hold the run: a running step seals a checkpoint and its pod ends.")
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="When the train step seals its state.")
     artifact: ArtifactSpec = Field(description="Where the result goes.")
+    tracking: TrackingSpec | None = Field(
+        default=None, description="Where the training logs its metrics and settings; a tracker that does not answer stops nothing."
+    )
     workspace: WorkspaceSpec | None = Field(
         default=None, description="Where runs keep working files; when absent, a hidden folder on the artifact's claim."
     )

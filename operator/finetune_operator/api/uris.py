@@ -64,6 +64,13 @@ def _checked_model(uri: str) -> str:
     return _checked_pvc(uri)
 
 
+def _checked_http(uri: str) -> str:
+    if not re.fullmatch(HTTP, uri):
+        msg = f"'{uri}' is not an http://HOST[:PORT][/PATH] or https:// address"
+        raise ValueError(msg)
+    return uri
+
+
 PvcUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_checked_pvc), _IS_PVC, _NO_DOTS]
 """``pvc://CLAIM/PATH``: a file or folder on a claim of the job's own namespace."""
 
@@ -72,6 +79,20 @@ ArtifactUri = Annotated[PvcUri, _NOT_WORK_FOLDER]
 
 ModelUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_checked_model), _IS_MODEL, _HUB_REVISION, _IS_HUB, _NO_DOTS]
 """``pvc://CLAIM/PATH`` or ``hf://ORG/NAME@REVISION``."""
+
+
+HTTP = r"^https?://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?(/[-A-Za-z0-9._~/]*)?$"
+
+HttpUri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    AfterValidator(_checked_http),
+    Rule(
+        f"self.matches('{HTTP}')",
+        "write http://HOST[:PORT][/PATH] or https://…, with a name or an IPv4 address: no user, query, fragment or escapes",
+    ),
+]
+"""An address of a service that can be read in one way only; whoever has to log in says so in a Secret."""
 
 
 @dataclass(frozen=True)

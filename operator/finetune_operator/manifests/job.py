@@ -58,6 +58,7 @@ def build_job(
         attempt.run_name,
         claim_mounts(owner, attempt.run_key, spec, step),
         credentials=step is Step.PREPARE,
+        tracker=step is Step.TRAIN,
         shared_memory=gpus > 0,
     )
     if signed is not None:
@@ -92,7 +93,7 @@ def build_clean_job(owner: Owner, spec: FineTuneJobSpec, forgotten: ForgottenRun
     ``spec`` is the object's present spec: tolerations and priority come from it.
     """
     spec = spec.replacing(task=spec.task.replacing(output_schema=None))
-    volumes, mounts = pod_volumes(spec, forgotten.run_name, clean_mounts(owner, forgotten.claim), credentials=False, shared_memory=False)
+    volumes, mounts = pod_volumes(spec, forgotten.run_name, clean_mounts(owner, forgotten.claim))
     arguments = clean_arguments(forgotten.run_key)
     container = build_container(environment, arguments, step_resources(spec, Step.PREPARE), mounts, serves_progress=False)
     labels = {**step_labels(owner, forgotten.run_key, CLEAN, 1), **environment.classification}

@@ -27,6 +27,7 @@ from finetune_trainer.contract import (
     RunIdentity,
     RunSpec,
     Task,
+    Tracking,
     Training,
     Tuner,
     Validation,
@@ -56,7 +57,15 @@ def build_run_spec(owner: Owner, spec: FineTuneJobSpec, *, key: str, name: str, 
         resources=_resources(spec),
         artifact=ArtifactTarget(uri=spec.artifact.uri, path=ARTIFACT_MOUNT),
         progress=Progress(token_digest=token_digest),
+        tracking=_tracking(owner, spec),
     )
+
+
+def _tracking(owner: Owner, spec: FineTuneJobSpec) -> Tracking | None:
+    if spec.tracking is None:
+        return None
+    mlflow = spec.tracking.mlflow
+    return Tracking(uri=mlflow.uri, experiment=mlflow.experiment or f"{owner.namespace}/{owner.name}")
 
 
 def _inside(mount: str, path: str) -> str:

@@ -20,6 +20,8 @@ from finetune_trainer.contract import (
     OUTPUT_SCHEMA_PATH,
     RESULTS_FOLDER,
     RUN_SPEC_PATH,
+    TRACKER_CREDENTIALS,
+    TRACKER_CREDENTIALS_PATH,
     VALIDATION_MOUNT,
     WORK_MOUNT,
     Step,
@@ -70,7 +72,13 @@ def field_of_claim(spec: FineTuneJobSpec, claim: str) -> str:
 
 
 def pod_volumes(
-    spec: FineTuneJobSpec, run: str, mounts: Iterable[ClaimMount], *, credentials: bool, shared_memory: bool
+    spec: FineTuneJobSpec,
+    run: str,
+    mounts: Iterable[ClaimMount],
+    *,
+    credentials: bool = False,
+    tracker: bool = False,
+    shared_memory: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """``volumes`` and ``volumeMounts`` of a step's pod."""
     volumes, volume_mounts = claim_volumes(tuple(mounts))
@@ -86,6 +94,11 @@ def pod_volumes(
         secret = {"secretName": spec.base_model.credentials_secret_ref.name, "items": items, "defaultMode": 0o440}
         source = {"secret": secret}
         _add(volumes, volume_mounts, "credentials", source, BASE_CREDENTIALS_PATH, read_only=True)
+    if tracker and spec.tracking is not None and spec.tracking.mlflow.credentials_secret_ref is not None:
+        items = [{"key": key, "path": key} for key in TRACKER_CREDENTIALS]
+        name = spec.tracking.mlflow.credentials_secret_ref.name
+        secret = {"secretName": name, "items": items, "defaultMode": 0o440, "optional": True}  # a tracker stops no training
+        _add(volumes, volume_mounts, "tracker", {"secret": secret}, TRACKER_CREDENTIALS_PATH, read_only=True)
     if shared_memory:
         _add(volumes, volume_mounts, "shm", {"emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}, "/dev/shm")  # noqa: S108 - not a file
     return volumes, volume_mounts

@@ -16,7 +16,7 @@ import pytest
 
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.domain.governance.datasets import Unresolved, follow
-from finetune_operator.domain.governance.facts import datasets_of
+from finetune_operator.domain.governance.facts import datasets_of, trackers_of
 from finetune_testbed.apiserver import MERGE
 from finetune_trainer.contract.governance import Facts, Policy, RuleId, decide
 from tests.cluster.admission.governed import (
@@ -47,8 +47,10 @@ JUDGED = {
     RuleId.ADAPTER_NOT_CLEARED,
     RuleId.RESIDENCY_VIOLATION,
     RuleId.NOT_PINNED,
+    RuleId.EXTERNAL_TRACKER,
 }
 """What an object, its namespace and the facts that the operator writes about it tell."""
+TRACKERS = ("http://mlflow.site:5000/a", "https://MLflow.Site./", "http://t3.site", "http://" + "long." * 20 + "site")
 IMAGES = ("", "", f"registry.invalid/vllm@{DIGEST}", "registry.invalid/vllm:v1")
 
 
@@ -130,6 +132,8 @@ def _question(random: Random, population: list[Settled], number: int) -> Questio
     document["spec"]["baseModel"] = {"uri": "pvc://models/tiny-chat", **({"digest": digest} if digest else {})}
     if not serving:
         document["spec"] |= sources
+        if random.random() < 0.2:
+            document["spec"]["tracking"] = {"mlflow": {"uri": random.choice(TRACKERS)}}
     facts = _facts(there, document, labels, stored.labels if changing else None, image, serving=serving)
     if not changing:
         return Question("POST", (deployments if serving else jobs)(there.namespace), document, facts, there.policies)
@@ -164,7 +168,13 @@ def _changed(spec: Object, digest: str | None, image: str, number: int, serving:
     if serving:
         return {**base, "server": {"managed": {"image": image or None}}, "retry": f"r{number}"}
     dataset = {"ref": None, "inline": None, "validation": None, **spec["dataset"]}
-    return {**base, "dataset": dataset, "evaluation": spec.get("evaluation"), "training": {"seed": 1000 + number}}
+    return {
+        **base,
+        "dataset": dataset,
+        "evaluation": spec.get("evaluation"),
+        "tracking": spec.get("tracking"),
+        "training": {"seed": 1000 + number},
+    }
 
 
 def _facts(there: Settled, document: Object, labels: dict[str, str], before: dict[str, str] | None, image: str, *, serving: bool) -> Facts:
@@ -179,4 +189,4 @@ def _facts(there: Settled, document: Object, labels: dict[str, str], before: dic
         return Facts.model_validate({**known, "images": [image] if image else []})
     spec = follow(FineTuneJobSpec.model_validate(document["spec"]), there.view)
     assert not isinstance(spec, Unresolved)
-    return Facts.model_validate(known).model_copy(update={"datasets": datasets_of(there.view, spec)})
+    return Facts.model_validate(known).model_copy(update={"datasets": datasets_of(there.view, spec), "trackers": trackers_of(spec)})

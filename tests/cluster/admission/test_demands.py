@@ -95,6 +95,56 @@ def test_policies_as_they_come_and_go(site: Site, changing: str, policies: list[
     site.until_found(rules, ALICE, "POST", f"{deployments(changing)}?dryRun=All", deployment("new"))
 
 
+TRACKERS: list[tuple[str, str, list[str] | None, dict[str, str], set[str]]] = [
+    ("on the list", "http://mlflow.mlops.svc:5000/base", ["mlflow.mlops.svc"], LABELS, set()),
+    ("on the list in other letters and with a last dot", "https://MLflow.mlops.SVC.", ["mlflow.mlops.svc"], LABELS, set()),
+    ("any", "https://tracker.example", ["*"], LABELS, set()),
+    ("not on the list", "https://tracker.example", ["mlflow.mlops.svc"], LABELS, {"ExternalTracker"}),
+    ("one that ends as one on the list", "http://evil-mlflow.mlops.svc", ["mlflow.mlops.svc"], LABELS, {"ExternalTracker"}),
+    ("one that begins as one on the list", "http://mlflow.mlops.svc.example", ["mlflow.mlops.svc"], LABELS, {"ExternalTracker"}),
+    ("one on the list in its path", "http://tracker.example/mlflow.mlops.svc", ["mlflow.mlops.svc"], LABELS, {"ExternalTracker"}),
+    ("without a list", "http://mlflow.mlops.svc", None, LABELS, {"ExternalTracker"}),
+    ("without a list where nothing is sensitive", "http://mlflow.mlops.svc", None, LOWEST, set()),
+    ("where nothing is sensitive and the list is empty", "http://mlflow.mlops.svc", [], LOWEST, {"ExternalTracker"}),
+]
+
+
+@pytest.fixture(scope="module")
+def tracked(site: Site) -> dict[str, str]:
+    """A namespace for each list of trackers that a policy can have."""
+    places = {}
+    for hosts in {str(case[2]): case[2] for case in TRACKERS}.values():
+        there = site.namespace(CLINIC)
+        demands = {} if hosts is None else {"trackerHosts": hosts}
+        auditing = policy("auditing", mode="Audit", zones=["*"], dataSources=["*"], trackerHosts=[])
+        site.tell(there, [policy("house", zones=["*"], dataSources=["*"], requireDigests=False, **demands), auditing], DATA)
+        places[str(hosts)] = there
+    return places
+
+
+@pytest.mark.parametrize(("uri", "hosts", "labels", "rules"), [case[1:] for case in TRACKERS], ids=[case[0] for case in TRACKERS])
+def test_row_14_a_tracker(
+    site: Site, tracked: dict[str, str], uri: str, hosts: list[str] | None, labels: dict[str, str], rules: set[str]
+) -> None:
+    document = _using({"ref": {"name": "notes"}} if labels == LABELS else {"inline": OWN}, labels)
+    document["spec"]["tracking"] = {"mlflow": {"uri": uri}}
+    site.until_found(rules, ALICE, "POST", f"{jobs(tracked[str(hosts)])}?dryRun=All", document)
+
+
+def test_a_tracker_that_is_refused_is_named_with_those_that_would_do(site: Site, tracked: dict[str, str]) -> None:
+    there, document = tracked["['mlflow.mlops.svc']"], _using({"ref": {"name": "notes"}})
+    site.ask(ALICE, "POST", jobs(there), job("kept"))
+    document["spec"]["tracking"] = {"mlflow": {"uri": "https://tracker.example/team"}}
+    told = (
+        r"ExternalTracker: spec\.tracking\.mlflow\.uri: 'tracker\.example' is not among the tracker hosts: mlflow\.mlops\.svc "
+        r"\(policy house\)\. Use a tracker that the policy names, or none\."
+    )
+    with pytest.raises(Refused, match=told):
+        site.ask(ALICE, "POST", f"{jobs(there)}?dryRun=All", document)
+    with pytest.raises(Refused, match=told):
+        site.ask(ALICE, "PATCH", f"{jobs(there, 'kept')}?dryRun=All", {"spec": {"tracking": document["spec"]["tracking"]}}, MERGE)
+
+
 def test_it_names_policy_place_and_what_would_do(site: Site, ward: str) -> None:
     with pytest.raises(Refused, match=r"spec.dataset.ref: 'pvc://other/notes.jsonl' is not below any source: pvc://data \(policy house\)"):
         site.ask(ALICE, "POST", f"{jobs(ward)}?dryRun=All", _using({"ref": {"name": "elsewhere"}}))

@@ -29,7 +29,7 @@ def clinic(t2: Testbed, operator: OperatorProcess, onprem: None) -> Iterator[Sit
     """Cleared for confidential health records; its one policy wants them on site, from one claim, by digest."""
     with governed_site.site(t2) as made:
         made.label({"finetune.dev/clearance-level": "confidential", "finetune.dev/clearance.phi": "true"})
-        made.demand(zones=["onprem"], dataSources=["pvc://data"], **OPEN)
+        made.demand(zones=["onprem"], dataSources=["pvc://data"], trackerHosts=["mlflow.mlops.svc"], **OPEN)
         made.register("notes", **NOTES)
         yield made
 
@@ -182,6 +182,16 @@ def test_row_19_a_policy_wants_a_gate_and_one_that_has_passed_will_do(operator: 
         site.submit("ungated")
         assert "GateMissing: gates: no gate has decided" in site.here.wait_reason("ungated", "GateMissing")["message"]
     assert [job for job in site.here.jobs("ungated") if "publish" in job["metadata"]["name"]] == []
+
+
+def test_row_14_a_tracker_that_the_policy_does_not_name_is_refused(clinic: Site) -> None:
+    submit(clinic, "tracked-outside", tracking__mlflow={"uri": "https://tracker.example/team"})
+    assert "'tracker.example' is not among the tracker hosts: mlflow.mlops.svc" in refused(clinic, "tracked-outside", "ExternalTracker")
+
+
+def test_row_14_one_that_it_names_passes(clinic: Site) -> None:
+    submit(clinic, "tracked", tracking__mlflow={"uri": "http://MLflow.mlops.svc.:5000"})
+    let_pass(clinic, "tracked")
 
 
 @pytest.mark.parametrize(("verdict", "reason"), [(Verdict.FAIL, "GateRejected"), (Verdict.INCONCLUSIVE, "GateInconclusive")])

@@ -91,6 +91,7 @@ FULL: dict[str, Any] = {
     "resources": {"gpusPerNode": 1, "requests": {}, "limits": {}, "tolerations": [{"operator": "Exists"}]},
     "artifact": {"uri": "pvc://adapters/support"},
     "workspace": {"claimName": "scratch"},
+    "tracking": {"mlflow": {"uri": "http://mlflow.mlops:5000", "experiment": "support", "credentialsSecretRef": {"name": "mlflow"}}},
 }
 """A spec in which every optional object is there, so that each of its fields can be changed alone."""
 
@@ -107,6 +108,7 @@ OTHER: dict[str, Any] = {
     "spec.resources.nodeSelector": {"disk": "fast"},
     "spec.training.extraArguments": {"adam_beta2": "0.9"},
     "spec.training.epochs": "7",
+    "spec.tracking.mlflow.uri": "https://tracker.mlops/mlflow",
     "spec.dataset.ref.name": None,
 }
 """Values for fields where the schema does not suggest one; None: nothing else may stand there beside the rest."""

@@ -30,7 +30,8 @@ def test_three_broken_rules_are_told_on_one_line_each_with_its_remedy() -> None:
         "Set the label to one of the legal values.; "
         "NotPinned: images[0]: 'trainer:latest' is not named by digest (policy phi). "
         "Add the digest, sha256:<64 hex digits>; for an image NAME@sha256:<64 hex digits>.; "
-        "ExternalTracker: trackers[0]: no host that can be read for certain is not among the tracker hosts: mlflow.mlops.svc (policy phi). "
+        "ExternalTracker: spec.tracking.mlflow.uri: no host that can be read for certain is not among the tracker hosts: "
+        "mlflow.mlops.svc (policy phi). "
         "Use a tracker that the policy names, or none."
     )
 

@@ -14,6 +14,9 @@ from finetune_trainer.contract.base import Decimal, Digest, Document, Named
 RUN_SPEC_PATH = "/etc/finetune/run/run.json"
 OUTPUT_SCHEMA_PATH = "/etc/finetune/schema/schema.json"
 BASE_CREDENTIALS_PATH = "/etc/finetune/credentials/base"
+TRACKER_CREDENTIALS_PATH = "/etc/finetune/credentials/tracker"
+"""A folder with files named by `TRACKER_CREDENTIALS`, of those that there are."""
+TRACKER_CREDENTIALS = ("token", "username", "password", "ca.crt")
 BASE_MOUNT = "/mnt/base"
 DATA_MOUNT = "/mnt/data"
 VALIDATION_MOUNT = "/mnt/validation"
@@ -217,6 +220,13 @@ class Progress(Document):
     token_digest: Digest | None = None
 
 
+class Tracking(Document):
+    """An MLflow tracking server, and the experiment there that the run belongs to."""
+
+    uri: str = Field(pattern=r"^https?://", max_length=1024)
+    experiment: str = Field(min_length=1, max_length=320)
+
+
 class RunSpec(Named):
     """Everything a run does, for all of its steps and attempts."""
 
@@ -235,3 +245,4 @@ class RunSpec(Named):
     resources: Resources = Resources()
     artifact: ArtifactTarget
     progress: Progress = Progress()
+    tracking: Tracking | None = None

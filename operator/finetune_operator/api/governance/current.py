@@ -10,7 +10,7 @@ from pydantic import Field
 
 from finetune_operator.api.base import API_VERSION, ApiModel
 from finetune_operator.api.finetunejob import ObjectMeta
-from finetune_operator.api.governance.vocabulary import LabelWord, ObjectName, Place, SourcePrefix
+from finetune_operator.api.governance.vocabulary import Host, LabelWord, ObjectName, Place, SourcePrefix
 from finetune_operator.api.markers import ListAtomic, Rule
 from finetune_trainer.contract.governance.policy import Mode
 from finetune_trainer.contract.governance.vocabulary import Level
@@ -42,6 +42,9 @@ class PolicyInForce(ApiModel):
     )
     data_sources: Annotated[list[SourcePrefix], Field(max_length=64), ListAtomic()] | None = Field(
         default=None, description="Below which data may lie."
+    )
+    tracker_hosts: Annotated[list[Host], Field(max_length=64), ListAtomic()] | None = Field(
+        default=None, description="Hosts of trackers that a job may name."
     )
     require_digests: bool | None = Field(default=None, description="Data and models must be named by digest.")
 

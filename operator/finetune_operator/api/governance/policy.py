@@ -1,7 +1,7 @@
 """The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision.
 
 What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: hosts of
-trackers and judges, proofs of an adapter.
+judges.
 """
 
 from typing import Annotated, Any, ClassVar, Self
@@ -15,6 +15,7 @@ from finetune_operator.api.governance.vocabulary import (
     LABEL_KEYS,
     MASKED,
     Cidr,
+    Host,
     LabelValue,
     LabelWord,
     LicenceTerm,
@@ -145,6 +146,9 @@ class GovernancePolicySpec(ApiModel):
         "IdentifiersAndNames asks for a waiver at restricted, and below that for no more than Identifiers.",
     )
     quality: QualitySpec | None = Field(default=None, description="What the data must be.")
+    tracker_hosts: Annotated[list[Host], Field(max_length=64), ListSet()] | None = Field(
+        default=None, description=f"Hosts of trackers that a job may name in spec.tracking, in lower case; {_UNSET}."
+    )
     egress: Egress | None = Field(
         default=None,
         description="Closed: a network policy for the pods, and data only after a probe found no way outside; unset, from confidential on.",

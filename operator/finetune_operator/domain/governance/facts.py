@@ -47,6 +47,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         datasets=datasets_of(view, spec, read=speaking is not None and speaking.outcome is not None),
         base_model=_base_model(spec, speaking),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
+        trackers=trackers_of(spec),
         nodes=_nodes(draft, view),
         bound_node=_bound_node(draft, view),
         egress=probed(speaking, view),
@@ -109,6 +110,11 @@ def _counted(found: DatasetStatus | None) -> DataReport | None:
     if found is None or found.quality is None:
         return None
     return DataReport(**{name: min(count, _MOST_EXAMPLES) for name, count in found.quality.model_dump().items()})
+
+
+def trackers_of(spec: FineTuneJobSpec) -> tuple[str, ...]:
+    """Addresses that the training would log to."""
+    return (spec.tracking.mlflow.uri,) if spec.tracking is not None else ()
 
 
 def _nodes(draft: Draft, view: GovernanceView) -> tuple[dict[str, str], ...] | None:

@@ -39,6 +39,7 @@ def _in_force(policy: Policy) -> PolicyInForce:
         regimes=list(policy.match.regimes),
         zones=_listed(policy.zones),
         data_sources=_listed(policy.data_sources),
+        tracker_hosts=_listed(policy.tracker_hosts),
         require_digests=policy.require_digests,
     )
 

@@ -12,6 +12,8 @@ from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
 from finetune_trainer.contract.governance.policy import Mode
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING
 
+_HOST = "://[A-Za-z0-9][-A-Za-z0-9.]*"
+"""Of an address whose shape the kind's definition has checked: nobody reads another host in it."""
 _RANK = classified.RANK_CONFIDENTIAL
 _SAME_DATA = "((d.digest != '' && d.digest == s.digest) || (d.uri == s.uri && (d.digest == '' || s.digest == '' || d.digest == s.digest)))"
 """The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ."""
@@ -104,6 +106,16 @@ def from_elsewhere() -> str:
     reason = f"{shown('s.uri')} + ' is not below any source: ' + {listed(sources)} + {_OF_POLICY}"
     findings = f"variables.enforced.filter(p, !{below}).map(p, {told(RuleId.RESIDENCY_VIOLATION, 's.field', reason)})"
     return each("variables.sources", "s", findings)
+
+
+def elsewhere(rule: RuleId, field: str, path: str, word: str, listing: str) -> str:
+    """Findings for the address in this part of the object, where its host is not on the list; ``word`` is what answers there."""
+    here = f"object.{path}"
+    host = f"{here}.value().find({text(_HOST)}).substring(3).lowerAscii().find('^.*[^.]')"
+    hosts = _allowed(listing)
+    reason = f"{shown('h')} + ' is not among the {word} hosts: ' + {listed(hosts)} + {_OF_POLICY}"
+    refusing = f"variables.enforced.filter(p, !({text(EVERYTHING)} in {hosts} || h in {hosts}))"
+    return each(f"({here}.hasValue() ? [string({host})] : [])", "h", f"{refusing}.map(p, {told(rule, text(field), reason)})")
 
 
 DEMANDING: Variables = {"demanding": f"variables.enforced.filter(p, p.?requireDigests.orValue(variables.rank >= {_RANK})).map(p, p.name)"}

@@ -10,6 +10,7 @@ from finetune_operator.manifests.admission import classified, demanded
 from finetune_operator.manifests.admission.cel import differs, quoted, shown, text, together, told, when
 from finetune_operator.manifests.admission.policy import AdmissionPolicy, Params, Requests, Variables
 from finetune_trainer.contract.governance import RuleId
+from finetune_trainer.contract.governance.checks import place
 from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
 from finetune_trainer.contract.governance.vocabulary import ANNOTATION_SUBMITTED_BY, PINNED_IMAGE
 
@@ -50,12 +51,15 @@ def finetunejobs() -> AdmissionPolicy:
         "notPinned": demanded.unpinned(
             "(variables.sources.filter(s, s.digest == '').map(s, s.field) + (has(object.spec.baseModel.digest) ? [] : ['spec.baseModel']))"
         ),
+        "externalTracker": demanded.elsewhere(
+            RuleId.EXTERNAL_TRACKER, place.TRACKER, "spec.?tracking.?mlflow.?uri", "tracker", "trackerHosts"
+        ),
         "submitter": _submitter(),
         "editor": _editor(),
     }
     return AdmissionPolicy(
         name=FINETUNEJOB.plural,
-        message="the job is refused by the rules of its governed namespace: labels, clearance, data, policies, digests or submitter",
+        message="the job is refused by the rules of its governed namespace: labels, clearance, data, policies, digests, hosts or submitter",
         requests=(Requests(GROUP, VERSION, (FINETUNEJOB.plural,), CREATED_OR_CHANGED),),
         variables={**BEFORE, "sources": together(sources), **demanded.RECORDS, **AFTER, **told_in_order, "findings": _all(told_in_order)},
         when={

@@ -10,6 +10,7 @@ from finetune_trainer.contract.governance.policy import Policy, allowed, closes_
 from finetune_trainer.contract.governance.rules import RuleId
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE
 
+TRACKER = "spec.tracking.mlflow.uri"
 _HTTP = re.compile(r"https?://([A-Za-z0-9][-A-Za-z0-9.]*)(:[0-9]{1,5})?(/[!-~]*)?")
 _SOURCE = re.compile(r"[a-z0-9]+://[^\s%\\?#]+")
 
@@ -38,15 +39,15 @@ def sources_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
 
 def endpoints_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
     kinds = (
-        (RuleId.EXTERNAL_TRACKER, "tracker", case.facts.trackers, allowed(policy.tracker_hosts, case.level)),
-        (RuleId.EXTERNAL_JUDGE, "judge", case.facts.judges, allowed(policy.judge_hosts, case.level)),
+        (RuleId.EXTERNAL_TRACKER, TRACKER, "tracker", case.facts.trackers, allowed(policy.tracker_hosts, case.level)),
+        (RuleId.EXTERNAL_JUDGE, "judges", "judge", case.facts.judges, allowed(policy.judge_hosts, case.level)),
     )
-    for rule, word, addresses, hosts in kinds:
-        for position, address in enumerate(addresses):
+    for rule, field, word, addresses, hosts in kinds:
+        for address in addresses:
             host = host_of(address)
             if host is None or not _holds(hosts, host):
                 named = shown(host) if host else "no host that can be read for certain"
-                yield find(rule, f"{word}s[{position}]", f"{named} is not among the {word} hosts: {listed(hosts)}", policy)
+                yield find(rule, field, f"{named} is not among the {word} hosts: {listed(hosts)}", policy)
 
 
 def bound_node_complies(case: Case, policy: Policy) -> Iterator[Finding]:
