@@ -1,4 +1,4 @@
-"""Small typed texts of the spec: decimals, quantities, names. Each carries its bounds, so that the schema is bounded everywhere."""
+"""Small typed texts and numbers: decimals, quantities, names, counts. Each carries its bounds, so that the schema is bounded everywhere."""
 
 from typing import Annotated
 
@@ -52,3 +52,13 @@ HostName = Annotated[
 QualifiedName = Annotated[
     str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", min_length=1, max_length=316)
 ]
+
+SignedDecimal = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
+"""A measured number as text."""
+
+Count = Annotated[int, Field(ge=0)]
+RunKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+Uri = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=64)]
+LabelText = Annotated[str, Field(max_length=63)]
+"""A label's value as somebody wrote it, be it a word of the vocabulary or not."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from finetune_operator.api.base import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_RUN
-from finetune_operator.api.status import RecordStatus
+from finetune_operator.api.governance.job import RecordStatus
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from finetune_operator.cluster.kube import Manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from finetune_operator.api.status import Retries
+from finetune_operator.api.run import Retries
 from finetune_operator.cluster.cache import Key
 from finetune_operator.control.measures import Measures
 from finetune_operator.domain.governance.judge import AUDIT_ONLY

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from finetune_operator.api.reasons import Reason
-from finetune_operator.api.status import CurrentRun
+from finetune_operator.api.run import CurrentRun
 from finetune_trainer.contract import Step
 
 

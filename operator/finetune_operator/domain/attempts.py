@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Interruption, NodeStatus, Retries
 from finetune_operator.api.spec import FineTuneJobSpec, RunPolicy
-from finetune_operator.api.status import CurrentRun, Interruption, NodeStatus, Retries
 from finetune_operator.domain import edits, reading
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, starting
 from finetune_operator.domain.children import Job, JobState, Pod

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from finetune_operator.api.conditions import Condition, ConditionStatus, ConditionType
 from finetune_operator.api.reasons import Reason, explanation_of
+from finetune_operator.api.run import CurrentRun, Outcome
 from finetune_operator.api.spec import FineTuneJobSpec, HealthPolicy
-from finetune_operator.api.status import CurrentRun, Outcome
 from finetune_operator.domain.activity import Activity, ActivityKind, doing, reason_named
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.edits import asked_elsewhere, newer_key, remark

@@ -3,19 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from finetune_operator.api.findings import DatasetStatus, EstimateStatus, EvaluationStatus
+from finetune_operator.api.governance.job import GovernanceStatus
+from finetune_operator.api.history import HistoryEntry
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import (
-    Accepted,
-    ArtifactStatus,
-    CurrentRun,
-    DatasetStatus,
-    EstimateStatus,
-    EvaluationStatus,
-    FineTuneJobStatus,
-    GovernanceStatus,
-    HistoryEntry,
-)
+from finetune_operator.api.status import Accepted, ArtifactStatus, FineTuneJobStatus
 from finetune_operator.domain.acceptance import Acceptance
 from finetune_operator.domain.activity import Activity
 from finetune_operator.domain.children import Job, Pod, read_job, read_pod

@@ -1,7 +1,7 @@
 """What an edited spec means for a run that it does not replace: fields that do not define the result, so that no new run begins."""
 
 from finetune_operator.api.reasons import Reason
-from finetune_operator.api.status import CurrentRun
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.domain.activity import ActivityKind
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.subject import parse_spec

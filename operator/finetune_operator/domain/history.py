@@ -1,8 +1,10 @@
 """The history of runs: one entry per run, bounded by the limits of ``runPolicy``, the only proof that a key was run already."""
 
+from finetune_operator.api.history import HistoryEntry
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Outcome
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import ArtifactStatus, CurrentRun, HistoryEntry, Outcome
+from finetune_operator.api.status import ArtifactStatus
 from finetune_operator.domain.children import Job, JobState
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.observed import REJECTION_SECONDS

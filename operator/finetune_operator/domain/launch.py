@@ -8,8 +8,8 @@ differs in them from the one before, the document goes, and a run without a reco
 """
 
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Interruption
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun, Interruption
 from finetune_operator.domain.activity import Activity, ActivityKind, reason_named, starting
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance import agreements

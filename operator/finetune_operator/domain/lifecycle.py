@@ -7,9 +7,12 @@ the spec as it is then.
 
 from dataclasses import dataclass
 
+from finetune_operator.api.history import HistoryEntry
+from finetune_operator.api.inputs import RunInputs, TrainedOn
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Outcome
 from finetune_operator.api.spec import Concurrency, FineTuneJobSpec, RunPolicy
-from finetune_operator.api.status import Accepted, CurrentRun, HistoryEntry, Outcome, RunInputs, TrainedOn
+from finetune_operator.api.status import Accepted
 from finetune_operator.domain import attempts, edits, history, launch
 from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft

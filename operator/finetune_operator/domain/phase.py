@@ -1,7 +1,8 @@
 """The phase: one word for people's eyes, derived at the very end; nothing may branch on it."""
 
 from finetune_operator.api.reasons import Reason
-from finetune_operator.api.status import CurrentRun, Outcome, Phase
+from finetune_operator.api.run import CurrentRun, Outcome
+from finetune_operator.api.status import Phase
 from finetune_operator.domain.activity import Activity, ActivityKind
 from finetune_operator.domain.conditions import Overall
 from finetune_operator.domain.draft import Draft

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finetune_operator.api.status import CurrentRun
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.domain.children import Pod, read_pod
 from finetune_operator.domain.observed import PodProgress
 from finetune_operator.domain.plan import JsonObject

@@ -5,27 +5,24 @@ Also the gate: the trainer measures and gives the verdict, the declared policy s
 
 from dataclasses import dataclass
 
-from finetune_operator.api.reasons import Reason
-from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import (
-    ArtifactFile,
-    ArtifactStatus,
-    BaseModelStatus,
-    CurrentRun,
+from finetune_operator.api.findings import (
     DatasetStatus,
     DroppedRows,
     EstimateStatus,
     EvaluationStatus,
     Finding,
-    HeadlineMetric,
     IdentifiersFound,
-    LicenceStatus,
     MetricStatus,
-    Outcome,
     QualityStatus,
     ReviewStatus,
     ScanStatus,
 )
+from finetune_operator.api.history import HeadlineMetric
+from finetune_operator.api.inputs import BaseModelStatus, LicenceStatus
+from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import ArtifactFile, CurrentRun, Outcome
+from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.status import ArtifactStatus
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.progress import step_text
 from finetune_trainer.contract import ArtifactPart, PrepareSummary, PublishSummary, ScanSummary, TrainSummary, Verdict

@@ -7,8 +7,8 @@ sealed between them. Everything else may pass by itself and is tried ``runPolicy
 from dataclasses import dataclass
 
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Retries
 from finetune_operator.api.spec import RunPolicy
-from finetune_operator.api.status import CurrentRun, Retries
 from finetune_operator.domain.failure import Failure, FailureKind, describe
 from finetune_operator.domain.observed import DomainSettings
 from finetune_trainer.contract import Step

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun
 from finetune_operator.domain.children import Job, Pod
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.manifests.volumes import field_of_claim

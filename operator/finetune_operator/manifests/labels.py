@@ -15,7 +15,7 @@ from finetune_operator.api.base import (
     LABEL_STEP,
 )
 from finetune_operator.api.finetunejob import KIND
-from finetune_operator.api.status import ClassificationStatus
+from finetune_operator.api.governance.job import ClassificationStatus
 from finetune_operator.manifests.names import Owner, label_value, run_hash
 from finetune_trainer.contract.governance.vocabulary import LABEL_LEVEL, LABEL_RESIDENCY, REGIME_LABELS, YES
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
+from finetune_operator.api.governance.job import ClassificationStatus
 from finetune_operator.api.governance.policy import GovernancePolicySpec
-from finetune_operator.api.status import ClassificationStatus, TrainedOn
+from finetune_operator.api.inputs import TrainedOn
 from finetune_operator.domain.governance.serving import ServingView, Withdrawal
 from finetune_operator.domain.rollout.observed import RolloutObserved
 from finetune_trainer.contract.governance import Policy

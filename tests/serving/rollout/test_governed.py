@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
-from finetune_operator.api.status import LicenceStatus, TrainedOn
+from finetune_operator.api.inputs import LicenceStatus, TrainedOn
 from finetune_operator.domain.rollout.governing import labelled_as
 from finetune_operator.domain.rollout.target import is_refused
 from finetune_trainer.contract.governance.vocabulary import Level

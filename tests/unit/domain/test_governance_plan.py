@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.api.status import SpecMarks
+from finetune_operator.api.governance.job import SpecMarks
 from finetune_operator.domain.governance.difference import changed_since
 from finetune_operator.domain.subject import parse_spec
 from tests.unit.domain.test_governance import LABELS, approval, policy, told, view, world

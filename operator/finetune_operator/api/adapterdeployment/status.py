@@ -13,9 +13,10 @@ from finetune_inference.contract import MergedWeights, RequiredProof, Route, Tra
 from finetune_operator.api.adapterdeployment.conditions import DeploymentCondition
 from finetune_operator.api.adapterdeployment.spec import CheckKind
 from finetune_operator.api.base import ApiModel, Timestamp
+from finetune_operator.api.governance.job import ClassificationStatus, GovernanceFinding
+from finetune_operator.api.inputs import LicenceStatus, TrainedOn
 from finetune_operator.api.markers import Embedded, ListAtomic, ListMap
 from finetune_operator.api.scalars import ContentDigest
-from finetune_operator.api.status import ClassificationStatus, GovernanceFinding, LicenceStatus, TrainedOn
 from finetune_trainer.contract import governance
 from finetune_trainer.contract.governance.facts import Proof
 

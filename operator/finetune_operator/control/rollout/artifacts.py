@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
 from finetune_operator.api.conditions import ConditionType
+from finetune_operator.api.governance.job import ClassificationStatus
+from finetune_operator.api.inputs import LicenceStatus, TrainedOn
 from finetune_operator.api.reasons import Reason
-from finetune_operator.api.status import ClassificationStatus, LicenceStatus, TrainedOn
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.domain import reading

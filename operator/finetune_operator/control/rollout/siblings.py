@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from finetune_operator.api.status import ClassificationStatus
+from finetune_operator.api.governance.job import ClassificationStatus
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.domain import reading

@@ -1,8 +1,9 @@
 """Who agreed to the decision under which a job goes on, as its record tells it."""
 
 from finetune_operator.api.governance.approval import Approval
+from finetune_operator.api.governance.job import AgreementStatus
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
-from finetune_operator.api.status import AgreementStatus, CurrentRun
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.view import read_approval

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetune_operator.api.governance.job import SpecMarks
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun, SpecMarks
 from finetune_trainer.contract import canonical_json, digest_of
 
 _UNSEEN = frozenset({"suspend", "runPolicy", "healthPolicy", "queueName"})

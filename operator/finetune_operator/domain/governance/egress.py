@@ -3,7 +3,7 @@
 The operator reaches the target outside itself, all the time: a probe that nothing answers says something only while that holds.
 """
 
-from finetune_operator.api.status import CurrentRun, EgressStatus
+from finetune_operator.api.run import CurrentRun, EgressStatus
 from finetune_operator.domain.children import Pod
 from finetune_operator.domain.failure import last_words, probe_words
 from finetune_operator.domain.governance.view import GovernanceView

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from finetune_operator.api.findings import DatasetStatus, EvaluationStatus
 from finetune_operator.api.governance.dataset import TrainingDatasetSpec
+from finetune_operator.api.governance.job import GovernanceStatus
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
+from finetune_operator.api.inputs import LicenceStatus
+from finetune_operator.api.run import CurrentRun
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun, DatasetStatus, EvaluationStatus, GovernanceStatus, LicenceStatus
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.datasets import classification_of, generators_of
 from finetune_operator.domain.governance.egress import probed

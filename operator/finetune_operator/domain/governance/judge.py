@@ -6,16 +6,10 @@ sealed decision. What auditing policies find is told and holds nothing.
 
 from dataclasses import dataclass
 
+from finetune_operator.api.governance.job import ClassificationStatus, DeclaredLabels, GovernanceFinding, GovernanceStatus, ObligationStatus
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import Outcome
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import (
-    ClassificationStatus,
-    DeclaredLabels,
-    GovernanceFinding,
-    GovernanceStatus,
-    ObligationStatus,
-    Outcome,
-)
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.difference import changed_since, marks_of
 from finetune_operator.domain.governance.facts import gather, sealed_run, speaking_run

@@ -1,8 +1,8 @@
 """Events of governance, each once: what an auditing policy would refuse, a running step that drifted, a result that is refused now."""
 
 from finetune_operator.api.conditions import Condition, ConditionType
+from finetune_operator.api.governance.job import GovernanceFinding, GovernanceStatus
 from finetune_operator.api.reasons import Reason
-from finetune_operator.api.status import GovernanceFinding, GovernanceStatus
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.judge import AUDIT_ONLY, Judged
 

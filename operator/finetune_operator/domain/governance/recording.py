@@ -3,8 +3,8 @@
 from pydantic import ValidationError
 
 from finetune_operator.api.reasons import Reason
+from finetune_operator.api.run import CurrentRun, Outcome
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import CurrentRun, Outcome
 from finetune_operator.domain.activity import Activity, ActivityKind, starting
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.judge import judge

@@ -3,8 +3,10 @@
 What nobody knows is absent. Whoever reads it years later has neither the cluster nor this program.
 """
 
+from finetune_operator.api.findings import ReviewStatus, ScanStatus
+from finetune_operator.api.governance.job import AgreementStatus, ClassificationStatus
+from finetune_operator.api.run import CurrentRun, EgressStatus
 from finetune_operator.api.spec import FineTuneJobSpec
-from finetune_operator.api.status import AgreementStatus, ClassificationStatus, CurrentRun, EgressStatus, ReviewStatus, ScanStatus
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance import agreements

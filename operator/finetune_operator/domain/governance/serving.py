@@ -11,7 +11,8 @@ from typing import Final
 from finetune_operator.api.adapterdeployment.reasons import OF_GOVERNANCE, Reason
 from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
-from finetune_operator.api.status import ClassificationStatus, TrainedOn
+from finetune_operator.api.governance.job import ClassificationStatus
+from finetune_operator.api.inputs import TrainedOn
 from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import Owner
 from finetune_trainer.contract.governance import Classification, Decision, Facts, Policy, decide, strictest

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from finetune_operator.api.status import RecordStatus
+from finetune_operator.api.governance.job import RecordStatus
 from finetune_operator.manifests.signed import SignedRecord
 from finetune_record.sections import Sections
 

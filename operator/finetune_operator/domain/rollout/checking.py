@@ -18,7 +18,7 @@ from finetune_operator.api.adapterdeployment.status import (
     RolloutStatus,
     Stage,
 )
-from finetune_operator.api.status import LicenceStatus, TrainedOn
+from finetune_operator.api.inputs import LicenceStatus, TrainedOn
 from finetune_operator.domain.children import JobState
 from finetune_operator.domain.governance.serving import classification_status
 from finetune_operator.domain.plan import ObjectReference

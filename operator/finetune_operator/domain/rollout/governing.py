@@ -21,7 +21,7 @@ from finetune_operator.api.adapterdeployment.status import (
     VersionStatus,
 )
 from finetune_operator.api.base import rfc3339
-from finetune_operator.api.status import ClassificationStatus
+from finetune_operator.api.governance.job import ClassificationStatus
 from finetune_operator.domain.governance.judge import finding_status
 from finetune_operator.domain.governance.serving import Question, Ruling, ServingView, classification_status, highest, rule_on
 from finetune_operator.domain.rollout import undoing
