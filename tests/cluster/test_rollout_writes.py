@@ -18,8 +18,8 @@ from finetune_operator.cluster.exposition import MetricLine
 from finetune_operator.cluster.kube import KubeApi
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS, SERVICES
 from finetune_operator.cluster.serving import NoAnswer
-from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
+from finetune_operator.control.result import Result
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children, ServingObjects
 from finetune_operator.control.rollout.finalizer import FINALIZER

@@ -15,7 +15,7 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid
 from finetune_operator.control.leader import LeadershipLost
 from finetune_operator.control.queue import Closed, WorkQueue
-from finetune_operator.control.reconciler import Result
+from finetune_operator.control.result import Result
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import pytest
 from finetune_operator.cluster.cache import ClusterCache, Key
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from finetune_operator.cluster.resources import FINETUNE_JOBS, JOBS, Resource
-from finetune_operator.control.reconciler import Reconciler, Result
+from finetune_operator.control.reconciler import Reconciler
+from finetune_operator.control.result import Result
 from finetune_operator.domain.observed import DomainSettings, Observed
 from finetune_operator.domain.plan import Child, Deletion, EventNote, LiveChecks, ObjectReference, Plan
 

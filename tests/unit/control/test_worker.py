@@ -10,7 +10,7 @@ from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.errors import ApiError, Conflict, Forbidden, Invalid, NotFound, Throttled, Unavailable
 from finetune_operator.control.leader import LeadershipLost
 from finetune_operator.control.queue import WorkQueue
-from finetune_operator.control.reconciler import Result
+from finetune_operator.control.result import Result
 from finetune_operator.control.worker import SLOW_RETRY, work
 
 KEY = Key("ns", "a")

@@ -13,8 +13,8 @@ from typing import Final
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.control.governance import GovernanceCache
-from finetune_operator.control.reconciler import Result
 from finetune_operator.control.recorder import Recorder
+from finetune_operator.control.result import Result
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
 from finetune_operator.control.rollout.exposures import Exposures

@@ -8,7 +8,7 @@ object is gone, and the server pods, which are owned by it, end as any pod does,
 import logging
 
 from finetune_operator.cluster.cache import Key, ParentStore
-from finetune_operator.control.reconciler import Result
+from finetune_operator.control.result import Result
 from finetune_operator.control.rollout.finalizer import is_held, without_ours
 from finetune_operator.control.rollout.writes import FinalizerApi, patch_finalizers
 

@@ -13,9 +13,10 @@ from finetune_operator.cluster.cache import Key, ParentStore
 from finetune_operator.cluster.errors import Conflict, NotFound
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, Resource
-from finetune_operator.control.reconciler import applicable
 from finetune_operator.control.rollout.measures import RolloutMeasures, measure
+from finetune_operator.control.statuses import applicable
 from finetune_operator.control.transitions import condition_changes
+from finetune_operator.control.writes import StatusApi, refresh
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,8 @@ class FinalizerApi(Protocol):
     async def merge(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest: ...
 
 
-class RolloutApi(FinalizerApi, Protocol):
+class RolloutApi(FinalizerApi, StatusApi, Protocol):
     """The part of `KubeApi` that is needed."""
-
-    async def apply_status(self, resource: Resource, manifest: Manifest) -> Manifest: ...
-
-    async def get(self, resource: Resource, namespace: str | None, name: str) -> Manifest: ...
 
 
 class Writes:
@@ -59,7 +56,7 @@ class Writes:
             self._deployments.remove(key, uid=metadata["uid"])
             return False
         except Conflict:
-            await self._refresh(key, metadata["uid"])
+            await refresh(self._api, ADAPTER_DEPLOYMENTS, self._deployments, key, metadata["uid"])
             raise
         self.advanced.add(key)
         self._deployments.put(answer)
@@ -73,7 +70,7 @@ class Writes:
         try:
             answer = await patch_finalizers(self._api, key, resource, finalizers)
         except Conflict:
-            await self._refresh(key, resource["metadata"]["uid"])
+            await refresh(self._api, ADAPTER_DEPLOYMENTS, self._deployments, key, resource["metadata"]["uid"])
             raise
         if answer is None:
             return None
@@ -81,13 +78,6 @@ class Writes:
         if finalizers or not answer["metadata"].get("deletionTimestamp"):
             self._deployments.put(answer)
         return answer
-
-    async def _refresh(self, key: Key, uid: str) -> None:
-        """Our copy is old: fetch the object, so that the next decision does not meet the same conflict."""
-        try:
-            self._deployments.put(await self._api.get(ADAPTER_DEPLOYMENTS, key.namespace, key.name))
-        except NotFound:
-            self._deployments.remove(key, uid=uid)
 
 
 async def patch_finalizers(api: FinalizerApi, key: Key, resource: Manifest, finalizers: Sequence[str]) -> Manifest | None:
