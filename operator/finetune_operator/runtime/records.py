@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import KubeApi, Selection
-from finetune_operator.cluster.reflector import Reflector, Sink
+from finetune_operator.cluster.reflector import Sink
 from finetune_operator.cluster.resources import CONFIG_MAPS, NAMESPACES
 from finetune_operator.control.anchors import Anchor, ConfigMaps, LogLine
 from finetune_operator.control.chains import Chains
@@ -16,6 +15,7 @@ from finetune_operator.control.notary import Notary
 from finetune_operator.runtime.metrics import Metrics, NamespaceGauge
 from finetune_operator.runtime.preflight import PreflightFailed, Right, require_rights_in
 from finetune_operator.runtime.settings import Settings
+from finetune_operator.runtime.watches import watch
 from finetune_record import chain, keys
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,7 @@ class Records:
             sinks[settings.checkpoint_namespace] = self._chains.checkpoints
         self._namespaces = tuple(sinks)
         self.reflectors = [
-            Reflector(
-                kube,
-                sink,
-                CONFIG_MAPS,
-                Selection(namespace=namespace, labels=chain.NAMESPACE_LABEL),
-                on_restart=partial(metrics.watch_restarted, CONFIG_MAPS.plural),
-            )
+            watch(kube, metrics, sink, CONFIG_MAPS, Selection(namespace=namespace, labels=chain.NAMESPACE_LABEL))
             for namespace, sink in sinks.items()
         ]
         NamespaceGauge(metrics, "finetune_record_chain_head", "Number of the newest record of a namespace.", self._heads)

@@ -4,9 +4,8 @@ They share the connection to the API server, the leader's fence and the metrics,
 """
 
 import logging
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from finetune_operator.api.base import LABEL_SERVING_ROLE
 from finetune_operator.cluster.cache import Key
@@ -53,9 +52,11 @@ from finetune_operator.manifests.serving import (
     ServingSettings,
 )
 from finetune_operator.runtime.metrics import Metrics
+from finetune_operator.runtime.parts import StartTask
 from finetune_operator.runtime.records import record_keys
 from finetune_operator.runtime.rollout_metrics import RolloutMetrics
 from finetune_operator.runtime.settings import Settings, peers_of
+from finetune_operator.runtime.watches import watch
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,6 @@ SETS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({SERVER},{ROUTER})"
 JOBS_OF_SERVING: Final = f"{LABEL_SERVING_ROLE} in ({CHECK},{MERGE})"
 COALESCE: Final = 0.05
 """Seconds that a change of a pod waits for the next one."""
-
-
-class StartTask(Protocol):
-    """Runs a part as long as the process; its end is the process's."""
-
-    def __call__(self, name: str, part: Coroutine[Any, Any, None]) -> Any: ...
 
 
 class Serving:
@@ -182,13 +177,7 @@ class Serving:
             (DEPLOYMENTS, self.cache.sets, SETS_OF_SERVING),
         )
         return [
-            Reflector(
-                kube,
-                store,
-                resource,
-                Selection(namespace=namespace, labels=labels),
-                on_restart=partial(self._metrics.watch_restarted, resource.plural),
-            )
+            watch(kube, self._metrics, store, resource, Selection(namespace=namespace, labels=labels))
             for namespace in namespaces or (None,)
             for resource, store, labels in kinds
         ]

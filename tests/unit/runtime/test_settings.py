@@ -8,9 +8,9 @@ import pytest
 from pydantic_settings import CliApp
 
 from finetune_operator.runtime import main as entry
+from finetune_operator.runtime.installation import domain_settings
 from finetune_operator.runtime.logging import JsonFormatter, TextFormatter
 from finetune_operator.runtime.preflight import PreflightFailed
-from finetune_operator.runtime.process import domain_settings
 from finetune_operator.runtime.serving import serving_settings
 from finetune_operator.runtime.settings import Settings
 
