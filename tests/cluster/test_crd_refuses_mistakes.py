@@ -16,6 +16,7 @@ from tests.cluster.crd import ABSENT, PATH, install, job
 STRICT = f"{PATH}?dryRun=All&fieldValidation=Strict"
 DIGEST = "sha256:" + "0" * 64
 CPT = {"stage": "ContinuedPretraining"}
+JUDGE = {"endpoint": "http://judge.models:8000/v1", "model": "critic"}
 SCHEMA = {"task.outputSchema.configMapRef.name": "routing"}
 
 
@@ -127,6 +128,20 @@ MISTAKES = [
         {"evaluation.gates.improvement": {"metric": "ExactMatch", "minDelta": "1.5"}},
         ("spec.evaluation.gates.improvement.minDelta", "below 1"),
     ),
+    Mistake("a judge that nobody named", {"evaluation.metrics": ["Judge"]}, ("spec.evaluation.judge", "needs evaluation.judge")),
+    Mistake("a gate by a judge that nobody named", {"evaluation.gates.improvement.metric": "Judge"}, ("spec.evaluation.judge", "needs")),
+    Mistake(
+        "a judge that is not asked", {"evaluation.metrics": ["ExactMatch"], "evaluation.judge": JUDGE}, ("add Judge to evaluation.metrics",)
+    ),
+    Mistake("a judge of raw text", {**CPT, "evaluation.judge": JUDGE}, ("spec.evaluation.judge", "remove it")),
+    Mistake(
+        "a judge in other words", {"evaluation.judge": {**JUDGE, "endpoint": "judge/v1"}}, ("spec.evaluation.judge.endpoint", "http://HOST")
+    ),
+    Mistake(
+        "a password in an address",
+        {"evaluation.judge": {**JUDGE, "endpoint": "http://me:secret@judge/v1"}},
+        ("spec.evaluation.judge.endpoint", "no user"),
+    ),
     Mistake("nothing to evaluate on", {"dataset.validation.percent": 0}, ("spec.evaluation", "evaluation.metrics to []")),
     # Where it runs, and how
     Mistake(
@@ -207,6 +222,8 @@ ACCEPTED = [
     {"dataset.validation": {"uri": "pvc://data/held-out.jsonl", "format": "Messages"}, "training.earlyStopping": {}},
     {"dataset.validation.percent": 0, "evaluation.metrics": []},
     {"dataset.validation.percent": 0, "evaluation.dataset.uri": "pvc://data/items.jsonl"},
+    {"evaluation.judge": {**JUDGE, "credentialsSecretRef": {"name": "judge"}}},
+    {"evaluation.judge": JUDGE, "evaluation.metrics": ["Judge", "ExactMatch"], "evaluation.gates.improvement.metric": "Judge"},
     {"dataset.inline.uri": "pvc://data/2026..11/tickets.v1.jsonl"},
     {
         "task": {"type": "Format", "outputSchema": {"configMapRef": {"name": "routing"}}},

@@ -29,7 +29,7 @@ from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.sealing import seal_result
 from finetune_trainer.pod.workspace import Workspace
 from tests.process.training.conftest import write_rows
-from tests.unit.trainer.conftest import run_spec, tiny_base  # noqa: F401 - fixtures
+from tests.unit.trainer.conftest import run_spec, step_context, tiny_base  # noqa: F401 - fixtures
 
 PATIENCE = 30.0
 """Seconds that a busy machine may add to what takes a second on an idle one. A pod has 90 s between TERM and KILL."""

@@ -13,10 +13,12 @@ _JSON_METRICS = (Metric.JSON_VALIDITY, Metric.SCHEMA_COMPLIANCE, Metric.FIELD_CO
 
 
 def metrics_of(spec: FineTuneJobSpec) -> tuple[Metric, ...]:
-    """What is measured: the listed metrics, else those that suit stage, task and output schema, and in any case the gate's."""
+    """What is measured: the listed metrics, else those that suit stage, task and output schema, with a judge its own, and the gate's."""
     if spec.evaluation.metrics is not None:
         return tuple(spec.evaluation.metrics)
     chosen = _metrics_of_task(spec)
+    if spec.evaluation.judge is not None:
+        chosen = (*chosen, Metric.JUDGE)
     gates = spec.evaluation.gates
     if gates is not None and gates.improvement is not None and gates.improvement.metric not in chosen:
         chosen = (*chosen, gates.improvement.metric)

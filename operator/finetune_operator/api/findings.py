@@ -90,9 +90,27 @@ class MetricStatus(ApiModel):
     verdict: Verdict = Field(default=Verdict.NOT_GATED, description="What the gate says about this metric.")
 
 
+class JudgeStatus(ApiModel):
+    usable: bool = Field(description="Whether its verdicts count; if not there is no metric Judge.")
+    message: Annotated[str, Field(max_length=200)] = Field(default="", description="Why they do not.")
+    model: Annotated[str, Field(max_length=128)] | None = Field(default=None, description="What answered, as the endpoint names it.")
+    fingerprint: Annotated[str, Field(max_length=128)] | None = Field(
+        default=None, description="Of what answered, where the endpoint tells one."
+    )
+    prompt_digest: ContentDigest = Field(description="Of what it was asked, which is the same for every pair.")
+    calibration_pairs: Count = Field(description="Pairs whose better answer is known.")
+    calibration_right: Count = Field(description="So many of them were judged right in both orders.")
+    wins: Count = Field(default=0, description="Pairs in which the tuned model's answer is the better one, by both orders.")
+    losses: Count = Field(default=0, description="Pairs in which the base model's is.")
+    ties: Count = Field(default=0, description="All others.")
+    flipped: Count = Field(default=0, description="Ties of which each order said something else.")
+    unread: Count = Field(default=0, description="Ties of which a verdict could not be read.")
+
+
 class EvaluationStatus(ApiModel):
     verdict: Verdict = Field(description="Pass, Fail, Inconclusive or NotGated.")
     items: Count = Field(description="Items answered by both models.")
     items_to_decide: Count | None = Field(default=None, description="How many items would settle an inconclusive verdict.")
     message: Annotated[str, Field(max_length=256)] = Field(default="", description="Why the gate decided as it did.")
     metrics: Annotated[list[MetricStatus], Field(max_length=8), ListMap(("name",))] = Field(default=[], description="Base against tuned.")
+    judge: JudgeStatus | None = Field(default=None, description="Who judged, where the metric Judge was asked for.")

@@ -112,7 +112,7 @@ def governance_rules_page() -> str:
         "# Rules of governance\n",
         "What the decision about a job, or about serving an adapter, can find. `finetune-operator --governance` asks it about FineTuneJobs",
         "at `Accept`, at `Start` and at `Promote`, and about every version of an AdapterDeployment at `Serve`; and again when a policy, a",
-        "label, registered data or an approval changes. What it cannot be told yet: judges.",
+        "label, registered data or an approval changes.",
         "What an object and its namespace tell, the API server enforces in governed ones: [admission](../governance/admission.md).\n",
         "*Denied* is refused; *needs approval* waits for a waiver by enough people; *held* waits; a *note* travels along. What a policy",
         "in mode `Audit` finds is told and does none of this. All findings are told at once: what blocks first, then the worst, then in",

@@ -91,6 +91,17 @@ EVALUATION = (
         "gates.improvement.metric must be one of evaluation.metrics: add it there, or choose a metric that is measured",
         field_path=".gates",
     ),
+    Rule(
+        "has(self.judge) || ((!has(self.metrics) || !('Judge' in self.metrics)) && "
+        "(!has(self.gates) || !has(self.gates.improvement) || self.gates.improvement.metric != 'Judge'))",
+        "the metric Judge needs evaluation.judge (endpoint and model): add it, or choose another metric",
+        field_path=".judge",
+    ),
+    Rule(
+        "!has(self.judge) || !has(self.metrics) || 'Judge' in self.metrics",
+        "evaluation.judge is asked for the metric Judge only: add Judge to evaluation.metrics, or remove judge",
+        field_path=".judge",
+    ),
 )
 
 COMPUTE = (
@@ -149,7 +160,7 @@ RESOURCES = (
 
 _PRETRAINS = "self.stage == 'ContinuedPretraining'"
 _NO_VALIDATION = "has(self.dataset.validation) && has(self.dataset.validation.percent) && self.dataset.validation.percent == 0"
-_JSON_METRICS = "['JSONValidity', 'SchemaCompliance', 'FieldCompleteness', 'ExactMatch']"
+_ANSWER_METRICS = "['JSONValidity', 'SchemaCompliance', 'FieldCompleteness', 'ExactMatch', 'Judge']"
 
 SPEC = (
     Rule(
@@ -180,7 +191,7 @@ SPEC = (
         field_path=".dataset.inline.format",
     ),
     Rule(
-        f"!({_PRETRAINS}) || !has(self.evaluation.metrics) || !self.evaluation.metrics.exists(m, m in {_JSON_METRICS})",
+        f"!({_PRETRAINS}) || !has(self.evaluation.metrics) || !self.evaluation.metrics.exists(m, m in {_ANSWER_METRICS})",
         "stage ContinuedPretraining has no answers to compare: evaluation.metrics may hold Perplexity only",
         field_path=".evaluation.metrics",
     ),
@@ -189,6 +200,11 @@ SPEC = (
         "self.evaluation.gates.improvement.metric == 'Perplexity'",
         "stage ContinuedPretraining has no answers to compare: evaluation.gates.improvement.metric must be Perplexity",
         field_path=".evaluation.gates",
+    ),
+    Rule(
+        f"!({_PRETRAINS}) || !has(self.evaluation.judge)",
+        "stage ContinuedPretraining has no answers that evaluation.judge could compare: remove it",
+        field_path=".evaluation.judge",
     ),
     Rule(
         f"!({_PRETRAINS}) || !has(self.task.outputSchema)",

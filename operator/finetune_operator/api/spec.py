@@ -190,6 +190,18 @@ class HeldOutItems(ApiModel):
     digest: ContentDigest | None = Field(default=None, description="Expected digest of the files; the prepare step refuses others.")
 
 
+class JudgeSpec(ApiModel):
+    endpoint: HttpUri = Field(
+        description="Base URL of an OpenAI-compatible API, such as http://judge.models:8000/v1; the train step's pod asks it, nobody else."
+    )
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", min_length=1, max_length=128)] = Field(
+        description="Name of the model there, as the API knows it."
+    )
+    credentials_secret_ref: LocalObjectReference | None = Field(
+        default=None, description="Secret whose key `token` opens the endpoint. Mounted as a file, never read here."
+    )
+
+
 class Improvement(ApiModel):
     metric: Metric = Field(description="The metric that decides.")
     min_delta: Fraction = Field(
@@ -204,13 +216,17 @@ class Gates(ApiModel):
 class EvaluationSpec(ApiModel):
     RULES: ClassVar[tuple[Rule, ...]] = rules.EVALUATION
 
-    metrics: Annotated[list[Metric], Field(max_length=5), ListSet()] | None = Field(
+    metrics: Annotated[list[Metric], Field(max_length=6), ListSet()] | None = Field(
         default=None,
         description="What to measure on base and tuned model; when absent, what suits the task; an empty list measures nothing.",
     )
     dataset: HeldOutItems | None = Field(default=None, description="Held-out items; when absent, the validation rows.")
     max_items: Annotated[int, Field(ge=1, le=10_000)] = Field(default=200, description="At most so many items are answered.")
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = Field(default=256, description="Length limit of an answer, in tokens.")
+    judge: JudgeSpec | None = Field(
+        default=None,
+        description="The model that the metric Judge asks which of two answers is better; questions and answers go there, in both orders.",
+    )
     gates: Gates | None = Field(default=None, description="What must hold before the adapter counts as ready.")
     on_inconclusive: Literal["Hold", "Fail", "Pass"] = Field(
         default="Hold", description="What an interval that covers the threshold means: wait for a person, reject, or accept."

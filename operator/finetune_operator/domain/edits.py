@@ -7,9 +7,9 @@ from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.subject import parse_spec
 
 APPLIED_AT_ONCE = ("healthPolicy", "justification", "purpose", "queueName", "resources", "runPolicy", "suspend")
-FROM_THE_NEXT_RUN = ("artifact", "baseModel", "checkpoint", "tracking", "workspace")
-"""They stand in the documents and Jobs of a run; of ``baseModel`` what does not define the result."""
-_NAMES_OF_CLAIMS_AND_SECRETS = {"spec.artifact", "spec.baseModel", "spec.workspace"}
+FROM_THE_NEXT_RUN = ("artifact", "baseModel", "checkpoint", "evaluation", "tracking", "workspace")
+"""They stand in the documents and Jobs of a run; of ``baseModel`` and ``evaluation`` what does not define the result."""
+_NAMES_OF_CLAIMS_AND_SECRETS = {"spec.artifact", "spec.baseModel", "spec.evaluation", "spec.workspace"}
 _ABOUT_CLAIMS_AND_SECRETS = (Reason.CLAIM_MISSING, Reason.SECRET_MISSING, Reason.WAITING_FOR_VOLUME)
 
 

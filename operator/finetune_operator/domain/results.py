@@ -12,6 +12,7 @@ from finetune_operator.api.findings import (
     EvaluationStatus,
     Finding,
     IdentifiersFound,
+    JudgeStatus,
     MetricStatus,
     QualityStatus,
     ReviewStatus,
@@ -102,6 +103,7 @@ def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> Curren
         items_to_decide=compared.items_to_decide,
         message=compared.message,
         metrics=[MetricStatus(**metric.model_dump()) for metric in compared.metrics],
+        judge=JudgeStatus(**compared.judge.model_dump()) if compared.judge is not None else None,
     )
     governed = draft.governance is not None  # the names are for the record, which nobody else has
     return run.model_copy(
@@ -144,7 +146,9 @@ def record_publish(draft: Draft, run: CurrentRun, summary: PublishSummary, decis
 def gate_decision(evaluation: EvaluationStatus | None, spec: FineTuneJobSpec) -> GateDecision:
     """The verdict under the declared policy."""
     if evaluation is None or evaluation.verdict is Verdict.NOT_GATED:
-        return GateDecision(Outcome.SUCCEEDED, Reason.NOT_GATED, "no gate was asked for; the figures are in status.evaluation")
+        doubt = evaluation.judge.message if evaluation is not None and evaluation.judge is not None else ""
+        aside = f", without Judge, which is not usable: {doubt}" if doubt else ""
+        return GateDecision(Outcome.SUCCEEDED, Reason.NOT_GATED, f"no gate was asked for; the figures are in status.evaluation{aside}")
     figures = evaluation.message or f"verdict {evaluation.verdict.value} on {evaluation.items} items"
     if evaluation.verdict is Verdict.PASS:
         return GateDecision(Outcome.SUCCEEDED, Reason.GATE_PASSED, figures)

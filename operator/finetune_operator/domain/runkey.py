@@ -63,6 +63,9 @@ PRESENCE_MATTERS = frozenset({"training.earlyStopping"})
 """Objects that say something by being there, even where all of their fields have omitted values."""
 
 
+NOT_HASHED = frozenset({"evaluation.judge.credentialsSecretRef"})
+"""Who asks defines no result."""
+
 UNORDERED = frozenset({"tuner.lora.targetModules", "tuner.lora.modulesToSave", "evaluation.metrics"})
 
 
@@ -96,7 +99,7 @@ def _without_omitted(value: Any, path: str) -> Any:
     kept: dict[str, Any] = {}
     for name, inner in value.items():
         inner_path = f"{path}.{name}" if path else name
-        if inner_path in OMITTED_VALUES and inner == OMITTED_VALUES[inner_path]:
+        if inner_path in NOT_HASHED or (inner_path in OMITTED_VALUES and inner == OMITTED_VALUES[inner_path]):
             continue
         reduced = _without_omitted(inner, inner_path)
         if reduced == {} and inner_path not in PRESENCE_MATTERS:

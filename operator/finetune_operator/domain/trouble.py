@@ -166,7 +166,9 @@ def _of_mounts(pod: Pod, warnings: list[WarningEvent], spec: FineTuneJobSpec, ru
 def _of_references(evidence: str, spec: FineTuneJobSpec, run_name: str) -> Trouble | None:
     config_map, secret = _CONFIG_MAP.search(evidence), _SECRET.search(evidence)
     if secret:
-        field = "spec.baseModel.credentialsSecretRef"
+        judge = spec.evaluation.judge
+        of_judge = judge is not None and judge.credentials_secret_ref is not None and judge.credentials_secret_ref.name == secret.group(1)
+        field = "spec.evaluation.judge.credentialsSecretRef" if of_judge else "spec.baseModel.credentialsSecretRef"
         return Trouble(
             Reason.SECRET_MISSING, f"{field}: Secret {secret.group(1)} does not exist. Create it with the key token, or correct the field."
         )

@@ -59,6 +59,7 @@ def build_job(
         claim_mounts(owner, attempt.run_key, spec, step),
         credentials=step is Step.PREPARE,
         tracker=step is Step.TRAIN,
+        judge=step is Step.TRAIN,
         shared_memory=gpus > 0,
     )
     if signed is not None:

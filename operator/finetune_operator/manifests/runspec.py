@@ -20,6 +20,7 @@ from finetune_trainer.contract import (
     DataThresholds,
     Evaluation,
     Improvement,
+    Judge,
     Lora,
     Progress,
     Quantization,
@@ -126,6 +127,7 @@ def _evaluation(spec: FineTuneJobSpec) -> Evaluation:
         source=_source(wanted.dataset.uri, EVALUATION_MOUNT, wanted.dataset.format, wanted.dataset.digest) if wanted.dataset else None,
         max_items=wanted.max_items,
         max_new_tokens=wanted.max_new_tokens,
+        judge=Judge(endpoint=wanted.judge.endpoint, model=wanted.judge.model) if wanted.judge else None,
         improvement=Improvement(metric=gate.metric, min_delta=gate.min_delta) if gate else None,
         on_inconclusive=wanted.on_inconclusive,
     )

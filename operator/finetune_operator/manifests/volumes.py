@@ -16,6 +16,7 @@ from finetune_trainer.contract import (
     BASE_MOUNT,
     DATA_MOUNT,
     EVALUATION_MOUNT,
+    JUDGE_CREDENTIALS_PATH,
     OUT_MOUNT,
     OUTPUT_SCHEMA_PATH,
     RESULTS_FOLDER,
@@ -78,6 +79,7 @@ def pod_volumes(
     *,
     credentials: bool = False,
     tracker: bool = False,
+    judge: bool = False,
     shared_memory: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """``volumes`` and ``volumeMounts`` of a step's pod."""
@@ -90,18 +92,24 @@ def pod_volumes(
         source: dict[str, Any] = {"configMap": {"name": reference.name, "items": items}}
         _add(volumes, volume_mounts, "schema", source, _folder(OUTPUT_SCHEMA_PATH), read_only=True)
     if credentials and spec.base_model.credentials_secret_ref:
-        items = [{"key": CREDENTIALS_KEY, "path": CREDENTIALS_KEY}]
-        secret = {"secretName": spec.base_model.credentials_secret_ref.name, "items": items, "defaultMode": 0o440}
-        source = {"secret": secret}
+        source = _token(spec.base_model.credentials_secret_ref.name)
         _add(volumes, volume_mounts, "credentials", source, BASE_CREDENTIALS_PATH, read_only=True)
     if tracker and spec.tracking is not None and spec.tracking.mlflow.credentials_secret_ref is not None:
         items = [{"key": key, "path": key} for key in TRACKER_CREDENTIALS]
         name = spec.tracking.mlflow.credentials_secret_ref.name
         secret = {"secretName": name, "items": items, "defaultMode": 0o440, "optional": True}  # a tracker stops no training
         _add(volumes, volume_mounts, "tracker", {"secret": secret}, TRACKER_CREDENTIALS_PATH, read_only=True)
+    if judge and spec.evaluation.judge is not None and spec.evaluation.judge.credentials_secret_ref is not None:
+        source = _token(spec.evaluation.judge.credentials_secret_ref.name)
+        _add(volumes, volume_mounts, "judge", source, JUDGE_CREDENTIALS_PATH, read_only=True)
     if shared_memory:
         _add(volumes, volume_mounts, "shm", {"emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}, "/dev/shm")  # noqa: S108 - not a file
     return volumes, volume_mounts
+
+
+def _token(secret: str) -> dict[str, Any]:
+    items = [{"key": CREDENTIALS_KEY, "path": CREDENTIALS_KEY}]
+    return {"secret": {"secretName": secret, "items": items, "defaultMode": 0o440}}
 
 
 def _work_mounts(owner: Owner, run_key: str, spec: FineTuneJobSpec, step: Step) -> tuple[ClaimMount, ...]:

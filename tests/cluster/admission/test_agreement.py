@@ -16,7 +16,7 @@ import pytest
 
 from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.domain.governance.datasets import Unresolved, follow
-from finetune_operator.domain.governance.facts import datasets_of, trackers_of
+from finetune_operator.domain.governance.facts import datasets_of, judges_of, trackers_of
 from finetune_testbed.apiserver import MERGE
 from finetune_trainer.contract.governance import Facts, Policy, RuleId, decide
 from tests.cluster.admission.governed import (
@@ -48,9 +48,11 @@ JUDGED = {
     RuleId.RESIDENCY_VIOLATION,
     RuleId.NOT_PINNED,
     RuleId.EXTERNAL_TRACKER,
+    RuleId.EXTERNAL_JUDGE,
 }
 """What an object, its namespace and the facts that the operator writes about it tell."""
 TRACKERS = ("http://mlflow.site:5000/a", "https://MLflow.Site./", "http://t3.site", "http://" + "long." * 20 + "site")
+JUDGES = ("http://judge.site/v1", "https://Judge.Site.:8000/v1", "https://j3.site", "http://" + "long." * 20 + "site")
 IMAGES = ("", "", f"registry.invalid/vllm@{DIGEST}", "registry.invalid/vllm:v1")
 
 
@@ -134,6 +136,9 @@ def _question(random: Random, population: list[Settled], number: int) -> Questio
         document["spec"] |= sources
         if random.random() < 0.2:
             document["spec"]["tracking"] = {"mlflow": {"uri": random.choice(TRACKERS)}}
+        if random.random() < 0.2:
+            judge = {"endpoint": random.choice(JUDGES), "model": "critic"}
+            document["spec"]["evaluation"] = {**document["spec"].get("evaluation", {}), "judge": judge}
     facts = _facts(there, document, labels, stored.labels if changing else None, image, serving=serving)
     if not changing:
         return Question("POST", (deployments if serving else jobs)(there.namespace), document, facts, there.policies)
@@ -189,4 +194,6 @@ def _facts(there: Settled, document: Object, labels: dict[str, str], before: dic
         return Facts.model_validate({**known, "images": [image] if image else []})
     spec = follow(FineTuneJobSpec.model_validate(document["spec"]), there.view)
     assert not isinstance(spec, Unresolved)
-    return Facts.model_validate(known).model_copy(update={"datasets": datasets_of(there.view, spec), "trackers": trackers_of(spec)})
+    return Facts.model_validate(known).model_copy(
+        update={"datasets": datasets_of(there.view, spec), "trackers": trackers_of(spec), "judges": judges_of(spec)}
+    )

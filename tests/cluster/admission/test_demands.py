@@ -145,6 +145,54 @@ def test_a_tracker_that_is_refused_is_named_with_those_that_would_do(site: Site,
         site.ask(ALICE, "PATCH", f"{jobs(there, 'kept')}?dryRun=All", {"spec": {"tracking": document["spec"]["tracking"]}}, MERGE)
 
 
+JUDGES: list[tuple[str, str, list[str] | None, dict[str, str], set[str]]] = [
+    ("on the list", "http://judge.models.svc:8000/v1", ["judge.models.svc"], LABELS, set()),
+    ("on the list in other letters and with a last dot", "https://Judge.models.SVC./v1", ["judge.models.svc"], LABELS, set()),
+    ("any", "https://judge.example/v1", ["*"], LABELS, set()),
+    ("not on the list", "https://judge.example/v1", ["judge.models.svc"], LABELS, {"ExternalJudge"}),
+    ("one on the list in its path", "https://judge.example/judge.models.svc", ["judge.models.svc"], LABELS, {"ExternalJudge"}),
+    ("without a list", "http://judge.models.svc/v1", None, LABELS, {"ExternalJudge"}),
+    ("without a list where nothing is sensitive", "http://judge.models.svc/v1", None, LOWEST, set()),
+    ("where nothing is sensitive and the list is empty", "http://judge.models.svc/v1", [], LOWEST, {"ExternalJudge"}),
+]
+
+
+@pytest.fixture(scope="module")
+def judged(site: Site) -> dict[str, str]:
+    """A namespace for each list of judges that a policy can have; any tracker will do there."""
+    places = {}
+    for hosts in {str(case[2]): case[2] for case in JUDGES}.values():
+        there = site.namespace(CLINIC)
+        demands = {} if hosts is None else {"judgeHosts": hosts}
+        house = policy("house", zones=["*"], dataSources=["*"], trackerHosts=["*"], requireDigests=False, **demands)
+        site.tell(there, [house, policy("auditing", mode="Audit", zones=["*"], dataSources=["*"], judgeHosts=[])], DATA)
+        places[str(hosts)] = there
+    return places
+
+
+@pytest.mark.parametrize(("endpoint", "hosts", "labels", "rules"), [case[1:] for case in JUDGES], ids=[case[0] for case in JUDGES])
+def test_row_14_a_judge(
+    site: Site, judged: dict[str, str], endpoint: str, hosts: list[str] | None, labels: dict[str, str], rules: set[str]
+) -> None:
+    document = _using({"ref": {"name": "notes"}} if labels == LABELS else {"inline": OWN}, labels)
+    document["spec"]["evaluation"] = {"judge": {"endpoint": endpoint, "model": "critic"}}
+    site.until_found(rules, ALICE, "POST", f"{jobs(judged[str(hosts)])}?dryRun=All", document)
+
+
+def test_a_judge_that_is_refused_is_named_with_those_that_would_do(site: Site, judged: dict[str, str]) -> None:
+    there, document = judged["['judge.models.svc']"], _using({"ref": {"name": "notes"}})
+    site.ask(ALICE, "POST", jobs(there), job("kept"))
+    document["spec"]["evaluation"] = {"judge": {"endpoint": "https://judge.example/v1", "model": "critic"}}
+    told = (
+        r"ExternalJudge: spec\.evaluation\.judge\.endpoint: 'judge\.example' is not among the judge hosts: judge\.models\.svc "
+        r"\(policy house\)\. Use a judge that the policy names, or none\."
+    )
+    with pytest.raises(Refused, match=told):
+        site.ask(ALICE, "POST", f"{jobs(there)}?dryRun=All", document)
+    with pytest.raises(Refused, match=told):
+        site.ask(ALICE, "PATCH", f"{jobs(there, 'kept')}?dryRun=All", {"spec": {"evaluation": document["spec"]["evaluation"]}}, MERGE)
+
+
 def test_it_names_policy_place_and_what_would_do(site: Site, ward: str) -> None:
     with pytest.raises(Refused, match=r"spec.dataset.ref: 'pvc://other/notes.jsonl' is not below any source: pvc://data \(policy house\)"):
         site.ask(ALICE, "POST", f"{jobs(ward)}?dryRun=All", _using({"ref": {"name": "elsewhere"}}))

@@ -29,7 +29,9 @@ def clinic(t2: Testbed, operator: OperatorProcess, onprem: None) -> Iterator[Sit
     """Cleared for confidential health records; its one policy wants them on site, from one claim, by digest."""
     with governed_site.site(t2) as made:
         made.label({"finetune.dev/clearance-level": "confidential", "finetune.dev/clearance.phi": "true"})
-        made.demand(zones=["onprem"], dataSources=["pvc://data"], trackerHosts=["mlflow.mlops.svc"], **OPEN)
+        made.demand(
+            zones=["onprem"], dataSources=["pvc://data"], trackerHosts=["mlflow.mlops.svc"], judgeHosts=["judge.models.svc"], **OPEN
+        )
         made.register("notes", **NOTES)
         yield made
 
@@ -192,6 +194,16 @@ def test_row_14_a_tracker_that_the_policy_does_not_name_is_refused(clinic: Site)
 def test_row_14_one_that_it_names_passes(clinic: Site) -> None:
     submit(clinic, "tracked", tracking__mlflow={"uri": "http://MLflow.mlops.svc.:5000"})
     let_pass(clinic, "tracked")
+
+
+def test_row_14_a_judge_that_the_policy_does_not_name_is_refused(clinic: Site) -> None:
+    submit(clinic, "judged-outside", evaluation__judge={"endpoint": "https://judge.example/v1", "model": "critic"})
+    assert "'judge.example' is not among the judge hosts: judge.models.svc" in refused(clinic, "judged-outside", "ExternalJudge")
+
+
+def test_row_14_a_judge_that_it_names_passes(clinic: Site) -> None:
+    submit(clinic, "judged", evaluation__judge={"endpoint": "http://Judge.models.svc.:8000/v1", "model": "critic"})
+    let_pass(clinic, "judged")
 
 
 @pytest.mark.parametrize(("verdict", "reason"), [(Verdict.FAIL, "GateRejected"), (Verdict.INCONCLUSIVE, "GateInconclusive")])

@@ -40,6 +40,7 @@ def test_the_key_of_a_spec_never_changes():
         {"evaluation__maxItems": 100},
         {"evaluation__gates__improvement__minDelta": "0.1"},
         {"evaluation__onInconclusive": "Pass"},
+        {"evaluation__judge": {"endpoint": "http://judge/v1", "model": "critic"}},
         {"rerun": "x"},
     ],
     ids=lambda change: next(iter(change)),
@@ -65,6 +66,11 @@ def test_what_defines_the_result_changes_the_key(change: dict[str, Any]):
 )
 def test_what_does_not_define_the_result_keeps_the_key(change: dict[str, Any]):
     assert key(**change) == key()
+
+
+def test_who_asks_a_judge_defines_no_result() -> None:
+    judge = {"endpoint": "http://judge/v1", "model": "critic"}
+    assert key(evaluation__judge=judge) == key(evaluation__judge={**judge, "credentialsSecretRef": {"name": "judge"}})
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,22 @@ def test_a_missing_secret_names_the_field():
     assert "credentialsSecretRef" in world.condition("Prepared")["message"]
 
 
+def test_a_missing_secret_of_a_judge_names_its_field_and_a_corrected_one_begins_again():
+    judge = {"endpoint": "http://judge/v1", "model": "critic", "credentialsSecretRef": {"name": "judge"}}
+    world = begun(evaluation__judge=judge)
+    world.step_through()
+    name = world.pend_pod()
+    warn(world, f"{name}-x", "Pod", "FailedMount", 'MountVolume.SetUp failed for volume "judge" : secret "judge" not found')
+    world.settle()
+    assert world.says("Ready") == ("False", "SecretMissing")
+    assert "spec.evaluation.judge.credentialsSecretRef" in world.condition("Ready")["message"]
+    world.change(evaluation__judge={**judge, "credentialsSecretRef": {"name": "judge-2"}})
+    world.clear()
+    assert (world.run["generation"], world.run["activeStep"]) == (2, "prepare")
+    world.step_through()
+    assert any(volume.get("secret", {}).get("secretName") == "judge-2" for volume in world.pod_spec["volumes"])
+
+
 def test_a_volume_that_is_mounted_by_now_is_not_waited_for():
     world = begun()
     name = world.pend_pod()

@@ -4,7 +4,7 @@ import json
 import textwrap
 
 from finetune_trainer.artifact.contents import Artifact
-from finetune_trainer.contract import EvaluationSummary, Metric, PrepareSummary, RunSpec, TrainSummary, Tuner, TunerType
+from finetune_trainer.contract import EvaluationSummary, JudgeSummary, Metric, PrepareSummary, RunSpec, TrainSummary, Tuner, TunerType
 from finetune_trainer.contract.governance.licences import obligations_of
 from finetune_trainer.pod.resolved import ResolvedRun, ResolvedTraining
 
@@ -133,7 +133,16 @@ def _evaluation(evaluation: EvaluationSummary, *, promotable: bool) -> str:
         delta = f"{show(metric.delta)} ({show(metric.low)} to {show(metric.high)})"
         table.append(f"| {metric.name.value} | {show(metric.base)} | {show(metric.tuned)} | {delta} |")
     measured = f"{evaluation.items} held-out items, the same for both models, greedy decoding; intervals are paired by item."
-    return "\n\n".join(["## Base against tuned", verdict, *(["\n".join(table), measured] if evaluation.metrics else [])])
+    shown = ["\n".join(table), measured] if evaluation.metrics else []
+    return "\n\n".join(["## Base against tuned", verdict, *shown, *([_judge(evaluation.judge)] if evaluation.judge else [])])
+
+
+def _judge(judge: JudgeSummary) -> str:
+    known = f"right about {judge.calibration_right} of {judge.calibration_pairs} pairs whose better answer is known"
+    if not judge.usable:
+        return f"Judge: not usable, and so no metric: {judge.message}."
+    counted = f"{judge.wins:,} won by the tuned model, {judge.losses:,} by the base model, {judge.ties:,} tied ({judge.flipped:,} flipped)"
+    return f"Judge: `{judge.model or 'unnamed'}`, {known}. Each pair was shown in both orders: {counted}."
 
 
 def _percent(value: str) -> str:

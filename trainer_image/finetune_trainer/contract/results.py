@@ -137,12 +137,34 @@ class MetricResult(Document):
     verdict: Verdict = Verdict.NOT_GATED
 
 
+class JudgeSummary(Document):
+    """What a judge has made of pairs of answers, each shown in both orders; a pair counts for one side only if both orders say so.
+
+    ``calibration_right`` of ``calibration_pairs`` pairs whose better answer is known were judged so. Where too few were, or too many
+    verdicts could not be read, the judge is not usable: ``message`` says why, and there is no metric.
+    """
+
+    usable: bool
+    message: str = Field(default="", max_length=200)
+    model: str | None = Field(default=None, max_length=128, description="As the endpoint names what answered.")
+    fingerprint: str | None = Field(default=None, max_length=128, description="Of what answered, where the endpoint tells one.")
+    prompt_digest: Digest
+    calibration_pairs: int = Field(ge=0)
+    calibration_right: int = Field(ge=0)
+    wins: int = Field(default=0, ge=0, description="Pairs in which the tuned model's answer is the better one.")
+    losses: int = Field(default=0, ge=0)
+    ties: int = Field(default=0, ge=0, description="All others, those that follow among them.")
+    flipped: int = Field(default=0, ge=0, description="Pairs whose verdict changed with the order.")
+    unread: int = Field(default=0, ge=0, description="Pairs with a verdict that could not be read.")
+
+
 class EvaluationSummary(Document):
     verdict: Verdict
     items: int = Field(ge=0)
     metrics: list[MetricResult] = Field(default_factory=list, max_length=8)
     message: str = Field(default="", max_length=256, description="Why the gate decided as it did, with the numbers.")
     items_to_decide: int | None = Field(default=None, ge=1, description="How many items would settle an inconclusive verdict.")
+    judge: JudgeSummary | None = Field(default=None, description="Where the metric Judge was asked for.")
 
 
 MOST_FILES = 24

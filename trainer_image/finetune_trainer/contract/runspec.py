@@ -17,6 +17,7 @@ BASE_CREDENTIALS_PATH = "/etc/finetune/credentials/base"
 TRACKER_CREDENTIALS_PATH = "/etc/finetune/credentials/tracker"
 """A folder with files named by `TRACKER_CREDENTIALS`, of those that there are."""
 TRACKER_CREDENTIALS = ("token", "username", "password", "ca.crt")
+JUDGE_CREDENTIALS_PATH = "/etc/finetune/credentials/judge"
 BASE_MOUNT = "/mnt/base"
 DATA_MOUNT = "/mnt/data"
 VALIDATION_MOUNT = "/mnt/validation"
@@ -77,6 +78,7 @@ class Metric(StrEnum):
     FIELD_COMPLETENESS = "FieldCompleteness"
     EXACT_MATCH = "ExactMatch"
     PERPLEXITY = "Perplexity"
+    JUDGE = "Judge"
 
 
 class LossOn(StrEnum):
@@ -181,11 +183,19 @@ class Improvement(Document):
     min_delta: Decimal = "0"
 
 
+class Judge(Document):
+    """Who compares the answers of base and tuned: a model behind an OpenAI-compatible endpoint; its token, if any, is mounted."""
+
+    endpoint: str = Field(max_length=512, description="Base URL, to which /chat/completions is added.")
+    model: str = Field(max_length=128)
+
+
 class Evaluation(Document):
     metrics: list[Metric] = Field(default_factory=list, max_length=16)
     source: DataSource | None = Field(default=None, description="Held-out items; unset takes the validation split.")
     max_items: int = Field(default=200, ge=1, le=10_000)
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
+    judge: Judge | None = None
     improvement: Improvement | None = None
     on_inconclusive: Literal["Hold", "Fail", "Pass"] = "Hold"
 

@@ -48,6 +48,8 @@ def _check_metrics(spec: RunSpec) -> None:
     of_schema = [metric.value for metric in wanted if metric in _OF_A_SCHEMA]
     if of_schema and spec.task.output_schema_path is None:
         raise _error("evaluation.metrics", f"{of_schema[0]} needs task.outputSchema", "Set task.outputSchema or choose another metric.")
+    if Metric.JUDGE in wanted and spec.evaluation.judge is None:
+        raise _error("evaluation.metrics", "Judge needs evaluation.judge", "Set evaluation.judge or choose another metric.")
     if spec.stage is Stage.CONTINUED_PRETRAINING and any(metric is not Metric.PERPLEXITY for metric in wanted):
         raise _error("evaluation.metrics", "raw text can be measured by Perplexity only", "Use Perplexity, or stage SFT.")
 

@@ -77,6 +77,8 @@ def compare(metric: Metric, outcomes: list[ItemOutcome], seed: int) -> Compariso
     if metric is Metric.PERPLEXITY:
         return _compare_perplexity(*nats_of(outcomes), seed)
     base, tuned = scores_of(outcomes, metric)
+    if metric is Metric.JUDGE:
+        return _compare_judged(base, tuned)
     return _compare_binary(metric, base, tuned) if metric in BINARY else _compare_graded(metric, base, tuned, seed)
 
 
@@ -103,6 +105,25 @@ def _compare_binary(metric: Metric, base: Floats, tuned: Floats) -> Comparison:
             "baseWilson95": [of_base.low, of_base.high],
             "tunedWilson95": [of_tuned.low, of_tuned.high],
         },
+    )
+
+
+def _compare_judged(base: Floats, tuned: Floats) -> Comparison:
+    """``tuned`` is the win rate over base, a tie counting one half for each, and the difference the share won without that lost.
+
+    How ties came about nobody knows, so nothing is made of them: the interval is that of items which base and tuned both get wrong.
+    """
+    n, won, lost = len(tuned), int(np.sum(tuned > base)), int(np.sum(tuned < base))
+    counts = PairedCounts(both=0, gained=won, lost=lost, neither=n - won - lost)
+    return Comparison(
+        metric=Metric.JUDGE,
+        items=n,
+        base=float(base.mean()),
+        tuned=float(tuned.mean()),
+        interval=paired_difference(counts, TWO_SIDED),
+        gain=Gain((won - lost) / n, paired_difference(counts, ONE_SIDED), mcnemar_gain(counts), (won + lost + 1) / (n + 2)),
+        method="Newcombe 1998, method 10, of pairs that both orders agree about",
+        details={"won": won, "lost": lost, "tied": n - won - lost, "mcnemarExactP": mcnemar_exact(counts)},
     )
 
 

@@ -9,7 +9,7 @@ items that would probably settle it (80 % power; M. Miller, arXiv 2411.00640).
 import math
 from dataclasses import dataclass
 
-from finetune_trainer.contract import EvaluationSummary, Improvement, Metric, Verdict
+from finetune_trainer.contract import EvaluationSummary, Improvement, JudgeSummary, Metric, Verdict
 from finetune_trainer.evaluation.comparison import Comparison, Gain, decimal
 
 _ALPHA = 0.05
@@ -26,12 +26,12 @@ class GateDecision:
     items_to_decide: int | None = None
 
 
-def decide(improvement: Improvement | None, comparison: Comparison | None) -> GateDecision:
-    """The verdict on the gating metric; ``comparison`` is None where there were no items."""
+def decide(improvement: Improvement | None, comparison: Comparison | None, judge: JudgeSummary | None = None) -> GateDecision:
+    """The verdict on the gating metric; ``comparison`` is None where there were no items, or where the judge is not to be believed."""
     if improvement is None:
         return GateDecision(Verdict.NOT_GATED, "no gate: spec.evaluation.gates.improvement is not set")
     if comparison is None:
-        return GateDecision(Verdict.INCONCLUSIVE, f"{improvement.metric}: there are no held-out items to compare on", 50)
+        return _nothing_to_decide_by(improvement, judge)
     gain, wanted = comparison.gain, float(improvement.min_delta)
     numbers = _numbers(comparison, wanted)
     if gain.value >= wanted and _is_real(gain):
@@ -43,6 +43,12 @@ def decide(improvement: Improvement | None, comparison: Comparison | None) -> Ga
     needed = _items_to_decide(gain, wanted, comparison.items)
     why = "reached, but the gain may be chance" if gain.value >= wanted else "missed, but it may be chance"
     return GateDecision(Verdict.INCONCLUSIVE, f"{numbers}: {why}", needed)
+
+
+def _nothing_to_decide_by(improvement: Improvement, judge: JudgeSummary | None) -> GateDecision:
+    if improvement.metric is Metric.JUDGE and judge is not None:
+        return GateDecision(Verdict.INCONCLUSIVE, f"the judge is not usable: {judge.message}")
+    return GateDecision(Verdict.INCONCLUSIVE, f"{improvement.metric}: there are no held-out items to compare on", 50)
 
 
 def _is_real(gain: Gain) -> bool:
@@ -70,14 +76,17 @@ def _numbers(comparison: Comparison, wanted: float) -> str:
     return f"{change} ({bounds}, {comparison.items} items); wanted {100 * wanted:+.1f}"
 
 
-def summarize(comparisons: list[Comparison], improvement: Improvement | None, items: int) -> EvaluationSummary:
+def summarize(
+    comparisons: list[Comparison], improvement: Improvement | None, items: int, judge: JudgeSummary | None = None
+) -> EvaluationSummary:
     """The bounded summary; only the gating metric carries the verdict."""
     gated = next((c for c in comparisons if improvement and c.metric is improvement.metric), None)
-    decision = decide(improvement, gated)
+    decision = decide(improvement, gated, judge)
     return EvaluationSummary(
         verdict=decision.verdict,
         items=items,
         metrics=[c.result(decision.verdict if c is gated else Verdict.NOT_GATED) for c in comparisons],
         message=decision.message,
         items_to_decide=decision.items_to_decide,
+        judge=judge,
     )

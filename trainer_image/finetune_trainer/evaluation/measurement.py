@@ -1,17 +1,18 @@
 """The evaluation itself: both models answer the same items, the outcomes are kept, the gate decides."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune_trainer.contract import EvaluationSummary, Metric, RunSpec
+from finetune_trainer.contract import EvaluationSummary, JudgeSummary, Metric, RunSpec
 from finetune_trainer.evaluation.candidates import Candidate
 from finetune_trainer.evaluation.comparison import compare
 from finetune_trainer.evaluation.decoding import answer, raise_if_stopped
 from finetune_trainer.evaluation.gate import summarize
 from finetune_trainer.evaluation.items import EvaluationItem, read_items
+from finetune_trainer.evaluation.judge import Judging
 from finetune_trainer.evaluation.likelihood import reference_nats
 from finetune_trainer.evaluation.metrics import AnswerScorer, metrics_for, needs_answers, read_output_schema
 from finetune_trainer.evaluation.outcomes import Answered, ItemOutcome, write_outcomes
@@ -36,10 +37,10 @@ def evaluate(
 ) -> EvaluationSummary:
     """Evaluate base and tuned on the sealed items and write outcomes, report and examples into ``report_folder``.
 
-    ``progress(done, total)`` counts passes over items, both models together; ``batch_size`` changes nothing but speed and memory.
+    ``progress(done, total)`` counts passes over items, of both models and the judge; ``batch_size`` changes nothing but speed and memory.
     ``keep_examples`` is false for governed data, of which no text is kept beside an adapter that goes where the data do not. Raises
     ``Stopped`` within one token of a stop request, ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for
-    damaged items, ``OutOfMemoryError`` if memory does not suffice for a single item.
+    damaged items, ``OutOfMemoryError`` if memory does not suffice for a single item, ``StorageError`` when a judge cannot be reached.
     """
     metrics = metrics_for(spec)
     scorer = AnswerScorer(metrics, read_output_schema(spec.task.output_schema_path))
@@ -54,14 +55,19 @@ def evaluate(
         stop=stop,
         progress=progress,
     )
+    judging = Judging.of(spec, stop) if Metric.JUDGE in metrics and items else None
+    judge = judging.calibrate(items) if judging is not None else None  # before the models take their time
     with candidate.as_base() as model:
         base, base_answers = reading.take(model)
     with candidate.as_tuned() as model:
         tuned, tuned_answers = reading.take(model)
     raise_if_stopped(stop)  # also where there is no metric, and so nothing that could have looked before
     outcomes = [ItemOutcome(item.row, before, after) for item, before, after in zip(items, base, tuned, strict=True)]
+    if judging is not None and judge is not None and judge.usable:
+        shares, judge = judging.compare(items, base_answers, tuned_answers, reading.judged)
+        outcomes = _with_verdicts(outcomes, shares, judge)
     comparisons = [compare(metric, on, spec.training.seed) for metric in metrics if (on := _measured(outcomes, metric))]
-    summary = summarize(comparisons, spec.evaluation.improvement, len(items))
+    summary = summarize(comparisons, spec.evaluation.improvement, len(items), judge)
     write_outcomes(report_folder / ITEMS_FILE, outcomes, metrics)
     write_report(report_folder, summary, comparisons, spec, items_path)
     if keep_examples and needs_answers(metrics):
@@ -69,9 +75,25 @@ def evaluate(
     return summary
 
 
+def _with_verdicts(outcomes: list[ItemOutcome], shares: list[float], judge: JudgeSummary) -> list[ItemOutcome]:
+    """The outcomes with the tuned model's share of each pair; as they were where the judge is not to be believed."""
+    if not judge.usable:
+        return outcomes
+    return [
+        ItemOutcome(
+            each.row,
+            replace(each.base, scores={**each.base.scores, Metric.JUDGE: 1 - share}),
+            replace(each.tuned, scores={**each.tuned.scores, Metric.JUDGE: share}),
+        )
+        for each, share in zip(outcomes, shares, strict=True)
+    ]
+
+
 def _measured(outcomes: list[ItemOutcome], metric: Metric) -> list[ItemOutcome]:
-    """The outcomes a metric can be computed from: perplexity needs at least one predicted token."""
-    return [outcome for outcome in outcomes if outcome.base.tokens > 0] if metric is Metric.PERPLEXITY else outcomes
+    """The outcomes a metric can be computed from: perplexity needs at least one predicted token, Judge a judge that is to be believed."""
+    if metric is Metric.PERPLEXITY:
+        return [outcome for outcome in outcomes if outcome.base.tokens > 0]
+    return [outcome for outcome in outcomes if metric in outcome.tuned.scores]
 
 
 @dataclass(kw_only=True)
@@ -90,7 +112,7 @@ class _Reading:
     def __post_init__(self) -> None:
         self._tokenized: list[TokenizedItem] = [tokenize(item, self.tokenizer) for item in self.items]
         passes = int(needs_answers(self.metrics)) + int(Metric.PERPLEXITY in self.metrics)
-        self._done, self._total = 0, 2 * passes * len(self.items)
+        self._done, self._total = 0, (2 * passes + int(Metric.JUDGE in self.metrics)) * len(self.items)
 
     def take(self, model: PreTrainedModel) -> tuple[list[Answered], list[str]]:
         """Outcomes and answers, one per item."""
@@ -101,6 +123,10 @@ class _Reading:
             for item, text, likelihood in zip(self.items, answers, nats, strict=True)
         ]
         return outcomes, answers
+
+    def judged(self, items: int) -> None:
+        """So many pairs of answers more are judged."""
+        self._advance(items)
 
     def _answers(self, model: PreTrainedModel) -> list[str]:
         return answer(

@@ -17,8 +17,10 @@ from referencing.exceptions import Unresolvable
 from finetune_trainer.contract import Metric, RunSpec, Stage, canonical_json
 from finetune_trainer.pod.errors import ConfigurationError
 
-GENERATED = frozenset({Metric.JSON_VALIDITY, Metric.SCHEMA_COMPLIANCE, Metric.FIELD_COMPLETENESS, Metric.EXACT_MATCH})
+GENERATED = frozenset({Metric.JSON_VALIDITY, Metric.SCHEMA_COMPLIANCE, Metric.FIELD_COMPLETENESS, Metric.EXACT_MATCH, Metric.JUDGE})
 """Metrics that look at generated answers; the others look at the likelihood of the reference."""
+_SCORED_ALONE = GENERATED - {Metric.JUDGE}
+"""Those that need no more than one answer and its reference."""
 
 BINARY = frozenset({Metric.JSON_VALIDITY, Metric.SCHEMA_COMPLIANCE, Metric.EXACT_MATCH})
 """Metrics whose score is 0 or 1 for each item."""
@@ -44,6 +46,12 @@ def _refuse_unmeasurable(wanted: set[Metric], spec: RunSpec) -> None:
             "OutputSchemaMissing",
             "spec.evaluation asks for SchemaCompliance, but spec.task.outputSchema is not set",
             "Name a ConfigMap with a JSON Schema in spec.task.outputSchema, or measure JSONValidity instead.",
+        )
+    if Metric.JUDGE in wanted and spec.evaluation.judge is None:
+        raise ConfigurationError(
+            "JudgeMissing",
+            "spec.evaluation asks for Judge, but spec.evaluation.judge is not set",
+            "Name an OpenAI-compatible endpoint and a model in spec.evaluation.judge, or drop the metric.",
         )
     if spec.stage is Stage.CONTINUED_PRETRAINING and (answers := sorted(wanted & GENERATED)):
         raise ConfigurationError(
@@ -82,7 +90,7 @@ class AnswerScorer:
     schema: Validator | None = None
 
     def score(self, answer: str, reference: str) -> dict[Metric, float]:
-        """Scores of the generated metrics among ``metrics``."""
+        """Scores of those among ``metrics`` that need only this answer and its reference."""
         parsed, expected = parse_json(answer), parse_json(reference)
         scores = {
             Metric.JSON_VALIDITY: lambda: float(parsed is not _UNPARSED),
@@ -90,7 +98,7 @@ class AnswerScorer:
             Metric.FIELD_COMPLETENESS: lambda: self._completeness(parsed, expected),
             Metric.EXACT_MATCH: lambda: float(same_answer(answer, reference)),
         }
-        return {metric: scores[metric]() for metric in self.metrics if metric in GENERATED}
+        return {metric: scores[metric]() for metric in self.metrics if metric in _SCORED_ALONE}
 
     def _complies(self, parsed: Any) -> bool:
         assert self.schema is not None, "metrics_for refuses SchemaCompliance without a schema"

@@ -46,6 +46,9 @@ class PolicyInForce(ApiModel):
     tracker_hosts: Annotated[list[Host], Field(max_length=64), ListAtomic()] | None = Field(
         default=None, description="Hosts of trackers that a job may name."
     )
+    judge_hosts: Annotated[list[Host], Field(max_length=64), ListAtomic()] | None = Field(
+        default=None, description="Hosts of judges that a job may name."
+    )
     require_digests: bool | None = Field(default=None, description="Data and models must be named by digest.")
 
 

@@ -1,8 +1,4 @@
-"""The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision.
-
-What that decision cannot be told yet is left out here, because a demand that nothing looks at would be a false promise: hosts of
-judges.
-"""
+"""The ``GovernancePolicy``: what a platform team demands, field by field the policy of the contract's decision."""
 
 from typing import Annotated, Any, ClassVar, Self
 
@@ -148,6 +144,9 @@ class GovernancePolicySpec(ApiModel):
     quality: QualitySpec | None = Field(default=None, description="What the data must be.")
     tracker_hosts: Annotated[list[Host], Field(max_length=64), ListSet()] | None = Field(
         default=None, description=f"Hosts of trackers that a job may name in spec.tracking, in lower case; {_UNSET}."
+    )
+    judge_hosts: Annotated[list[Host], Field(max_length=64), ListSet()] | None = Field(
+        default=None, description=f"Hosts of judges that a job may name in spec.evaluation.judge, in lower case; {_UNSET}."
     )
     egress: Egress | None = Field(
         default=None,

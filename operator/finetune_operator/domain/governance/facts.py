@@ -51,6 +51,7 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         base_model=_base_model(spec, speaking),
         images=((speaking.image if speaking is not None else None) or draft.scene.settings.trainer_image,),
         trackers=trackers_of(spec),
+        judges=judges_of(spec),
         nodes=_nodes(draft, view),
         bound_node=_bound_node(draft, view),
         egress=probed(speaking, view),
@@ -118,6 +119,11 @@ def _counted(found: DatasetStatus | None) -> DataReport | None:
 def trackers_of(spec: FineTuneJobSpec) -> tuple[str, ...]:
     """Addresses that the training would log to."""
     return (spec.tracking.mlflow.uri,) if spec.tracking is not None else ()
+
+
+def judges_of(spec: FineTuneJobSpec) -> tuple[str, ...]:
+    """Addresses that questions and answers would be sent to for judging."""
+    return (spec.evaluation.judge.endpoint,) if spec.evaluation.judge is not None else ()
 
 
 def _nodes(draft: Draft, view: GovernanceView) -> tuple[dict[str, str], ...] | None:

@@ -40,6 +40,7 @@ def _in_force(policy: Policy) -> PolicyInForce:
         zones=_listed(policy.zones),
         data_sources=_listed(policy.data_sources),
         tracker_hosts=_listed(policy.tracker_hosts),
+        judge_hosts=_listed(policy.judge_hosts),
         require_digests=policy.require_digests,
     )
 

@@ -54,6 +54,7 @@ def finetunejobs() -> AdmissionPolicy:
         "externalTracker": demanded.elsewhere(
             RuleId.EXTERNAL_TRACKER, place.TRACKER, "spec.?tracking.?mlflow.?uri", "tracker", "trackerHosts"
         ),
+        "externalJudge": demanded.elsewhere(RuleId.EXTERNAL_JUDGE, place.JUDGE, "spec.?evaluation.?judge.?endpoint", "judge", "judgeHosts"),
         "submitter": _submitter(),
         "editor": _editor(),
     }

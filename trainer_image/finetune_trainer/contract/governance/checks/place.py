@@ -10,7 +10,7 @@ from finetune_trainer.contract.governance.policy import Policy, allowed, closes_
 from finetune_trainer.contract.governance.rules import RuleId
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE
 
-TRACKER = "spec.tracking.mlflow.uri"
+TRACKER, JUDGE = "spec.tracking.mlflow.uri", "spec.evaluation.judge.endpoint"
 _HTTP = re.compile(r"https?://([A-Za-z0-9][-A-Za-z0-9.]*)(:[0-9]{1,5})?(/[!-~]*)?")
 _SOURCE = re.compile(r"[a-z0-9]+://[^\s%\\?#]+")
 
@@ -40,7 +40,7 @@ def sources_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
 def endpoints_are_allowed(case: Case, policy: Policy) -> Iterator[Finding]:
     kinds = (
         (RuleId.EXTERNAL_TRACKER, TRACKER, "tracker", case.facts.trackers, allowed(policy.tracker_hosts, case.level)),
-        (RuleId.EXTERNAL_JUDGE, "judges", "judge", case.facts.judges, allowed(policy.judge_hosts, case.level)),
+        (RuleId.EXTERNAL_JUDGE, JUDGE, "judge", case.facts.judges, allowed(policy.judge_hosts, case.level)),
     )
     for rule, field, word, addresses, hosts in kinds:
         for address in addresses:

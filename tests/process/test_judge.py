@@ -1,0 +1,205 @@
+"""A judge behind HTTP: what it is asked, what is made of its verdicts, and every way in which it can fail."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_trainer.cli.evaluate import execute
+from finetune_trainer.contract import Judge, RunSpec
+from finetune_trainer.evaluation.judge import Judging
+from finetune_trainer.evaluation.judge.endpoint import JudgeEndpoint
+from finetune_trainer.evaluation.judge.judging import CONCURRENCY
+from finetune_trainer.pod.context import StepContext
+from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped, StorageError
+from tests.process.judges import Opinion, ScriptedJudge, serving
+from tests.unit.trainer.evaluation.judged import EvaluationItem, numbered
+from tests.unit.trainer.evaluation.test_evaluate_command import trained
+
+ITEMS = numbered(12)
+REFERENCES = {f"[user]\n{item.prompt[0]['content']}": item.reference for item in ITEMS if isinstance(item.prompt, list)}
+
+
+def knows(request: str, first: str, second: str) -> str:
+    """Right where it knows the reference; else the answer that says "good"; else neither."""
+    right = REFERENCES.get(request)
+    for letter, text in (("A", first), ("B", second)):
+        if text == right or "good" in text:
+            return letter
+    return "C"
+
+
+def likes_the_first(request: str, first: str, second: str) -> str:
+    return "A"
+
+
+def judging(judge: ScriptedJudge, *, token: str | None = None, stop: Callable[[], bool] = lambda: False) -> Judging:
+    named = Judge(endpoint=judge.endpoint, model="critic")
+    return Judging(connect=lambda: JudgeEndpoint(named, token, 7, pause_seconds=0.001, patience_seconds=60), stop=stop)
+
+
+@pytest.fixture
+def judged() -> Iterator[Callable[..., ScriptedJudge]]:
+    """Start a scripted judge; it is ended after the test."""
+    running = []
+
+    def start(opinion: Opinion = knows, **script: Any) -> ScriptedJudge:
+        running.append(serving(ScriptedJudge(opinion, **script)))
+        return running[-1].__enter__()
+
+    yield start
+    for each in running:
+        each.__exit__(None, None, None)
+
+
+def test_a_good_judge_is_calibrated_and_its_verdicts_count(judged: Callable[..., ScriptedJudge]) -> None:
+    judge = judged()
+    judges = judging(judge, token="sesame")
+    calibrated = judges.calibrate(ITEMS)
+    assert (calibrated.usable, calibrated.calibration_pairs, calibrated.calibration_right) == (True, 12, 12)
+    base = ["bad"] * 6 + ["good"] * 2 + ["same"] * 4
+    tuned = ["good"] * 6 + ["bad"] * 2 + [" same "] * 2 + ["other"] * 2
+    shares, summary = judges.compare(ITEMS, base, tuned, lambda done: None)
+    assert shares == [1.0] * 6 + [0.0] * 2 + [0.5] * 4
+    assert (summary.wins, summary.losses, summary.ties, summary.flipped, summary.unread) == (6, 2, 4, 0, 0)
+    assert (summary.model, summary.fingerprint) == ("critic-2026", "fp_1")
+    assert judge.tokens == {"Bearer sesame"}
+    assert len(judge.asked) == 2 * 12 + 2 * 10, "both orders, and no question about answers that are the same"
+    assert all(
+        (each["path"], each["model"], each["temperature"], each["seed"]) == ("/v1/chat/completions", "critic", 0, 7) for each in judge.asked
+    )
+
+
+def test_a_pair_that_flips_with_the_order_is_a_tie_and_a_judge_that_only_looks_at_the_place_is_not_believed(
+    judged: Callable[..., ScriptedJudge],
+) -> None:
+    judge = judged()
+    judges = judging(judge)
+    assert judges.calibrate(ITEMS).usable
+    judge.opinion = likes_the_first
+    shares, summary = judges.compare(ITEMS, ["one"] * 12, ["two"] * 12, lambda done: None)
+    assert (set(shares), summary.ties, summary.flipped, summary.usable) == ({0.5}, 12, 12, True)
+    found = judges.calibrate(ITEMS)
+    assert (found.usable, found.calibration_right) == (False, 0)
+    assert "of 12 pairs whose better answer is known 0 were judged right in both orders" in found.message
+
+
+def test_verdicts_that_cannot_be_read_are_no_verdicts(judged: Callable[..., ScriptedJudge]) -> None:
+    judge = judged()
+    judges = judging(judge)
+    assert judges.calibrate(ITEMS).usable
+    judge.opinion = lambda *_: "It depends."
+    assert not judges.compare(ITEMS, ["one"] * 12, ["two"] * 12, lambda done: None)[1].usable
+    assert "of 12 a verdict could not be read" in judges.calibrate(ITEMS).message
+    judge.opinion, judge.failures = knows, [400] * 24
+    assert not judges.calibrate(ITEMS).usable
+
+
+def test_passing_failures_are_tried_again(judged: Callable[..., ScriptedJudge]) -> None:
+    judge = judged(failures=[503, 429, 500])
+    assert judging(judge).calibrate(ITEMS).usable
+    assert len(judge.asked) == 3 + 2 * len(ITEMS)
+
+
+def test_a_few_are_asked_at_once_and_no_more(judged: Callable[..., ScriptedJudge]) -> None:
+    judge = judged()
+    judge.gate.clear()
+
+    def opened_once_all_have_come() -> bool:
+        if judge.most_at_once >= CONCURRENCY:
+            judge.gate.set()
+        return False
+
+    assert judging(judge, stop=opened_once_all_have_come).calibrate(ITEMS).usable
+    assert judge.most_at_once == CONCURRENCY
+
+
+def unreachable() -> ScriptedJudge:
+    """A port that is nobody's."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return ScriptedJudge(knows, endpoint=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "told"),
+    [
+        ({"failures": [503] * 64}, StorageError, "JudgeUnreachable: spec.evaluation.judge.endpoint: .* failed 4 times in a row .HTTP 503"),
+        ({"failures": [401] * 64}, ConfigurationError, "JudgeRefused: .* refuses the token"),
+        ({"failures": [404] * 64}, ConfigurationError, "JudgeRefused: .* knows no such model"),
+        ({"failures": [302] * 64}, ConfigurationError, "JudgeRefused: .*HTTP 302"),
+        ({"body": b"<html>"}, ConfigurationError, "JudgeRefused: .* another form"),
+        ({"body": b'{"choices": []}'}, ConfigurationError, "JudgeRefused: .* another form"),
+    ],
+)
+def test_each_way_to_fail_has_its_reason_field_and_next_action(
+    judged: Callable[..., ScriptedJudge], script: dict[str, Any], kind: type[StepError], told: str
+) -> None:
+    judge = judged(**script)
+    with pytest.raises(kind, match=told) as caught:
+        judging(judge).calibrate(ITEMS)
+    assert caught.value.hint
+    assert not any(item.reference in f"{caught.value}{caught.value.hint}" for item in ITEMS)
+    assert not any(each["path"].endswith("elsewhere") for each in judge.asked), "a redirect is not followed"
+
+
+def test_a_judge_that_is_not_there_may_be_there_at_the_next_attempt() -> None:
+    with pytest.raises(StorageError, match=r"JudgeUnreachable: .*ConnectError"):
+        judging(unreachable()).calibrate(ITEMS)
+
+
+def test_a_token_that_is_none_is_told_by_its_field_and_not_by_its_text() -> None:
+    with pytest.raises(ConfigurationError, match=r"secretRef") as caught:
+        judging(unreachable(), token="two\nlines").calibrate(ITEMS)
+    assert "lines" not in str(caught.value).replace("more than one line", "")
+
+
+def test_a_stop_does_not_wait_for_the_judge(judged: Callable[..., ScriptedJudge]) -> None:
+    judge = judged()
+    judge.gate.clear()
+    with pytest.raises(Stopped):
+        judging(judge, stop=lambda: len(judge.asked) > 0).calibrate(ITEMS)
+    assert len(judge.asked) <= CONCURRENCY
+
+
+def test_the_evaluate_step_measures_by_judge_and_leaves_no_text(
+    judged: Callable[..., ScriptedJudge],
+    run_spec: Callable[..., RunSpec],
+    step_context: Callable[..., StepContext],
+    tiny_base: Path,
+    tmp_path: Path,
+) -> None:
+    def prefers_the_smaller(request: str, first: str, second: str) -> str:
+        right = references.get(request.rpartition("[user]\n")[2])
+        return "A" if first == right or (second != right and first < second) else "B"
+
+    judge = judged(prefers_the_smaller)
+    told = {"endpoint": judge.endpoint, "model": "critic"}
+    context = step_context(run_spec(evaluation={"metrics": ["Judge"], "max_new_tokens": 4, "judge": told}), out=tmp_path / "report")
+    trained(context, tiny_base, tmp_path)
+    lines = [{"row": item.row, "prompt": item.prompt, "reference": item.reference} for item in ITEMS[:5]]
+    context.workspace.evaluation_items.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    references = {item.prompt[0]["content"]: item.reference for item in ITEMS if isinstance(item.prompt, list)}
+    execute(context)
+    examples = json.loads((tmp_path / "report" / "examples.json").read_text())
+    wins = sum(each["tuned"].strip() < each["base"].strip() for each in examples)
+    losses = sum(each["tuned"].strip() > each["base"].strip() for each in examples)
+    assert wins + losses >= 1
+    written = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    (metric,), found = written["summary"]["metrics"], written["summary"]["judge"]
+    assert (metric["name"], found["wins"], found["losses"], found["calibrationRight"]) == ("Judge", wins, losses, 5)
+    assert float(metric["delta"]) == pytest.approx((wins - losses) / 5)
+    events = (tmp_path / "events.jsonl").read_text()
+    assert [event["done"] for event in map(json.loads, events.splitlines()) if event["event"] == "evaluating"][-1] == 15
+    texts = [text for each in examples for text in (each["reference"], each["base"], each["tuned"]) if len(text) > 3]
+    for name in ("evaluation.json", "evaluation-items.jsonl"):
+        assert not any(json.dumps(text)[1:-1] in (tmp_path / "report" / name).read_text() for text in texts)
+    assert not any(json.dumps(text)[1:-1] in events for text in texts)
+
+
+def test_items_are_as_the_judge_is_asked_about_them() -> None:
+    assert len(REFERENCES) == len({item.reference for item in ITEMS}) == len(ITEMS)
+    assert all(isinstance(item, EvaluationItem) for item in ITEMS)
