@@ -104,7 +104,9 @@ def _demand(random: Random, namespace: str) -> Object:
     sources = random.choice((None, ["*"], ["*"], ["pvc://data"], ["pvc://data/", "pvc://other/a"], far))
     digests = random.choice((None, None, True, False))
     trackers = random.choice((None, ["*"], ["*"], ["mlflow.site"], ["mlflow.site", *(f"t{number}.site" for number in range(8))], []))
-    judges = random.choice((None, ["*"], ["*"], ["judge.site"], ["judge.site", *(f"j{number}.site" for number in range(8))], []))
+    judges = random.choice(
+        (None, ["*"], ["*"], ["*"], ["*"], ["judge.site"], ["judge.site", *(f"j{number}.site" for number in range(8))], [])
+    )
     demands = {"zones": zones, "dataSources": sources, "requireDigests": digests, "trackerHosts": trackers, "judgeHosts": judges}
     mode = {"mode": "Audit"} if random.random() < 0.2 else {}
     return {"match": match, **mode, **{field: value for field, value in demands.items() if value is not None}}

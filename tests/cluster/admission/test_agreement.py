@@ -136,7 +136,7 @@ def _question(random: Random, population: list[Settled], number: int) -> Questio
         document["spec"] |= sources
         if random.random() < 0.2:
             document["spec"]["tracking"] = {"mlflow": {"uri": random.choice(TRACKERS)}}
-        if random.random() < 0.2:
+        if random.random() < 0.15:
             judge = {"endpoint": random.choice(JUDGES), "model": "critic"}
             document["spec"]["evaluation"] = {**document["spec"].get("evaluation", {}), "judge": judge}
     facts = _facts(there, document, labels, stored.labels if changing else None, image, serving=serving)
