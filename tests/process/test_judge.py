@@ -16,7 +16,7 @@ from finetune_trainer.evaluation.judge.judging import CONCURRENCY
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped, StorageError
 from tests.process.judges import Opinion, ScriptedJudge, serving
-from tests.unit.trainer.evaluation.judged import EvaluationItem, numbered
+from tests.unit.trainer.evaluation.judged import numbered
 from tests.unit.trainer.evaluation.test_evaluate_command import trained
 
 ITEMS = numbered(12)
@@ -198,8 +198,3 @@ def test_the_evaluate_step_measures_by_judge_and_leaves_no_text(
     for name in ("evaluation.json", "evaluation-items.jsonl"):
         assert not any(json.dumps(text)[1:-1] in (tmp_path / "report" / name).read_text() for text in texts)
     assert not any(json.dumps(text)[1:-1] in events for text in texts)
-
-
-def test_items_are_as_the_judge_is_asked_about_them() -> None:
-    assert len(REFERENCES) == len({item.reference for item in ITEMS}) == len(ITEMS)
-    assert all(isinstance(item, EvaluationItem) for item in ITEMS)

@@ -70,6 +70,15 @@ def test_a_job_that_meets_all_is_told_who_will_have_to_agree_and_what_is_still_u
     assert "NoCompliantNode" not in out
 
 
+def test_a_judge_that_no_policy_names_is_refused_beforehand(asked: Any) -> None:
+    judge = {"endpoint": "http://judge.models:8000/v1", "model": "critic"}
+    code, out, _ = asked(job(evaluation__judge=judge))
+    assert code == 1
+    assert "ExternalJudge: spec.evaluation.judge.endpoint: 'judge.models' is not among the judge hosts: none" in " ".join(out.split())
+    code, out, _ = asked(job(evaluation__judge=judge), demand={**HOUSE, "judgeHosts": ["judge.models"]})
+    assert (code, "ExternalJudge" in out) == (0, False)
+
+
 def test_every_finding_is_told_at_once_with_its_remedy(asked: Any) -> None:
     labels = {"finetune.dev/level": "internal", "finetune.dev/residency": "moon"}
     code, out, _ = asked(job(labels, baseModel__digest=None), "--trainer-image", "trainer:latest")
