@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from finetune_cli.command import Command, Mistake
-from finetune_cli.commands import export, plan, verify
+from finetune_cli.commands import anchors, export, plan, verify
 
-COMMANDS: tuple[Command, ...] = (plan.COMMAND, verify.COMMAND, export.COMMAND)
+COMMANDS: tuple[Command, ...] = (plan.COMMAND, verify.COMMAND, export.COMMAND, anchors.COMMAND)
 MISTAKE = 2
 
 

@@ -59,8 +59,12 @@ PROGRAMS: Mapping[str, Program] = {
         Program("buildkitd", "buildkit", "github.com/moby/buildkit/cmd/buildkitd"),
         Program("buildctl", "buildkit", "github.com/moby/buildkit/cmd/buildctl"),
         Program("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
+        Program("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
     )
 }
+
+TOOLS = ("versitygw",)
+"""Beside the tiers: an S3 server with object lock, for checkpoints of records."""
 
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl")
 _CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
@@ -135,6 +139,8 @@ def link_flags(program: Program) -> tuple[str, ...]:
         flags.append(f"-X=sigs.k8s.io/kwok/pkg/consts.Version={module_version('kwok', 'sigs.k8s.io/kwok')}")
     elif program.module == "helm":
         flags.append(f"-X=helm.sh/helm/v4/internal/version.version={module_version('helm', 'helm.sh/helm/v4')}")
+    elif program.module == "versitygw":
+        flags.append(f"-X=main.Version={module_version('versitygw', 'github.com/versity/versitygw')}")
     elif program.module == "buildkit":
         version = module_version("buildkit", "github.com/moby/buildkit")
         flags.append(f"-X=github.com/moby/buildkit/version.Version={version}")

@@ -124,6 +124,7 @@ def _load_image(options: argparse.Namespace) -> int:
 
 def _tools(_: argparse.Namespace) -> int:
     debian.ensure(debian.PROMTOOL_REQUIREMENTS, _say)
+    binaries.ensure(binaries.TOOLS, binaries.cache_root(), _say)
     return 0
 
 

@@ -61,6 +61,33 @@ def test_without_a_key_there_is_nothing_of_it(helm: Helm) -> None:
     assert not [volume for volume in operator_pod(documents)["volumes"] if volume["name"] == "signing"]
 
 
+BUCKET = "governance.records.bucket"
+
+
+def test_the_bucket_is_said_in_flags_and_its_credentials_are_files_of_the_operators_pod(helm: Helm) -> None:
+    values = (
+        f"{BUCKET}.name=anchors,{BUCKET}.endpoint=https://s3.example:9000,{BUCKET}.prefix=lab/,{BUCKET}.mode=GOVERNANCE,{BUCKET}.days=30"
+    )
+    secret = f"{BUCKET}.credentialsSecret=c,{BUCKET}.caConfigMap=a"
+    documents = helm.template(*SIGNING, "--set", values, "--set", secret, "--set", "networkPolicy.enabled=true")
+    pod = operator_pod(documents)
+    (container,) = pod["containers"]
+    settings = Settings(_cli_parse_args=container["args"])  # type: ignore[call-arg]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(settings.bucket_place()) == "s3://anchors/lab/"
+    assert (settings.anchor_bucket_mode, settings.anchor_bucket_days) == ("GOVERNANCE", 30)
+    assert str(settings.anchor_bucket_credentials) == mounts["bucket"]
+    assert str(settings.anchor_bucket_ca) == f"{mounts['bucket-ca']}/ca.crt"
+    assert {"name": "bucket", "secret": {"secretName": "c", "defaultMode": 0o440}} in pod["volumes"]
+    (policy,) = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    assert {"ports": [{"port": 9000, "protocol": "TCP"}]} in policy["spec"]["egress"]
+    roles = {document["metadata"]["namespace"]: document["rules"] for document in documents if document["kind"] == "Role"}
+    told = {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}
+    assert told in roles[RECORDS]
+    assert told not in roles[CHECKPOINTS]
+    assert "credentialsSecret" in helm("template", NAME, str(CHART), *SIGNING, "--set", values, expect=1)
+
+
 def record(name: str, namespace: str = RECORDS) -> dict[str, Any]:
     return config_map(namespace, name, {chain.NAMESPACE_LABEL: "team-a"}, {"record.dsse.json": "{}"})
 

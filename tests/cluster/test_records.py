@@ -1,6 +1,9 @@
 """Records with a real operator on a real API server: signed, chained, kept where nobody changes them, and told to whoever looks."""
 
+import asyncio
+import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import until
 from tests.cluster.signed_site import Registry
 from tests.cluster.test_operator_budget import BUDGET, WRITER
+from tests.engines import objectstore
+from tests.engines.objectstore import CREDENTIALS, ObjectStore
 
 FACTS = "governancefacts"
 """Written when a policy or what is registered changes, whether anybody runs or not."""
@@ -159,6 +164,76 @@ def test_without_a_key_a_governed_run_says_that_it_is_unsigned(site: Site, tmp_p
         assert "is not signed" in here.condition("plain")["message"]
         assert here.status("plain")["artifact"]["signed"] is False
         assert any("no --signing-key" in message for message in operator.messages("warning"))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    if objectstore.PROGRAM is None:
+        pytest.skip(objectstore.MISSING)
+    with objectstore.object_store(tmp_path_factory.mktemp("bucket") / "store") as made:
+        yield made
+
+
+def bucket_flags(store: ObjectStore, folder: Path, bucket: str) -> tuple[str, ...]:
+    secret = folder / "credentials"
+    return (
+        *("--anchor-bucket", bucket, "--anchor-bucket-endpoint", store.endpoint, "--anchor-bucket-prefix", "lab/"),
+        *("--anchor-bucket-ca", str(store.ca), "--anchor-bucket-days", "1"),
+        *("--anchor-bucket-credentials", str(secret if secret.exists() else store.secret(secret))),
+    )
+
+
+def test_a_bucket_that_is_away_holds_no_run_up_and_gets_its_checkpoint_later(
+    site: Site, registry: Registry, store: ObjectStore, tmp_path: Path
+) -> None:
+    here = site.here
+    asyncio.run(store.make("records-of-lab"))
+    every_one = [("1" if before == "--checkpoint-every" else flag) for before, flag in pairwise(("", *registry.flags))]
+    flags = (*every_one, *bucket_flags(store, tmp_path, "records-of-lab"))
+    counted, gap = (
+        'finetune_record_anchors_total{anchor="bucket",result="%s"}',
+        f'finetune_record_anchor_gap{{namespace="{here.namespace}"}}',
+    )
+    entry = chain.entry_name(here.namespace, 1)
+    store.stop()
+    try:
+        with governed_site.governing(here, tmp_path, *flags) as operator:
+            assert any("the bucket of checkpoints cannot be used now" in message for message in operator.messages("warning"))
+            run(site, "one")
+            until(lambda: operator.metric(counted % "failed") >= 1)
+            assert operator.metric(gap) == 1
+            store.start()
+            operator.wait_metric(counted % "kept", 1)
+            operator.wait_metric(gap, 0)
+            events = f"/apis/events.k8s.io/v1/namespaces/{registry.records}/events"
+            found = until(lambda: len(items := here.server.request("GET", events)["items"]) == 2 and items)
+    finally:
+        if store.process is None:
+            store.start()
+    assert found
+    assert {(one["type"], one["reason"], one["regarding"]["kind"], one["regarding"]["name"]) for one in found} == {
+        ("Warning", "RecordsNotAnchored", "ConfigMap", entry),
+        ("Normal", "RecordsAnchored", "ConfigMap", entry),
+    }
+    (said,) = [line for line in operator.logs if line["message"].startswith("a checkpoint of record 1 of namespace")]
+    assert (said["key"], bool(said["version"])) == (f"lab/{here.namespace}/{entry}.json", True)
+    everything = operator.log_file.read_text() + json.dumps(found)
+    assert CREDENTIALS.secret_access_key not in everything
+    assert CREDENTIALS.access_key_id not in everything
+    # The chain goes, with its checkpoint in the other namespace, and the bucket tells.
+    for where in (registry.records, registry.checkpoints):
+        here.server.request("DELETE", f"/api/v1/namespaces/{where}/configmaps/{entry}")
+    with governed_site.governing(here, tmp_path, *flags) as operator:
+        assert any("record 1 existed at" in message and "its end was removed" in message for message in operator.messages("error"))
+
+
+def test_an_operator_does_not_start_with_a_bucket_that_can_be_rewritten(
+    site: Site, registry: Registry, store: ObjectStore, tmp_path: Path
+) -> None:
+    asyncio.run(store.make("rewritable", locked=False))
+    said = refused(site, tmp_path, *registry.flags, *bucket_flags(store, tmp_path, "rewritable"))
+    assert "bucket rewritable has no object lock" in said
+    assert CREDENTIALS.secret_access_key not in said
 
 
 def refused(site: Site, folder: Path, *flags: str) -> str:

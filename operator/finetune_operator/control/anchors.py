@@ -40,6 +40,12 @@ class LogLine:
         return True
 
 
+def sealed_checkpoint(head: chain.Entry, now: datetime, key: keys.PrivateKey) -> bytes:
+    """The operator's signed word that a chain has this head."""
+    point = chain.checkpoint(head, now, keys.key_id(key.public_key()))
+    return envelope.seal(point.to_payload(), key, envelope.CHECKPOINT).to_bytes()
+
+
 class CheckpointApi(Protocol):
     """The part of `KubeApi` that checkpoints need."""
 
@@ -69,13 +75,12 @@ class ConfigMaps:
         self._now = now
 
     async def keep(self, head: chain.Entry) -> bool:
-        before = self._known.newest(head.link.namespace)
+        before = self._known.newest(head.link.namespace, self._namespace)
         if head.link.seq - (before.seq if before is not None else 0) < self._every:
             return False
-        point = chain.checkpoint(head, self._now(), keys.key_id(self._key.public_key()))
-        text = envelope.seal(point.to_payload(), self._key, envelope.CHECKPOINT).to_bytes().decode()
-        labels = {chain.NAMESPACE_LABEL: point.namespace, LABEL_MANAGED_BY: FIELD_MANAGER}
-        manifest = config_map(self._namespace, chain.entry_name(point.namespace, point.seq), labels, {CHECKPOINT_FILE: text})
+        labels = {chain.NAMESPACE_LABEL: head.link.namespace, LABEL_MANAGED_BY: FIELD_MANAGER}
+        data = {CHECKPOINT_FILE: sealed_checkpoint(head, self._now(), self._key).decode()}
+        manifest = config_map(self._namespace, chain.entry_name(head.link.namespace, head.link.seq), labels, data)
         try:
             self._known.put(await self._api.create(CONFIG_MAPS, manifest))
         except Conflict as error:

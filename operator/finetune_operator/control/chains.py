@@ -156,6 +156,11 @@ class Chains:
         link = ChainLink(namespace=namespace, seq=point.seq, recorded_at=point.at, key_id=point.key_id)
         return chain.Entry(link, point.head, "checkpoint")
 
+    def uid_of(self, name: str) -> str:
+        """Of the ConfigMap that lies there now; empty where there is none."""
+        known = self._objects.get(name)
+        return known.uid if known is not None else ""
+
     def namespaces(self) -> list[str]:
         return sorted({*self._records, *self.checkpoints.namespaces()})
 
@@ -208,13 +213,19 @@ class Checkpoints:
         self.changes = 0
 
     def put(self, manifest: Manifest) -> None:
+        self.see(name_of(manifest), str((manifest.get("data") or {}).get(CHECKPOINT_FILE)).encode())
+
+    def see(self, name: Name, text: bytes) -> chain.Checkpoint | None:
+        """One that lies under this name, wherever that is; None for what none of the known keys has signed as a checkpoint."""
         self.changes += 1
-        text = (manifest.get("data") or {}).get(CHECKPOINT_FILE)
         try:
-            payload = envelope.opened(envelope.Envelope.read(str(text).encode()), self._trusted, envelope.CHECKPOINT)
-            self._known[name_of(manifest)] = chain.Checkpoint.from_json(payload)
+            payload = envelope.opened(envelope.Envelope.read(text), self._trusted, envelope.CHECKPOINT)
+            point = chain.Checkpoint.from_json(payload)
         except (envelope.EnvelopeError, ValidationError) as error:
-            log.warning("checkpoint %s is none of ours: %s", manifest["metadata"]["name"], type(error).__name__)
+            log.warning("checkpoint %s is none of ours: %s", name[1], type(error).__name__)
+            return None
+        self._known[name] = point
+        return point
 
     def remove(self, manifest: Manifest) -> None:
         """It was seen: whoever takes it away does not unsay it."""
@@ -231,8 +242,10 @@ class Checkpoints:
     def namespaces(self) -> set[str]:
         return {point.namespace for point in self._known.values()}
 
-    def newest(self, namespace: str) -> chain.Checkpoint | None:
-        return max((point for _, point in self.of(namespace)), key=lambda point: point.seq, default=None)
+    def newest(self, namespace: str, place: str = "") -> chain.Checkpoint | None:
+        """Of all places, or of one."""
+        points = (point for (where, _), point in self._known.items() if point.namespace == namespace and place in ("", where))
+        return max(points, key=lambda point: point.seq, default=None)
 
 
 def _is_of(kept: Kept, uid: str, run_key: str, artifact: str) -> bool:

@@ -89,7 +89,7 @@ class Recorder:
                 "kind": EVENTS.kind,
                 "metadata": {"namespace": metadata["namespace"], "name": name},
                 "eventTime": _micro_time(stamp),
-                "reportingController": f"{self._kind.group}/{FIELD_MANAGER}",
+                "reportingController": f"{self._kind.group or FINETUNE_JOBS.group}/{FIELD_MANAGER}",
                 "reportingInstance": self._instance,
                 "type": note.type,
                 "reason": note.reason[:128],

@@ -85,6 +85,12 @@ class Governing:
         """Everything that writes."""
         begin("standings", self.standings.run())
         begin("facts for admission", self._current.run())
+        if self._records is not None:
+            self._records.start(begin)
+
+    async def close(self) -> None:
+        if self._records is not None:
+            await self._records.close()
 
     def expose(self) -> None:
         """Gauges of the leader: a follower knows the same jobs, and two that tell would be counted twice."""

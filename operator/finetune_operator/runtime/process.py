@@ -138,6 +138,8 @@ class Process:
             await self._reader.close()
             if self._serving is not None:
                 await self._serving.close()
+            if self._governing is not None:
+                await self._governing.close()
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         begin = partial(self._begin, group)

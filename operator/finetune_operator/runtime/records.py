@@ -1,18 +1,27 @@
 """The signing of records, as one part of the process: key, chains, anchors, and what they need of the API server."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
+from finetune_operator.cluster.bucket import Bucket
+from finetune_operator.cluster.bucketplace import BucketError, NoObjectLock, NoSuchBucket, credentials_in, credentials_of
 from finetune_operator.cluster.cache import Key
 from finetune_operator.cluster.kube import KubeApi, Selection
 from finetune_operator.cluster.reflector import Sink
-from finetune_operator.cluster.resources import CONFIG_MAPS, NAMESPACES
+from finetune_operator.cluster.resources import CONFIG_MAPS, EVENTS, NAMESPACES
 from finetune_operator.control.anchors import Anchor, ConfigMaps, LogLine
+from finetune_operator.control.bucketanchor import BucketAnchor
 from finetune_operator.control.chains import Chains
 from finetune_operator.control.notary import Notary
+from finetune_operator.control.recorder import Recorder
+from finetune_operator.domain.plan import EventNote
 from finetune_operator.runtime.metrics import Metrics, NamespaceGauge
+from finetune_operator.runtime.parts import StartTask
 from finetune_operator.runtime.preflight import PreflightFailed, Right, require_rights_in
 from finetune_operator.runtime.settings import Settings
 from finetune_operator.runtime.watches import watch
@@ -22,6 +31,10 @@ log = logging.getLogger(__name__)
 
 _RIGHTS = (Right(CONFIG_MAPS, ("get", "list", "watch", "create")),)
 """No update and no delete: what is written stays."""
+_EVENT_RIGHTS = (Right(EVENTS, ("create", "patch")),)
+"""For gaps of a bucket, beside the records."""
+OPENED_WITHIN: Final = 25.0
+"""Seconds that a start waits for a bucket; what it holds is then read later."""
 
 
 class Records:
@@ -39,6 +52,13 @@ class Records:
         if settings.checkpoint_namespace:
             namespace, every = settings.checkpoint_namespace, settings.checkpoint_every
             anchors.append(ConfigMaps(kube, self._chains.checkpoints, key, namespace=namespace, every=every))
+        self._bucket: Bucket | None = None
+        self._bucket_anchor = self._make_bucket_anchor(settings, metrics, key)
+        if self._bucket_anchor is not None:
+            anchors.append(self._bucket_anchor)
+            NamespaceGauge(
+                metrics, "finetune_record_anchor_gap", "Records that are due in the bucket and not there.", self._bucket_anchor.gaps
+            )
         self.notary = Notary(
             kube,
             self._chains,
@@ -70,6 +90,52 @@ class Records:
             if not any(page.items for page in found):
                 raise PreflightFailed(f"there is no namespace {namespace} for records: create it, or install the chart, which does")
             await require_rights_in(self._kube, namespace, _RIGHTS)
+        if self._bucket_anchor is not None:
+            await require_rights_in(self._kube, self._namespaces[0], _EVENT_RIGHTS)
+            await self._require_bucket(self._bucket_anchor)
+
+    async def _require_bucket(self, anchor: BucketAnchor) -> None:
+        """A bucket that is away is a gap; one that can be rewritten is a mistake."""
+        try:
+            async with asyncio.timeout(OPENED_WITHIN):
+                await anchor.open()
+        except (NoObjectLock, NoSuchBucket) as error:
+            await self.close()
+            raise PreflightFailed(f"--anchor-bucket: {error}") from error
+        except (BucketError, TimeoutError) as error:
+            log.warning("the bucket of checkpoints cannot be used now, and is tried again: %s", error or "no answer in time")
+
+    def start(self, begin: StartTask) -> None:
+        """What the leader does besides: checkpoints in a bucket."""
+        if self._bucket_anchor is not None:
+            begin("anchoring", self._bucket_anchor.run())
+
+    async def close(self) -> None:
+        if self._bucket is not None:
+            await self._bucket.close()
+
+    def _make_bucket_anchor(self, settings: Settings, metrics: Metrics, key: keys.PrivateKey) -> BucketAnchor | None:
+        place, folder = settings.bucket_place(), settings.anchor_bucket_credentials
+        if place is None:
+            return None
+        self._bucket = Bucket(place, partial(credentials_in, folder) if folder is not None else credentials_of)
+        recorder = Recorder(self._kube, instance=settings.identity, kind=CONFIG_MAPS)
+
+        async def tell(head: chain.Entry, note: EventNote) -> None:
+            """Beside the records, for whoever looks after them."""
+            uid = self._chains.uid_of(head.where)
+            await recorder.record({"metadata": {"namespace": settings.records_namespace, "name": head.where, "uid": uid}}, note)
+
+        return BucketAnchor(
+            self._bucket,
+            self._chains,
+            key,
+            mode=settings.anchor_bucket_mode,
+            days=settings.anchor_bucket_days,
+            every=settings.checkpoint_every,
+            measures=metrics,
+            tell=tell,
+        )
 
     def live(self) -> None:
         """Everything has been listed."""

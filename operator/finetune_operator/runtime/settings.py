@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from finetune_operator.cluster.bucketplace import BucketPlace, Mode
 from finetune_operator.cluster.prometheus import PrometheusServer
 from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_trainer.contract import OUTSIDE_NAME, endpoint
@@ -87,6 +88,30 @@ class Settings(BaseSettings):
         default="", description="Another namespace, for signed checkpoints of the chains of records; none are made without one."
     )
     checkpoint_every: int = Field(default=10, ge=1, le=10_000, description="Records of a chain between two checkpoints.")
+    anchor_bucket: str = Field(
+        default="",
+        description="S3 bucket with object lock for signed checkpoints of the chains of records; none are put there without one.",
+    )
+    anchor_bucket_endpoint: str = Field(default="", description="Its http(s)://host:port.")
+    anchor_bucket_prefix: str = Field(
+        default="", description="What every key begins with, ending with a slash; another one for each cluster that shares the bucket."
+    )
+    anchor_bucket_region: str = Field(default="us-east-1", description="Its region, as requests are signed for it.")
+    anchor_bucket_addressing: Literal["path", "virtual"] = Field(
+        default="path", description="Whether the bucket's name is in the path or in the host's name."
+    )
+    anchor_bucket_ca: Path | None = Field(
+        default=None, description="Authorities in PEM that the endpoint's certificate is checked with. Default: the system's."
+    )
+    anchor_bucket_credentials: Path | None = Field(
+        default=None,
+        description="Folder of a mounted Secret with the files access-key-id, secret-access-key and, for temporary ones, session-token. "
+        "Default: the variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.",
+    )
+    anchor_bucket_mode: Mode = Field(
+        default=Mode.COMPLIANCE, description="Retention of a checkpoint; GOVERNANCE can be ended by whoever has the right to bypass it."
+    )
+    anchor_bucket_days: int = Field(default=3653, ge=1, le=36_500, description="Days that a checkpoint is kept.")
     governance_grace_seconds: float = Field(
         default=3600.0,
         ge=0.0,
@@ -225,6 +250,13 @@ class Settings(BaseSettings):
         return name
 
     @model_validator(mode="after")
+    def _is_a_bucket(self) -> Self:
+        self.bucket_place()
+        if self.anchor_bucket and self.signing_key is None:
+            raise ValueError("--anchor-bucket needs --signing-key: checkpoints are signed")
+        return self
+
+    @model_validator(mode="after")
     def _is_a_site(self) -> Self:
         self.site()
         return self
@@ -232,6 +264,22 @@ class Settings(BaseSettings):
     def site(self) -> Site:
         """What this installation adds to the vocabulary of governance. Raises ``pydantic.ValidationError`` for what fits no label."""
         return Site(residencies=tuple(self.governance_residency), regimes=tuple(self.governance_regime))
+
+    def bucket_place(self) -> BucketPlace | None:
+        """Where checkpoints are put; None where there is no bucket. Raises ``ValueError`` that says what is wrong with it."""
+        if not self.anchor_bucket:
+            return None
+        try:
+            return BucketPlace(
+                self.anchor_bucket_endpoint,
+                self.anchor_bucket,
+                self.anchor_bucket_prefix,
+                self.anchor_bucket_region,
+                self.anchor_bucket_addressing,
+                self.anchor_bucket_ca,
+            )
+        except ValueError as error:
+            raise ValueError(f"--anchor-bucket: {error}") from error
 
     def egress_probe(self) -> EgressProbe | None:
         """What probes of egress try; None where there is no target."""

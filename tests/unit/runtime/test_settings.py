@@ -54,6 +54,9 @@ def test_the_environment_stands_in_for_options(monkeypatch: pytest.MonkeyPatch) 
         ((*IMAGE, "--rollout-prometheus-url", "http://p", "--rollout-prometheus-token-file", "/t"), "--rollout-prometheus-token-file"),
         ((*IMAGE, "--signing-key", "/k"), "--signing-key: Value error, needs --governance"),
         ((*IMAGE, "--checkpoint-namespace", "finetune-records"), "--checkpoint-namespace: Value error, must be another namespace"),
+        ((*IMAGE, "--anchor-bucket", "records", "--anchor-bucket-endpoint", "https://s3"), "--anchor-bucket needs --signing-key"),
+        ((*IMAGE, "--anchor-bucket", "records"), "--anchor-bucket: the endpoint is http"),
+        ((*IMAGE, "--anchor-bucket-mode", "FOREVER"), "--anchor-bucket-mode"),
         ((*IMAGE, "--rollout-prometheus-ca-file", "/c"), "--rollout-prometheus-ca-file: Value error, needs --rollout-prometheus-url"),
     ],
 )
