@@ -16,10 +16,14 @@ Opinion = Callable[[str, str, str], str]
 
 @dataclass
 class ScriptedJudge:
-    """``failures`` are the status codes of the next requests; ``body`` replaces every answer; ``gate`` is waited for before each."""
+    """``failures`` are the status codes of the next requests, ``always`` that of every one; ``body`` replaces every answer.
+
+    ``gate`` is waited for before each answer.
+    """
 
     opinion: Opinion
     failures: list[int] = field(default_factory=list)
+    always: int = 0
     body: bytes | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -35,7 +39,7 @@ class ScriptedJudge:
             self.most_at_once = max(self.most_at_once, self._now)
             self.tokens.add(token)
             self.asked.append({"path": path, **json.loads(body)})
-            failure = self.failures.pop(0) if self.failures else 0
+            failure = self.failures.pop(0) if self.failures else self.always
         self.gate.wait(60)
         with self._lock:
             self._now -= 1
@@ -63,6 +67,7 @@ def serving(judge: ScriptedJudge) -> Iterator[ScriptedJudge]:
             status, answer = judge.answer(self.path, self.headers.get("Authorization"), body)
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Retry-After", "0")
             if status == 302:
                 self.send_header("Location", f"{judge.endpoint}/elsewhere")
             self.end_headers()

@@ -14,7 +14,9 @@ from finetune_trainer.evaluation.judge import Judging
 from finetune_trainer.evaluation.judge.endpoint import JudgeEndpoint
 from finetune_trainer.evaluation.judge.judging import CONCURRENCY
 from finetune_trainer.pod.context import StepContext
+from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped, StorageError
+from tests.process.conftest import Run
 from tests.process.judges import Opinion, ScriptedJudge, serving
 from tests.unit.trainer.evaluation.judged import numbered
 from tests.unit.trainer.evaluation.test_evaluate_command import trained
@@ -94,7 +96,7 @@ def test_verdicts_that_cannot_be_read_are_no_verdicts(judged: Callable[..., Scri
     judge.opinion = lambda *_: "It depends."
     assert not judges.compare(ITEMS, ["one"] * 12, ["two"] * 12, lambda done: None)[1].usable
     assert "of 12 a verdict could not be read" in judges.calibrate(ITEMS).message
-    judge.opinion, judge.failures = knows, [400] * 24
+    judge.opinion, judge.always = knows, 400
     assert not judges.calibrate(ITEMS).usable
 
 
@@ -127,10 +129,10 @@ def unreachable() -> ScriptedJudge:
 @pytest.mark.parametrize(
     ("script", "kind", "told"),
     [
-        ({"failures": [503] * 64}, StorageError, "JudgeUnreachable: spec.evaluation.judge.endpoint: .* failed 4 times in a row .HTTP 503"),
-        ({"failures": [401] * 64}, ConfigurationError, "JudgeRefused: .* refuses the token"),
-        ({"failures": [404] * 64}, ConfigurationError, "JudgeRefused: .* knows no such model"),
-        ({"failures": [302] * 64}, ConfigurationError, "JudgeRefused: .*HTTP 302"),
+        ({"always": 503}, StorageError, "JudgeUnreachable: spec.evaluation.judge.endpoint: .* tried 4 times .HTTP 503"),
+        ({"always": 401}, ConfigurationError, "JudgeRefused: .* refuses the token"),
+        ({"always": 404}, ConfigurationError, "JudgeRefused: .* knows no such model"),
+        ({"always": 302}, ConfigurationError, "JudgeRefused: .*HTTP 302"),
         ({"body": b"<html>"}, ConfigurationError, "JudgeRefused: .* another form"),
         ({"body": b'{"choices": []}'}, ConfigurationError, "JudgeRefused: .* another form"),
     ],
@@ -155,6 +157,39 @@ def test_a_token_that_is_none_is_told_by_its_field_and_not_by_its_text() -> None
     with pytest.raises(ConfigurationError, match=r"secretRef") as caught:
         judging(unreachable(), token="two\nlines").calibrate(ITEMS)
     assert "lines" not in str(caught.value).replace("more than one line", "")
+
+
+def test_a_run_that_is_judged_is_told_of_a_refusal_before_it_trains_and_of_an_absence_after_it(
+    judged: Callable[..., ScriptedJudge], new_run: Callable[..., Run]
+) -> None:
+    judge = judged(always=401)
+    training = {"max_steps": 2, "batch_size": 4, "micro_batch_size": 4}
+    run = new_run(
+        training=training, evaluation={"metrics": ["Judge"], "max_new_tokens": 4, "judge": {"endpoint": judge.endpoint, "model": "critic"}}
+    )
+    lines = [{"row": item.row, "prompt": item.prompt, "reference": item.reference} for item in ITEMS[:5]]
+    run.workspace.evaluation_items.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = (run.workspace.train_rows, run.workspace.validation_rows, run.workspace.evaluation_items)
+    seal_data(run.workspace, [path.name for path in rows], [], {"made": "for a test"})
+    refused = run.start()
+    assert (refused.wait(), refused.message().reason, refused.events("training")) == (64, "JudgeRefused", []), refused.errors()
+    judge.always = 503
+    away = run.start()
+    assert (away.wait(), away.message().reason) == (74, "JudgeUnreachable"), away.errors()
+    assert [event["reason"] for event in away.events("warning") if "Judge" in event["reason"]] == ["JudgeUnreachable"]
+    assert away.events("training")
+    judge.always = 0
+    back = run.start()
+    assert back.wait() == 0, back.errors()
+    assert not back.events("training"), "what was trained stays trained"
+    summary = back.message().summary
+    assert summary is not None
+    assert summary.train is not None
+    found = summary.train.evaluation.judge
+    assert found is not None
+    assert (found.usable, found.calibration_pairs, found.model) == (True, 5, "critic-2026")
+    told = (run.folder / "events.jsonl").read_text() + "".join(attempt.last_words.read_text() for attempt in (refused, away, back))
+    assert not any(item.reference in told for item in ITEMS)
 
 
 def test_a_stop_does_not_wait_for_the_judge(judged: Callable[..., ScriptedJudge]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_trainer.cli.egress_options import watch_flags
+from finetune_trainer.cli.greeting import greet_judge
 from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
 from finetune_trainer.contract import (
@@ -118,6 +119,8 @@ def _trained(context: StepContext, progress: ProgressState, process: Process) ->
         context.spec.checkpoint.keep,
     )
     trained = checkpoints.trained()
+    if trained is None and process.first:
+        greet_judge(context)
     resumed = trained.step if trained else _train(context, progress, checkpoints, prepared, process)
     if not process.first:
         return None

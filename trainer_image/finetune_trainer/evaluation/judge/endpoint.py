@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from httpx2 import AsyncClient, InvalidURL, Response, TransportError
+from httpx2 import AsyncClient, InvalidURL, Response, Timeout, TransportError
 
 from finetune_trainer.contract import Judge
 from finetune_trainer.evaluation.judge.prompt import Message
@@ -19,6 +19,7 @@ from finetune_trainer.pod.errors import ConfigurationError, StepError, StorageEr
 FIELD = "spec.evaluation.judge"
 REPLY_TOKENS: Final = 64
 _TRIES = 4
+_CONNECT_SECONDS = 10.0
 _PAUSE_SECONDS = 1.0
 _MOST_PAUSE_SECONDS = 30.0
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -41,7 +42,14 @@ class JudgeEndpoint:
     """Asks with the least freedom that the protocol has: temperature 0 and a fixed seed."""
 
     def __init__(
-        self, judge: Judge, token: str | None, seed: int, *, pause_seconds: float = _PAUSE_SECONDS, patience_seconds: float = 120.0
+        self,
+        judge: Judge,
+        token: str | None,
+        seed: int,
+        *,
+        tries: int = _TRIES,
+        pause_seconds: float = _PAUSE_SECONDS,
+        patience_seconds: float = 120.0,
     ) -> None:
         if token is not None and not re.fullmatch("[!-~]+", token):
             message = (
@@ -50,9 +58,10 @@ class JudgeEndpoint:
             raise ConfigurationError("JudgeTokenInvalid", message, "Put the bare token into the Secret.")
         self._judge = judge
         self._seed = seed
-        self._pause, self._patience = pause_seconds, patience_seconds
+        self._tries, self._pause, self._patience = tries, pause_seconds, patience_seconds
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        self._client = AsyncClient(headers=headers, timeout=patience_seconds, trust_env=False, follow_redirects=False)
+        patience = Timeout(patience_seconds, connect=_CONNECT_SECONDS)
+        self._client = AsyncClient(headers=headers, timeout=patience, trust_env=False, follow_redirects=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,7 +72,7 @@ class JudgeEndpoint:
     async def ask(self, messages: list[Message]) -> Reply:
         """One reply. Raises ``StorageError`` when the judge cannot be reached, also after a few tries, else ``ConfigurationError``."""
         failure = ""
-        for attempt in range(_TRIES):
+        for attempt in range(self._tries):
             try:
                 async with asyncio.timeout(self._patience):
                     response = await self._client.post(f"{self._judge.endpoint.rstrip('/')}/chat/completions", json=self._body(messages))
@@ -75,11 +84,11 @@ class JudgeEndpoint:
                 if response.status_code not in _BUSY:
                     return self._read(response)
                 failure, wait = f"HTTP {response.status_code}", response.headers.get("Retry-After")
-            if attempt + 1 < _TRIES:
+            if attempt + 1 < self._tries:
                 await asyncio.sleep(self._wait(attempt, wait))
         raise StorageError(
             "JudgeUnreachable",
-            f"{FIELD}.endpoint: {self._judge.endpoint} could not be reached or failed {_TRIES} times in a row ({failure})",
+            f"{FIELD}.endpoint: {self._judge.endpoint} could not be reached or failed, tried {self._tries} times ({failure})",
             "Check the judge and the network policies of the namespace: the next attempt evaluates again from the trained model.",
         )
 

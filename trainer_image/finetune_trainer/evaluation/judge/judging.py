@@ -40,12 +40,16 @@ class Judging:
     _fingerprints: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, spec: RunSpec, stop: Callable[[], bool], credentials: Path = Path(JUDGE_CREDENTIALS_PATH)) -> "Judging":
-        """The judge of a run that has one. The seed is that of the run."""
+    def of(cls, spec: RunSpec, stop: Callable[[], bool], credentials: Path = Path(JUDGE_CREDENTIALS_PATH), **options: int) -> "Judging":
+        """The judge of a run that has one, reached with these options of `JudgeEndpoint`. The seed is that of the run."""
         judge, token = spec.evaluation.judge, credentials / "token"
         assert judge is not None, "metrics_for refuses Judge without a judge"
         secret = token.read_text(encoding="utf-8").strip() if token.is_file() else None
-        return cls(connect=lambda: JudgeEndpoint(judge, secret, spec.training.seed), stop=stop)
+        return cls(connect=lambda: JudgeEndpoint(judge, secret, spec.training.seed, **options), stop=stop)
+
+    def greet(self, items: Sequence[EvaluationItem]) -> None:
+        """Ask about a single pair, whatever the verdict. Raises what `calibrate` does."""
+        self._rule(known_pairs(items, most=1), lambda done: None)  # noqa: ARG005
 
     def calibrate(self, items: Sequence[EvaluationItem]) -> JudgeSummary:
         """Let the judge compare known pairs. Raises what `JudgeEndpoint.ask` does, and ``Stopped``."""
