@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finetune_record.agreement import Classification, Obligation
-from finetune_record.bounds import Count, Decimal, Hex, Moment, Number, Text, Uri, Word
+from finetune_record.bounds import Count, Decimal, Hex, Moment, Number, Reference, Text, Uri, Word
 from finetune_record.materials import File
 from finetune_trainer.contract import Digest, Document
 
@@ -57,6 +57,27 @@ class GateOutcome(Document):
     message: Text = ""
 
 
+class JudgeOutcome(Document):
+    """Who was asked which of two answers is better, and so was shown questions and answers; each pair in both orders.
+
+    ``model`` and ``fingerprint`` are what answered, by the endpoint's own words: it tells no digest of its weights.
+    """
+
+    endpoint: Uri
+    model: Reference | None = None
+    fingerprint: Reference | None = None
+    prompt_digest: Digest = Field(description="Of all that every question has in common.")
+    usable: bool = Field(
+        description="Whether it was right about enough pairs whose better answer is known, and its verdicts could be read."
+    )
+    message: Text = ""
+    calibration_pairs: Count
+    calibration_right: Count
+    wins: Count = Field(description="Pairs in which the tuned model's answer was better by both orders.")
+    losses: Count
+    ties: Count
+
+
 class EvaluationSection(Document):
     """How the tuned model compares with its base, and what the gates made of it."""
 
@@ -71,6 +92,7 @@ class EvaluationSection(Document):
     looks: Count | None = Field(default=None, description="How often these items have been used to decide.")
     items_digest: Digest | None = Field(default=None, description="Of the outcome of every item.")
     harness: Annotated[dict[Word, Word], Field(max_length=16)] | None = Field(default=None, description="Versions of what measured.")
+    judge: JudgeOutcome | None = None
 
 
 class Retention(Document):

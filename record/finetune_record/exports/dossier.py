@@ -123,6 +123,11 @@ def _validation(predicate: Predicate) -> Rows:
     for metric in evaluation.metrics:
         interval = f"difference {metric.delta}, 95 % interval {metric.low} to {metric.high}"
         yield f"Metric {plain(metric.name)}", f"base {metric.base}, tuned {metric.tuned}, {interval}, {metric.verdict}"
+    if (judge := evaluation.judge) is not None:
+        known = f"right about {judge.calibration_right} of {judge.calibration_pairs} pairs whose better answer is known"
+        counted = f"{judge.wins} won, {judge.losses} lost, {judge.ties} tied" if judge.usable else f"not usable: {judge.message}"
+        yield "Judged by", f"{judge.model or 'a model without a name'} at {judge.endpoint}, {known}; {counted}"
+        yield "Prompt of the judge", judge.prompt_digest
 
 
 def _security(predicate: Predicate) -> Rows:

@@ -17,6 +17,7 @@ from finetune_trainer.contract import (
     Estimate,
     EvaluationSummary,
     ExitCode,
+    JudgeSummary,
     Metric,
     MetricResult,
     PrepareSummary,
@@ -72,6 +73,7 @@ def summary_of(
     signed: bool = False,
     base_model: BaseModelFindings | None = None,
     scan: ScanSummary | None = None,
+    judge: JudgeSummary | None = None,
 ) -> Summary:
     if step == "prepare":
         data = DataSummary(
@@ -99,7 +101,7 @@ def summary_of(
     if step == "train":
         metric = MetricResult(name=Metric.SCHEMA_COMPLIANCE, base="0", tuned="0.98", delta="0.98", low="0.9", high="1", verdict=verdict)
         evaluation = EvaluationSummary(
-            verdict=verdict, items=24, metrics=[metric], message="SchemaCompliance 0 -> 0.98", items_to_decide=60
+            verdict=verdict, items=24, metrics=[metric], message="SchemaCompliance 0 -> 0.98", items_to_decide=60, judge=judge
         )
         train = TrainSummary(
             steps=300, epoch="1", loss="0.2", tokens=20_000, seconds=50, adapter_digest=ADAPTER, evaluation=evaluation,
@@ -133,6 +135,7 @@ def words(
             base_model=fields.get("base_model"),
             signed=signed,
             scan=fields.get("scan"),
+            judge=fields.get("judge"),
         )
         if code == 0
         else None,

@@ -10,7 +10,7 @@ import pytest
 from finetune_operator.cluster.errors import Forbidden, NotFound, Unavailable
 from finetune_record import bundle, chain, envelope, keys
 from finetune_record.statement import Statement
-from finetune_trainer.contract import ScanSummary, Verdict
+from finetune_trainer.contract import JudgeSummary, ScanSummary, Verdict
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.unit.domain.registry import CHECKPOINTS, RECORDS, Registry
 from tests.unit.domain.samples import ADAPTER, DOCUMENTS, FILES, NOON, probed, words
@@ -84,6 +84,34 @@ def test_the_pod_that_publishes_reads_the_very_texts_that_are_kept() -> None:
     }
     files = bundle.signed_files(bundle.Bundle.read(stored["data"]["model.sig"].encode()), TRUSTED)
     assert files == FILES
+
+
+JUDGE = {"endpoint": "http://judge.models:8000/v1", "model": "critic"}
+DOUBTED = JudgeSummary(
+    usable=False,
+    message="of 32 pairs 3 were judged right",
+    model="critic-2026",
+    prompt_digest=DIGEST,
+    calibration_pairs=32,
+    calibration_right=3,
+)
+
+
+def test_who_judged_is_in_status_and_record_and_a_judge_that_is_not_believed_is_told() -> None:
+    registry = Registry()
+    world = governed(registry, evaluation__judge=JUDGE)
+    world.verdict = Verdict.NOT_GATED
+    world.step_through()
+    world.end_pod(judge=DOUBTED)
+    world.settle()
+    assert world.status is not None
+    assert world.status["evaluation"]["judge"]["calibrationRight"] == 3
+    assert "without Judge, which is not usable: of 32 pairs 3 were judged right" in told(world, "Evaluated")[2]
+    evaluation = statement(registry.records[0]).predicate.evaluation
+    assert evaluation is not None
+    assert evaluation.judge is not None
+    assert (evaluation.judge.endpoint, evaluation.judge.model, evaluation.judge.prompt_digest) == (JUDGE["endpoint"], "critic-2026", DIGEST)
+    assert not evaluation.judge.usable
 
 
 def test_every_section_says_what_is_known() -> None:

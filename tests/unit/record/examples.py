@@ -30,7 +30,7 @@ from finetune_record.materials import (
     Report,
     Source,
 )
-from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, Retention, RunSection
+from finetune_record.outcome import EvaluationSection, GateOutcome, JudgeOutcome, MetricOutcome, OutputSection, Retention, RunSection
 from finetune_record.sections import Sections
 from finetune_record.statement import Statement, content_digest
 from finetune_trainer.contract import digest_of
@@ -149,6 +149,17 @@ def sections(contents: dict[str, bytes] = CONTENTS, documents: list[File] | None
             metrics=[MetricOutcome(name="ExactMatch", base="0.31", tuned="0.58", delta="0.27", low="0.19", high="0.35", verdict="Pass")],
             gates=[GateOutcome(name="quality", verdict="Pass", items=200, method="exact McNemar")],
             dataset_digest=digest("evaluation"),
+            judge=JudgeOutcome(
+                endpoint="http://judge.models:8000/v1",
+                model="critic",
+                prompt_digest=digest("prompt"),
+                usable=True,
+                calibration_pairs=32,
+                calibration_right=31,
+                wins=120,
+                losses=40,
+                ties=40,
+            ),
         ),
         approvals=[
             Agreement(

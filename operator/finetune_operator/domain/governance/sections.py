@@ -3,7 +3,7 @@
 What nobody knows is absent. Whoever reads it years later has neither the cluster nor this program.
 """
 
-from finetune_operator.api.findings import ReviewStatus, ScanStatus
+from finetune_operator.api.findings import EvaluationStatus, ReviewStatus, ScanStatus
 from finetune_operator.api.governance.job import AgreementStatus, ClassificationStatus
 from finetune_operator.api.run import CurrentRun, EgressStatus
 from finetune_operator.api.spec import FineTuneJobSpec
@@ -37,7 +37,7 @@ from finetune_record.materials import (
     Report,
     Source,
 )
-from finetune_record.outcome import EvaluationSection, GateOutcome, MetricOutcome, OutputSection, RunSection
+from finetune_record.outcome import EvaluationSection, GateOutcome, JudgeOutcome, MetricOutcome, OutputSection, RunSection
 from finetune_record.sections import Sections
 from finetune_trainer.contract import REVIEW_REPORT, SCAN_REPORT, Step, canonical_json, digest_of
 from finetune_trainer.contract.governance import Classification as Classified
@@ -242,7 +242,15 @@ def _evaluation(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> Evaluat
         profile_digest=digest_of(canonical_json(spec.evaluation.to_manifest()).encode()),
         sealed_at=run.started_at,
         items_digest=_document(run, _ITEMS),
+        judge=_judge(found, spec),
     )
+
+
+def _judge(found: EvaluationStatus, spec: FineTuneJobSpec) -> JudgeOutcome | None:
+    if found.judge is None or spec.evaluation.judge is None:
+        return None
+    told = found.judge.model_dump(include=set(JudgeOutcome.model_fields))
+    return JudgeOutcome(endpoint=spec.evaluation.judge.endpoint, **told)
 
 
 def _outputs(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged) -> OutputSection:
