@@ -66,8 +66,16 @@ def rfc3339(moment: datetime) -> str:
     return _whole_seconds(moment).isoformat().replace("+00:00", "Z")  # strftime writes the year 1 with one digit
 
 
+def _written_out(moment: object) -> object:
+    """Raises ``ValueError`` for seconds since 1970, which no schema takes and pydantic would."""
+    if isinstance(moment, int | float) or (isinstance(moment, str) and "T" not in moment.upper()):
+        raise ValueError("a moment is written as 2026-01-31T12:00:00Z")
+    return moment
+
+
 Timestamp = Annotated[
     AwareDatetime,
+    BeforeValidator(_written_out),
     AfterValidator(_whole_seconds),
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),

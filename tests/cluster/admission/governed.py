@@ -185,6 +185,10 @@ class Site:
         """Wait until this request is refused by these rules: namespaces are read from a cache."""
         self._until(lambda: self.found(*request) == rules)
 
+    def until_listed(self, user: str, namespace: str) -> None:
+        """Wait until this user may list Approvals there."""
+        self._until(lambda: self.by(user).request("GET", approvals(namespace)))
+
     def relabel(self, namespace: str, labels: Object) -> None:
         self.admin.request("PATCH", f"{NAMESPACES}/{namespace}", {"metadata": {"labels": labels}}, MERGE)
 
@@ -225,7 +229,7 @@ class Site:
                 plural = plurals.get(document["kind"], "validatingadmissionpolicies")
                 self.admin.request("DELETE", f"{REGISTRATION}/{plural}/{document['metadata']['name']}")
         for name in self._made:
-            for path in (jobs(name), deployments(name), f"{NAMESPACES}/{name}"):
+            for path in (jobs(name), deployments(name), datasets(name), f"{NAMESPACES}/{name}"):
                 self.admin.request("DELETE", path)
 
     def pod(self, namespace: str, name: str) -> None:

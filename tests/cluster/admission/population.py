@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from random import Random
 
 from finetune_operator.domain.governance.view import GovernanceView
-from finetune_trainer.contract.governance import Policy
+from finetune_trainer.contract.governance import Facts, Policy
 from tests.cluster.admission.governed import (
     ALICE,
+    BOB,
     CLEARANCE,
     DIGEST,
     GOVERNED,
@@ -18,6 +19,7 @@ from tests.cluster.admission.governed import (
     Object,
     Site,
     dataset,
+    datasets,
     deployment,
     deployments,
     job,
@@ -25,13 +27,21 @@ from tests.cluster.admission.governed import (
     policy,
     view_of,
 )
+from tests.cluster.admission.sealed import sealed_facts, sealing
 
 OTHER = "sha256:" + "b" * 64
 FULL = bool(os.environ.get("FINETUNE_FULL_SIZE"))
-NAMESPACES, OBJECTS_EACH = (40, 24) if FULL else (12, 6)
+NAMESPACES, OBJECTS_EACH = (40, 24) if FULL else (12, 4)
 LEVELS = ("public", "internal", "confidential", "restricted")
 REGIMES = ("export", "pci", "phi", *SITE_REGIMES)
 YES = "true"
+WELL_KEPT = 3
+"""Each third namespace is cleared for everything, and somebody has thought of a policy for it: there what is labelled with care passes."""
+EVE, FRANK = "eve", "frank"
+"""Eve may approve the training of `EVES` and the promotion of anything, Frank may make Approvals and approve nothing."""
+EVES = ("asked-0", "asked-1")
+ASKED: tuple[tuple[str | None, bool], ...] = ((ALICE, True), (BOB, True), (ALICE, False), (None, True))
+"""Jobs that approvals are asked for: who has submitted it, and whether it is decided."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +53,26 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A job that waits for people; ``digest`` is that of its sealed decision, empty while nothing is decided."""
+
+    name: str
+    facts: Facts
+    digest: str
+
+
+@dataclass(frozen=True)
 class Settled:
     namespace: str
     labels: dict[str, str]
+    kept: bool
     jobs: tuple[Stored, ...]
     deployments: tuple[Stored, ...]
     view: GovernanceView
     datasets: tuple[Object, ...]
+    asked: tuple[Asked, ...]
+    registered: tuple[Object, ...]
+    """TrainingDatasets that are there, as they were made."""
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -58,7 +81,7 @@ class Settled:
 
 def settle(site: Site, random: Random) -> list[Settled]:
     """Make them, each object with a submitter."""
-    return [_settled(site, random) for _ in range(NAMESPACES)]
+    return [_settled(site, random, kept=number % WELL_KEPT == 0) for number in range(NAMESPACES)]
 
 
 def labels_of_object(random: Random) -> dict[str, str]:
@@ -72,20 +95,47 @@ def mostly(random: Random, usual: tuple[str, ...], *odd: str) -> str:
     return random.choice(usual) if random.random() < 0.9 else random.choice(odd)
 
 
-def _settled(site: Site, random: Random) -> Settled:
-    labels = _labels_of_namespace(random)
+def described(random: Random, number: int) -> Object:
+    """What is said of data: some lie in the same place, some have the same digest, few are withdrawn."""
+    said: Object = {
+        "uri": random.choice((f"pvc://data/{number}.jsonl", "pvc://data/same.jsonl", f"pvc://other/a/b/{'long' * 20}")),
+        "digest": random.choice((None, DIGEST, OTHER)),
+        "level": random.choice(("public", *LEVELS)),
+        "regimes": random.sample(REGIMES, random.choice((0, 0, 1, 2))),
+        "residency": random.choice(("any", "any", *PLACES)),
+    }
+    return {**said, **({"withdrawn": {"reason": "consent withdrawn"}} if random.random() < 0.1 else {})}
+
+
+def _settled(site: Site, random: Random, *, kept: bool) -> Settled:
+    labels = _labels_of_kept(random) if kept else _labels_of_namespace(random)
     name = site.namespace(labels)
     here = {**labels, "kubernetes.io/metadata.name": name}
-    policies, data = _policies(random, name), _datasets(random)
+    data = tuple(dataset(f"data-{number}", **described(random, number)) for number in range(4))
+    policies = (_thoughtful(random), *_policies(random, name)[:1]) if kept else _policies(random, name)
     site.tell(name, policies, data)
+    _let_approve(site, name)
     return Settled(
         name,
         labels,
+        kept,
         tuple(_stored(site, random, name, f"old-{number}") for number in range(OBJECTS_EACH)),
         tuple(_stored(site, random, name, f"old-{number}", serving=True) for number in range(OBJECTS_EACH // 2)),
         view_of(here, policies, data),
         data,
+        tuple(_asked(site, name, number, *who) for number, who in enumerate(ASKED)),
+        tuple(_registered(site, random, name, number) for number in range(3)),
     )
+
+
+def _thoughtful(random: Random) -> Object:
+    """A policy that applies at every level and leaves the places of data open."""
+    digests = random.choice(({}, {"requireDigests": True}))
+    outside = {
+        "trackerHosts": random.choice((["*"], ["mlflow.site"])),
+        "judgeHosts": random.choice((["*"], ["judge.site", *(f"j{number}.site" for number in range(8))])),
+    }
+    return policy("thoughtful", zones=random.choice((["*"], list(PLACES))), dataSources=["*"], **outside, **digests)
 
 
 def _policies(random: Random, namespace: str) -> tuple[Object, ...]:
@@ -112,20 +162,9 @@ def _demand(random: Random, namespace: str) -> Object:
     return {"match": match, **mode, **{field: value for field, value in demands.items() if value is not None}}
 
 
-def _datasets(random: Random) -> tuple[Object, ...]:
-    """Some lie in the same place, some have the same digest, few are withdrawn."""
-    return tuple(dataset(f"data-{number}", **_described(random, number)) for number in range(4))
-
-
-def _described(random: Random, number: int) -> Object:
-    said: Object = {
-        "uri": random.choice((f"pvc://data/{number}.jsonl", "pvc://data/same.jsonl", f"pvc://other/a/b/{'long' * 20}")),
-        "digest": random.choice((None, DIGEST, OTHER)),
-        "level": random.choice(("public", *LEVELS)),
-        "regimes": random.sample(REGIMES, random.choice((0, 0, 1, 2))),
-        "residency": random.choice(("any", "any", *PLACES)),
-    }
-    return {**said, **({"withdrawn": {"reason": "consent withdrawn"}} if random.random() < 0.1 else {})}
+def _labels_of_kept(random: Random) -> dict[str, str]:
+    place = {RESIDENCY: random.choice(PLACES)} if random.random() < 0.3 else {}
+    return {GOVERNED: YES, CLEARANCE: "restricted", **place, **{f"finetune.dev/clearance.{regime}": YES for regime in REGIMES}}
 
 
 def _labels_of_namespace(random: Random) -> dict[str, str]:
@@ -152,3 +191,33 @@ def _stored(site: Site, random: Random, namespace: str, name: str, *, serving: b
     where = deployments if serving else jobs
     site.ask(ALICE, "POST", where(namespace), document)
     return Stored(where(namespace, name), labels)
+
+
+def _let_approve(site: Site, namespace: str) -> None:
+    """Give Eve and Frank their rights, and wait until they have them: all of a Role is known at once."""
+    group, every = "finetune.dev", {"resources": ["finetunejobs"]}
+    make = {"apiGroups": [group], "resources": ["approvals"], "verbs": ["create", "list"]}
+    train = {"apiGroups": [group], **every, "resourceNames": list(EVES), "verbs": ["approve-train"]}
+    site.allow(EVE, namespace, make, train, {"apiGroups": [group], **every, "verbs": ["approve-promote"]})
+    site.allow(FRANK, namespace, make)
+    for user in (EVE, FRANK):
+        site.until_listed(user, namespace)
+
+
+def _asked(site: Site, namespace: str, number: int, submitter: str | None, decided: bool) -> Asked:
+    name = f"asked-{number}"
+    made = site.ask(ALICE, "POST", jobs(namespace), job(name, {}, submitter))
+    facts = sealed_facts(namespace, name, made["metadata"]["uid"], submitter or "")
+    digest = sealing(facts)
+    if decided:
+        governance = {"decision": "NeedsApproval", "digest": digest, "classification": {"level": "internal"}}
+        site.ask(ALICE, "PATCH", f"{jobs(namespace, name)}/status", {"status": {"governance": governance}}, "application/merge-patch+json")
+    return Asked(name, facts, digest if decided else "")
+
+
+def _registered(site: Site, random: Random, namespace: str, number: int) -> Object:
+    document = dataset(f"old-{number}", **described(random, number))
+    if random.random() < 0.4:
+        document["spec"] |= {"owner": "claims", "purposes": ["triage"], "retainUntil": "2031-01-01T00:00:00Z"}
+    site.ask(ALICE, "POST", datasets(namespace), document)
+    return document

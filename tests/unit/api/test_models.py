@@ -77,11 +77,10 @@ def test_moments_are_whole_seconds_in_utc_in_and_out() -> None:
     assert Condition.model_validate(condition.to_manifest()) == condition
 
 
-def test_a_moment_without_zone_is_refused() -> None:
+@pytest.mark.parametrize("moment", ["2026-11-22T17:00:00", "2026-11-22", "1795000000", 1795000000, 7.5])
+def test_a_moment_without_zone_or_in_seconds_is_refused(moment: object) -> None:
     with pytest.raises(ValidationError):
-        FineTuneJob.from_manifest(
-            {"metadata": {"name": "a", "namespace": "b", "creationTimestamp": "2026-11-22T17:00:00"}, "spec": MINIMAL}
-        )
+        FineTuneJob.from_manifest({"metadata": {"name": "a", "namespace": "b", "creationTimestamp": moment}, "spec": MINIMAL})
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,16 @@ def test_enough_waivers_let_pass_what_can_be_waived_and_it_stays_on_record() -> 
     assert {(finding.rule, finding.waived) for finding in passed.findings} == {(RuleId.GATE_FAILED, True), (RuleId.SCAN_COVERAGE_GAP, True)}
 
 
+def test_a_policy_that_audits_asks_for_no_waivers_of_what_another_has_found() -> None:
+    """Also one of the same name, as where a policy is decided upon before and after an edit."""
+    document = changed(FACTS, {"scan__entire": False})
+    rules = policies({"waiverApprovals": 1}, {"waiverApprovals": 8, "mode": "Audit", "generation": 2})
+    digest = decide(Facts.model_validate(document), rules, NOW).digest
+    given = [*approvals(digest, "bob", "carol"), *approvals(digest, "bob", stage="Waive")]
+    found = [finding for finding in judged(document, rules, given=given).findings if finding.rule is RuleId.SCAN_COVERAGE_GAP]
+    assert {finding.enforced: finding.waived for finding in found} == {True: True, False: False}
+
+
 def test_a_policy_that_asks_for_one_waiver_lowers_nothing_that_is_not_its_own() -> None:
     decision = waivers("bob", waiverApprovals=1)
     assert {finding.rule: finding.waived for finding in decision.findings} == {RuleId.GATE_FAILED: False, RuleId.SCAN_COVERAGE_GAP: True}

@@ -57,7 +57,8 @@ def waived(case: Case, finding: Finding) -> bool:
     if not finding.policy:
         needed = max((LEAST_WAIVERS, *(policy.waiver_approvals for policy in case.policies if policy.enforced)))
     else:
-        needed = max(policy.waiver_approvals for policy in case.policies if policy.name == finding.policy)
+        asking = (policy for policy in case.policies if (policy.name, policy.enforced) == (finding.policy, finding.enforced))
+        needed = max(policy.waiver_approvals for policy in asking)
     return len(people) >= needed
 
 
