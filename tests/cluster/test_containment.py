@@ -93,7 +93,7 @@ def test_a_node_relabelled_after_binding_loses_the_pod_and_without_another_nothi
 NOT_CLOSED = {
     "apiVersion": "finetune.dev/v1alpha1",
     "kind": "TerminationMessage",
-    "step": "probe-egress",
+    "step": "preflight",
     "runKey": "",
     "outcome": "NotContained",
     "reason": "EgressNotEnforced",

@@ -44,7 +44,7 @@ def silent() -> Iterator[str]:
 
 def probe(folder: Path, *arguments: str) -> tuple[int, TerminationMessage, list[dict[str, Any]]]:
     log = folder / "termination.json"
-    command = [sys.executable, "-m", "finetune_trainer.cli.main", "probe-egress", *arguments]
+    command = [sys.executable, "-m", "finetune_trainer.cli.main", "preflight", *arguments]
     surroundings = {**os.environ, "FINETUNE_TERMINATION_LOG": str(log)}
     done = subprocess.run(command, check=False, env=surroundings, capture_output=True, text=True, timeout=120)
     return done.returncode, TerminationMessage.from_json(log.read_bytes()), [json.loads(line) for line in done.stdout.splitlines()]
@@ -53,7 +53,7 @@ def probe(folder: Path, *arguments: str) -> tuple[int, TerminationMessage, list[
 def test_nothing_that_answers_several_times_in_a_row_is_a_closed_egress(tmp_path: Path) -> None:
     with silent() as nobody:
         code, word, events = probe(tmp_path, "--outside", nobody, "--metadata", nobody, "--name", NOBODY, "--times", "2")
-    assert (code, word.outcome, word.step) == (ExitCode.DONE, FailureClass.DONE, "probe-egress")
+    assert (code, word.outcome, word.step) == (ExitCode.DONE, FailureClass.DONE, "preflight")
     assert word.egress is not None
     assert (word.egress.result, word.egress.rounds, word.egress.answering) == (Probe.CLOSED, 2, ())
     told = next(event for event in events if event["event"] == "egress_probe")
@@ -74,7 +74,7 @@ def test_each_way_outside_is_found_and_named(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--outside", "nobody"], ["--outside", "a:1", "--times", "0"], ["--outside", "a:99999"]])
 def test_a_mistake_on_the_command_line_is_one_before_anything_is_tried(flags: list[str]) -> None:
-    command = [sys.executable, "-m", "finetune_trainer.cli.main", "probe-egress", *flags]
+    command = [sys.executable, "-m", "finetune_trainer.cli.main", "preflight", *flags]
     assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == ExitCode.CONFIGURATION
 
 

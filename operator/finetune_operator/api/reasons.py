@@ -76,6 +76,7 @@ class Reason(StrEnum):
     DATASET_MISSING = "DatasetMissing"
     GOVERNANCE_OFF = "GovernanceOff"
     RECORD_REFUSED = "RecordRefused"
+    PREFLIGHT_REFUSED = "PreflightRefused"
     LABEL_INVALID = "LabelInvalid"
     CLASSIFICATION_DOWNGRADE = "ClassificationDowngrade"
     DATASET_NOT_REGISTERED = "DatasetNotRegistered"
@@ -99,6 +100,7 @@ class Reason(StrEnum):
     NO_COMPLIANT_NODE = "NoCompliantNode"
     EGRESS_NOT_ENFORCED = "EgressNotEnforced"
     EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
+    API_TOKEN_MOUNTED = "ApiTokenMounted"  # noqa: S105
     DIGEST_MISMATCH = "DigestMismatch"
     JUSTIFICATION_MISSING = "JustificationMissing"
     GATE_MISSING = "GateMissing"
@@ -311,7 +313,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.POLICY_DRIFT: Explanation(
         (C.GOVERNED, *_EVERYWHERE),
-        "Policies, labels or approvals changed under a running step, which would not be let begin now; at level restricted it is stopped.",
+        "Policies, labels or approvals changed under a running step, which would not be let begin now; at level restricted it is stopped, "
+        "and at every level taken back where its pod has not begun.",
         "Satisfy the rules that the message names; otherwise the next step does not begin.",
     ),
     Reason.AUDIT_FINDING: Explanation(
@@ -333,6 +336,13 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The signed record of the trained adapter could not be added to the chain of its namespace, so nothing is published. Tried again "
         "every 30 s.",
         "Do what the message says: docs/governance/signing.md has each case.",
+        True,
+    ),
+    Reason.PREFLIGHT_REFUSED: Explanation(
+        (C.GOVERNED, *_EVERYWHERE),
+        "The pod itself did not let its step begin, before any data were mounted: what it was told to decide by is missing, damaged or of "
+        "another version, or its words are lost.",
+        "Set spec.rerun to a new value; if it refuses again, look at the log of its container preflight.",
         True,
     ),
     Reason.INTERNAL: Explanation(

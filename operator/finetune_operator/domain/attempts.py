@@ -13,11 +13,12 @@ from finetune_operator.domain.children import Job, JobState, Pod
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.failure import Failure, FailureKind, failure_of, last_words, lost_job, lost_message
 from finetune_operator.domain.governance.egress import heard, worth_a_write
+from finetune_operator.domain.governance.judge import judge
 from finetune_operator.domain.launch import config_map, placement_of
 from finetune_operator.domain.plan import Child, ObjectReference
 from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
 from finetune_operator.domain.results import found_of, gate_decision, record_prepare, record_train
-from finetune_operator.domain.retry import GiveUp, answer
+from finetune_operator.domain.retry import GiveUp, TryAgain, answer, held_back
 from finetune_operator.domain.trouble import Trouble, trouble_of
 from finetune_operator.manifests.names import job_name, run_hash
 from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summary, TerminationMessage
@@ -61,7 +62,7 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
         draft.wake_in(0.5)
         return None
     if job.state is JobState.FAILED:
-        return fail(draft, run, policy, failure_of(job, pod, run.key), Remains(job, pod))
+        return fail(draft, run, policy, failure_of(job, pod, run.key), Remains(job, pod), spec=spec)
     words = last_words(pod, run.key, run.active_step.value)
     if words is None or not _reports(words, run.active_step):
         return fail(draft, run, policy, lost_message(run.active_step.value), Remains(job, pod))
@@ -88,8 +89,10 @@ def heed_last_words(draft: Draft, run: CurrentRun) -> CurrentRun:
     return heard
 
 
-def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, remains: Remains) -> GiveUp | None:
-    """Account for an attempt that ended early: another one later, or the end of the run."""
+def fail(
+    draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, remains: Remains, *, spec: FineTuneJobSpec | None = None
+) -> GiveUp | None:
+    """Account for an attempt that ended early: another one later, or the end of the run. ``spec`` is that of the run."""
     job, pod = remains.job, remains.pod
     run = heard(run, pod, draft.scene.observed.governance)
     if pod is not None:
@@ -101,7 +104,7 @@ def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, rem
         run = run.model_copy(update={"inputs": run.inputs.model_copy(update={"base_model": found_of(failure.base_model)})})
     now = draft.scene.now
     used = running_seconds(job, pod) if job is not None else reading.seconds_between(run.attempt_started_at, now)
-    decision = answer(failure, run, policy, draft.scene.settings)
+    decision = _held_back(draft, run, failure, spec) or answer(failure, run, policy, draft.scene.settings)
     run = without_rates(run).model_copy(
         update={
             "running_seconds": run.running_seconds + used,
@@ -120,6 +123,24 @@ def fail(draft: Draft, run: CurrentRun, policy: RunPolicy, failure: Failure, rem
     warning = failure.kind not in (FailureKind.PREEMPTED, FailureKind.MESSAGE_LOST)
     draft.note(decision.reason, "Retry", message, warning=warning, related=job.reference if job is not None else None)
     return None
+
+
+def not_begun(draft: Draft, run: CurrentRun) -> bool:
+    """Whether nothing of the attempt under way has seen any data: there is no pod, or it waits, or its preflight is at work."""
+    job = draft.scene.job_named(current_job_name(run))
+    pod = draft.scene.pod_of(job) if job is not None and job.active else None
+    if job is None or not job.active:
+        return False
+    return pod is None or not (pod.running or pod.ended or pod.started_at is not None or pod.preflight_code is not None)
+
+
+def _held_back(draft: Draft, run: CurrentRun, failure: Failure, spec: FineTuneJobSpec | None) -> TryAgain | None:
+    """What a pod refuses is not tried again as it is: only where the operator holds the run by now too, and once that is settled."""
+    if failure.kind is not FailureKind.DENIED or spec is None:
+        return None
+    draft.run = run
+    judged = judge(draft, spec)
+    return held_back(failure, run) if judged is not None and judged.blocks else None
 
 
 def interrupt(draft: Draft, run: CurrentRun, reason: Reason, message: str) -> None:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from finetune_operator.api.base import LABEL_ATTEMPT, LABEL_RUN, LABEL_STEP
 from finetune_operator.domain import reading
 from finetune_operator.domain.plan import JsonObject, ObjectReference
-from finetune_operator.manifests.egressprobe import PROBE_CONTAINER
 from finetune_operator.manifests.failurepolicy import DISRUPTION_TARGET, TRAINER_CONTAINER
+from finetune_operator.manifests.preflight import PREFLIGHT_CONTAINER
 
 _ENDED_PHASES = ("Succeeded", "Failed")
 
@@ -79,9 +79,9 @@ class Pod:
     started_at: datetime | None
     finished_at: datetime | None
     image: str
-    probe_code: int | None
-    """Exit code of the probe of egress that goes before the trainer."""
-    probe_message: str
+    preflight_code: int | None
+    """Exit code of what goes before the trainer of a governed run."""
+    preflight_message: str
 
     @property
     def ended(self) -> bool:
@@ -110,8 +110,8 @@ def read_pod(document: JsonObject, of: str = TRAINER_CONTAINER) -> Pod:
     ended = reading.at(container, "state", "terminated") or {}
     waiting = reading.at(container, "state", "waiting") or {}
     running = reading.at(container, "state", "running") or {}
-    probe = next((c for c in reading.objects(document, "status", "initContainerStatuses") if c.get("name") == PROBE_CONTAINER), {})
-    probed = reading.at(probe, "state", "terminated") or {}
+    preflight = next((c for c in reading.objects(document, "status", "initContainerStatuses") if c.get("name") == PREFLIGHT_CONTAINER), {})
+    before = reading.at(preflight, "state", "terminated") or {}
     return Pod(
         reference=_reference(document, "v1", "Pod"),
         place=_place(document),
@@ -133,8 +133,8 @@ def read_pod(document: JsonObject, of: str = TRAINER_CONTAINER) -> Pod:
         started_at=reading.moment(running, "startedAt") or reading.moment(ended, "startedAt"),
         finished_at=reading.moment(ended, "finishedAt"),
         image=reading.text(container, "imageID"),
-        probe_code=reading.integer(probed, "exitCode"),
-        probe_message=reading.text(probed, "message"),
+        preflight_code=reading.integer(before, "exitCode"),
+        preflight_message=reading.text(before, "message"),
     )
 
 

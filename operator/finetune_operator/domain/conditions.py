@@ -19,11 +19,15 @@ from finetune_operator.domain.governance.judge import Judged
 from finetune_operator.domain.lifecycle import spec_of_run
 from finetune_operator.domain.results import gate_decision, prepared_message
 from finetune_trainer.contract import Step
+from finetune_trainer.contract.governance import RuleId
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 _ORDER = (Step.PREPARE, Step.TRAIN, Step.PUBLISH)
 _CONDITION_OF = {Step.PREPARE: ConditionType.PREPARED, Step.TRAIN: ConditionType.TRAINED, Step.PUBLISH: ConditionType.PUBLISHED}
 _MESSAGE_LIMIT = 2048
+_RULES = frozenset(rule.value for rule in RuleId)
+_POD_REASONS = frozenset({Reason.PREFLIGHT_REFUSED, Reason.AWAITING_APPROVAL, *(reason for reason in Reason if reason.value in _RULES)})
+"""Of runs that ended because their pods refused; and of those whose bytes were not as sealed."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,23 @@ def _governed(draft: Draft, judged: Judged | None) -> Judgements:
     """Nothing at all where governance has no say."""
     if judged is None:
         return {} if draft.governance is None else {ConditionType.GOVERNED: Judgement(UNKNOWN, Reason.NOT_STARTED)}
+    refused = _refused_by_its_pod(draft)
+    if not judged.blocks and refused is not None:
+        return {ConditionType.GOVERNED: refused}
     if not judged.blocks:
         return {ConditionType.GOVERNED: Judgement(TRUE, Reason.ALLOWED, judged.message)}
     goes_on = draft.activity is not None and draft.activity.kind in (ActivityKind.RUNNING, ActivityKind.STARTING)
     reason = Reason.POLICY_DRIFT if goes_on else judged.reason
     return {ConditionType.GOVERNED: Judgement(FALSE, reason, judged.message)}
+
+
+def _refused_by_its_pod(draft: Draft) -> Judgement | None:
+    """What ended the run of the present spec, where that was a rule which its pod alone could judge."""
+    run = draft.run
+    if run is None or run.outcome is not Outcome.FAILED or not _speaks_for_present(draft):
+        return None
+    reason = reason_named(run.reason or "")
+    return Judgement(FALSE, reason, run.message) if reason in _POD_REASONS else None
 
 
 def _flag(value: bool, state: Overall, *, say: bool = False) -> Judgement:

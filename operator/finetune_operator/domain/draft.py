@@ -18,6 +18,7 @@ from finetune_operator.domain.observed import REJECTION_SECONDS, DomainSettings,
 from finetune_operator.domain.plan import Child, Deletion, EventNote, ObjectReference
 from finetune_operator.domain.subject import Subject
 from finetune_operator.manifests.names import CLEAN, Owner, run_hash
+from finetune_trainer.contract.governance import Facts
 from finetune_trainer.contract.governance.containment import Containment
 
 
@@ -83,6 +84,8 @@ class Draft:
     artifact: ArtifactStatus | None
     governance: GovernanceStatus | None = None
     activity: Activity | None = None
+    facts: Facts | None = None
+    """What governance has decided upon, once it has."""
     containment: Containment | None = None
     """How the pods of the run are shut in, once governance has said it."""
     applies: list[Child] = field(default_factory=list)

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from finetune_operator.api.reasons import Reason
 from finetune_operator.domain.children import Job, Pod
-from finetune_trainer.contract import CLASS_OF_EXIT, PROBE_STEP, FailureClass, TerminationMessage
+from finetune_trainer.contract import CLASS_OF_EXIT, PREFLIGHT_STEP, FailureClass, TerminationMessage
+from finetune_trainer.contract.governance import RuleId
 from finetune_trainer.contract.model import BaseModelFindings
 
 _EXIT_CODE = re.compile(r"exit code (\d{1,3})\b")
@@ -19,6 +20,7 @@ _DISRUPTED = re.compile(r"condition DisruptionTarget\b")
 _KILLED = 137
 _TERMINATED = 143
 _TEXT_LIMIT = 1024
+_REASONS, _RULES = frozenset(each.value for each in Reason), frozenset(each.value for each in RuleId)
 
 
 class FailureKind(StrEnum):
@@ -36,6 +38,7 @@ class FailureKind(StrEnum):
     INTERNAL = "Internal"
     MESSAGE_LOST = "MessageLost"
     NOT_CONTAINED = "NotContained"
+    DENIED = "Denied"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ _OF_CLASS = {
     FailureClass.STOPPED: (FailureKind.PREEMPTED, Reason.INTERRUPTED),
     FailureClass.INTERNAL: (FailureKind.INTERNAL, Reason.INTERNAL),
     FailureClass.NOT_CONTAINED: (FailureKind.NOT_CONTAINED, Reason.EGRESS_NOT_ENFORCED),
+    FailureClass.DENIED: (FailureKind.DENIED, Reason.PREFLIGHT_REFUSED),
 }
 
 _PLAIN = {
@@ -75,6 +79,7 @@ _PLAIN = {
     FailureClass.STOPPED: "the pod was stopped",
     FailureClass.INTERNAL: "the trainer ended with an unexpected error",
     FailureClass.NOT_CONTAINED: "egress is not closed",
+    FailureClass.DENIED: "the pod itself refused to begin",
 }
 
 
@@ -87,10 +92,10 @@ def last_words(pod: Pod | None, run_key: str, step: str) -> TerminationMessage |
     return message if spoken_for and message.step == step else None
 
 
-def probe_words(pod: Pod | None) -> TerminationMessage | None:
-    """What the probe of egress said that went before the trainer."""
-    message = _read(pod.probe_message) if pod is not None else None
-    return message if message is not None and message.step == PROBE_STEP else None
+def preflight_words(pod: Pod | None) -> TerminationMessage | None:
+    """What the preflight said that went before the trainer."""
+    message = _read(pod.preflight_message) if pod is not None else None
+    return message if message is not None and message.step == PREFLIGHT_STEP else None
 
 
 def _read(text: str) -> TerminationMessage | None:
@@ -103,8 +108,8 @@ def _read(text: str) -> TerminationMessage | None:
 def failure_of(job: Job, pod: Pod | None, run_key: str) -> Failure:
     """The verdict on a Job that failed; total."""
     words = last_words(pod, run_key, job.place.step)
-    before = probe_words(pod)
-    if pod is not None and pod.probe_code and before is not None and before.outcome in _OF_CLASS:
+    before = preflight_words(pod)
+    if pod is not None and pod.preflight_code and before is not None and before.outcome in _OF_CLASS:
         return _spoken(before, pod)
     if pod is not None and pod.exit_reason == "OOMKilled":
         return _host_out_of_memory(pod)
@@ -138,7 +143,15 @@ def _spoken(words: TerminationMessage, pod: Pod | None) -> Failure:
     if words.skipped_checkpoints:
         text = f"{text}; skipped {'; '.join(words.skipped_checkpoints)}"
     sealed = words.checkpoint.step if words.checkpoint else None
+    reason = _reason_of(words.refusals[0].rule) if kind is FailureKind.DENIED and words.refusals else reason
     return Failure(kind, reason, text[:_TEXT_LIMIT], words.hint, sealed, words.base_model, words.reason)
+
+
+def _reason_of(rule: str) -> Reason:
+    """Of a rule by which a pod does not begin; where people can settle it, that they are asked to."""
+    if rule in _REASONS:
+        return Reason(rule)
+    return Reason.AWAITING_APPROVAL if rule in _RULES else Reason.PREFLIGHT_REFUSED
 
 
 def _of_exit(job: Job, pod: Pod | None) -> Failure:

@@ -23,10 +23,12 @@ from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import CLEAN, job_name, run_hash
 from finetune_operator.manifests.networkpolicy import Enclosed, build_network_policy, holds
 from finetune_operator.manifests.pod import PodEnvironment
+from finetune_operator.manifests.preflight import GivenOrder
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_operator.manifests.tokens import progress_token_digest
 from finetune_trainer.contract import Step, canonical_json, digest_of
 from finetune_trainer.contract.governance.containment import Containment
+from finetune_trainer.contract.governance.order import order_of
 
 _MESSAGE_LIMIT = 2000
 
@@ -62,7 +64,7 @@ def begin(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
         draft.creates.append(Child(config_map(draft, run, spec)))
         draft.check_resource = not draft.scene.subject.new(draft.scene.now)
     if draft.scene.job_named(target) is None:
-        attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run), _sealed(draft, run))
+        attempt = Attempt(run.key, run.name, run.active_step, run.attempt + 1, _override(run), _sealed(draft, run), _order(draft, run))
         signed = record.signed if record is not None else None
         draft.creates.append(Child(build_job(draft.scene.owner, spec, attempt, pod_environment(draft, run), signed)))
     draft.run = run.model_copy(
@@ -168,6 +170,15 @@ def _sealed(draft: Draft, run: CurrentRun) -> tuple[str, str] | None:
     """Of a governed run what prepare has found, as status remembers it and not as the volume says it."""
     data, base = run.inputs.dataset_digest, run.inputs.base_digest
     return (data, base) if draft.governance is not None and data is not None and base is not None else None
+
+
+def _order(draft: Draft, run: CurrentRun) -> GivenOrder | None:
+    """Of a governed run by what it is let begin, for its pod to decide again: facts and policies of the decision just made."""
+    view, facts = draft.scene.observed.governance, draft.facts
+    if view is None or facts is None:
+        return None
+    nodes = view.nodes if draft.containment is not None and draft.containment.nodes else {}
+    return GivenOrder(order_of(facts, view.policies, draft.scene.now, run_key=run.key, nodes=nodes).to_json())
 
 
 def _override(run: CurrentRun) -> int | None:

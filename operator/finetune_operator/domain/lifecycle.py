@@ -115,13 +115,20 @@ def _held_by_governance(draft: Draft, run: CurrentRun | None, spec: FineTuneJobS
 
 
 def _stop_what_drifted(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec) -> None:
-    """What would not be let begin any more goes on; at the highest level, or on a node that may not have it, it seals and stops."""
+    """What would not be let begin any more does not, where its pod waits still; what has begun goes on.
+
+    At the highest level, or on a node that may not have it, that seals and stops too.
+    """
     judged = judge(draft, spec)
     launch.shut_in(draft, run)
-    reason = judged.stops if judged is not None else None
-    if judged is None or reason is None:
+    if judged is None:
         return
-    text = f"stopped by governance in step {run.active_step.value}: {judged.message}"
+    taken_back = judged.recalls and attempts.not_begun(draft, run)
+    reason = Reason.POLICY_DRIFT if taken_back else judged.stops
+    if reason is None:
+        return
+    how = "taken back by governance before it began" if taken_back else "stopped by governance"
+    text = f"{how} in step {run.active_step.value}: {judged.message}"
     attempts.interrupt(draft, run, reason, text[:_MESSAGE_LIMIT])
     draft.note(reason, "Stop", text, warning=True)
     _held_by_governance(draft, run, spec)

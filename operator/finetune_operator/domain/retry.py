@@ -17,7 +17,14 @@ HALVINGS = 2
 IDLE_PREEMPTIONS = 2
 LOST_MESSAGES = 3
 
-_FINAL = (FailureKind.CONFIGURATION, FailureKind.DATA, FailureKind.MODEL, FailureKind.DIVERGED, FailureKind.NOT_CONTAINED)
+_FINAL = (
+    FailureKind.CONFIGURATION,
+    FailureKind.DATA,
+    FailureKind.MODEL,
+    FailureKind.DIVERGED,
+    FailureKind.NOT_CONTAINED,
+    FailureKind.DENIED,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,11 @@ class GiveUp:
 
     reason: Reason
     message: str
+
+
+def held_back(failure: Failure, run: CurrentRun) -> TryAgain:
+    """The pod refused what the operator would not let begin either by now: once that is settled it is decided anew, at no cost."""
+    return TryAgain(failure.reason, describe(failure), 0.0, run.retries, run.micro_batch_size)
 
 
 def answer(failure: Failure, run: CurrentRun, policy: RunPolicy, settings: DomainSettings) -> TryAgain | GiveUp:

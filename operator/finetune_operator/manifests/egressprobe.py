@@ -1,17 +1,8 @@
-"""The container that goes before a pod's own where egress is closed: it finds out whether that is so, and mounts nothing.
-
-kubelet mounts volumes into containers one by one: what the probe's container does not mount is nowhere in its reach, and the trainer's
-container starts only when the probe has ended well.
-"""
+"""What the installation's probes of egress try, as the command line of a preflight and of a train step."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from finetune_operator.manifests.security import container_security
-from finetune_trainer.contract import OUTSIDE_NAME, PROBE_STEP
-
-PROBE_CONTAINER = "egress-probe"
-_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}}
+from finetune_trainer.contract import OUTSIDE_NAME
 
 
 @dataclass(frozen=True)
@@ -28,19 +19,10 @@ class EgressProbe:
     every_seconds: int = 60
 
 
-def build_probe(probe: EgressProbe, image: str, pull_policy: str) -> dict[str, Any]:
-    """The init container."""
+def probe_arguments(probe: EgressProbe) -> list[str]:
+    """What a preflight is told."""
     flags = {"--outside": probe.outside, "--name": probe.name, "--times": probe.times, "--within": probe.within_seconds}
-    return {
-        "name": PROBE_CONTAINER,
-        "image": image,
-        "imagePullPolicy": pull_policy,
-        "command": ["finetune-trainer"],
-        "args": [PROBE_STEP, *(text for flag, value in flags.items() for text in (flag, str(value)))],
-        "resources": _RESOURCES,
-        "terminationMessagePolicy": "File",
-        "securityContext": container_security(),
-    }
+    return [text for flag, value in flags.items() for text in (flag, str(value))]
 
 
 def watch_arguments(probe: EgressProbe) -> list[str]:

@@ -7,24 +7,26 @@ https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-polic
 
 from typing import Any
 
-from finetune_operator.manifests.egressprobe import PROBE_CONTAINER
+from finetune_operator.manifests.preflight import PREFLIGHT_CONTAINER
 from finetune_trainer.contract import CLASS_OF_EXIT, ExitCode
 
 TRAINER_CONTAINER = "trainer"
 DISRUPTION_TARGET = "DisruptionTarget"
+_REFUSED = (ExitCode.NOT_CONTAINED, ExitCode.DENIED)
+"""What a preflight says where nothing may begin."""
 
 
-def build_failure_policy(*, probed: bool = False) -> dict[str, Any]:
+def build_failure_policy(*, preflight: bool = False, probed: bool = False) -> dict[str, Any]:
     """Exit codes the trainer chose come first: they say more than a disruption does; a disruption says more than a bare 137.
 
-    ``probed``: a probe of egress goes before the trainer, and its one code comes before all others.
+    ``preflight``: one goes before the trainer, and its codes come before all others; ``probed``: egress is tried while a model trains too.
     """
-    spoken = sorted(int(code) for code in CLASS_OF_EXIT if code not in (ExitCode.DONE, ExitCode.NOT_CONTAINED))
+    spoken = sorted(int(code) for code in CLASS_OF_EXIT if code not in (ExitCode.DONE, *_REFUSED))
     spoken += [int(ExitCode.NOT_CONTAINED)] if probed else []
-    found = {"containerName": PROBE_CONTAINER, "operator": "In", "values": [int(ExitCode.NOT_CONTAINED)]}
+    found = {"containerName": PREFLIGHT_CONTAINER, "operator": "In", "values": [int(code) for code in _REFUSED]}
     return {
         "rules": [
-            *([{"action": "FailJob", "onExitCodes": found}] if probed else []),
+            *([{"action": "FailJob", "onExitCodes": found}] if preflight else []),
             {"action": "FailJob", "onExitCodes": {"containerName": TRAINER_CONTAINER, "operator": "In", "values": spoken}},
             {"action": "FailJob", "onPodConditions": [{"type": DISRUPTION_TARGET, "status": "True"}]},
             {"action": "FailJob", "onExitCodes": {"containerName": TRAINER_CONTAINER, "operator": "NotIn", "values": [int(ExitCode.DONE)]}},

@@ -17,6 +17,7 @@ from finetune_operator.manifests.pod import (
     step_arguments,
     step_resources,
 )
+from finetune_operator.manifests.preflight import GivenOrder
 from finetune_operator.manifests.signed import SignedRecord
 from finetune_operator.manifests.volumes import claim_mounts, clean_mounts, pod_volumes
 from finetune_trainer.contract import Step
@@ -36,6 +37,8 @@ class Attempt:
     micro_batch_size: int | None = None
     sealed: tuple[str, str] | None = None
     """Digests of dataset and base model that the train step must find, where the run is governed."""
+    order: GivenOrder | None = None
+    """By what it is let begin, where the run is governed."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,14 @@ def build_job(
         judge=step is Step.TRAIN,
         shared_memory=gpus > 0,
     )
+    order = attempt.order
+    annotations: dict[str, str] = {}
     if signed is not None:
         volumes, mounts = [*volumes, signed.volume], [*mounts, signed.mount]
+        annotations |= signed.annotations
+    if order is not None:
+        volumes = [*volumes, order.volume]  # mounted into the preflight alone
+        annotations |= order.annotations
     arguments = step_arguments(step, attempt.number, attempt.micro_batch_size)
     if step is Step.TRAIN and attempt.sealed is not None:
         arguments += ["--data-digest", attempt.sealed[0], "--base-digest", attempt.sealed[1]]
@@ -78,11 +87,13 @@ def build_job(
         {**labels, **queue},
         {
             "backoffLimit": 0,
-            "podFailurePolicy": build_failure_policy(probed=environment.probe is not None),
+            "podFailurePolicy": build_failure_policy(
+                preflight=order is not None or environment.probe is not None, probed=environment.probe is not None
+            ),
             "ttlSecondsAfterFinished": environment.finished_job_ttl_seconds,
             "template": {
-                "metadata": {"labels": labels, **({"annotations": dict(signed.annotations)} if signed is not None else {})},
-                "spec": build_pod_spec(spec, environment, container, volumes, step=step),
+                "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
+                "spec": build_pod_spec(spec, environment, container, volumes, step=step, order=order),
             },
         },
     )

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_operator.api.spec import ComputeResources, FineTuneJobSpec
-from finetune_operator.manifests.egressprobe import EgressProbe, build_probe
+from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
+from finetune_operator.manifests.preflight import GivenOrder, build_preflight
 from finetune_operator.manifests.security import container_security, pod_security
 from finetune_trainer.contract import PROGRESS_PORT, RUN_SPEC_PATH, WORK_MOUNT, Step, TunerType
 from finetune_trainer.contract.governance.containment import Containment
@@ -91,9 +92,18 @@ def build_container(
 
 
 def build_pod_spec(
-    spec: FineTuneJobSpec, environment: PodEnvironment, container: dict[str, Any], volumes: list[dict[str, Any]], *, step: Step | None
+    spec: FineTuneJobSpec,
+    environment: PodEnvironment,
+    container: dict[str, Any],
+    volumes: list[dict[str, Any]],
+    *,
+    step: Step | None,
+    order: GivenOrder | None = None,
 ) -> dict[str, Any]:
-    """The pod around ``container``; node choice and runtime class belong to the train step, tolerations and priority to all."""
+    """The pod around ``container``; node choice and runtime class belong to the train step, tolerations and priority to all.
+
+    ``order`` is what a preflight goes by, and one of ``volumes``.
+    """
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -115,8 +125,8 @@ def build_pod_spec(
             pod["nodeSelector"] = dict(wanted.node_selector)
         if wanted.runtime_class_name:
             pod["runtimeClassName"] = wanted.runtime_class_name
-    if environment.probe is not None:
-        pod["initContainers"] = [build_probe(environment.probe, environment.image, environment.image_pull_policy)]
+    if environment.probe is not None or order is not None:
+        pod["initContainers"] = [build_preflight(environment.probe, order, environment.image, environment.image_pull_policy)]
     return {**pod, **_demanded(environment.containment)}
 
 

@@ -86,7 +86,9 @@ def test_without_a_positive_control_nothing_begins_and_on_a_plain_network_the_ru
         (trainer,) = pod["status"]["containerStatuses"]
         assert "waiting" in trainer["state"]
         assert not trainer.get("started")
-        assert "volumeMounts" not in pod["spec"]["initContainers"][0]
+        (preflight,) = pod["spec"]["initContainers"]
+        data = {volume["name"] for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume}
+        assert data.isdisjoint(mount["name"] for mount in preflight["volumeMounts"])
 
 
 def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_it_stops(
@@ -99,7 +101,7 @@ def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_i
         said = {each["step"]: each for each in done["status"]["currentRun"]["egress"]}
         assert {step: each["result"] for step, each in said.items()} == dict.fromkeys(("prepare", "train", "publish"), "Closed")
         prepare = next(pod for pod in governing.pods("closed") if pod["metadata"]["labels"]["finetune.dev/step"] == "prepare")
-        log = kubectl.run("logs", "-n", NAMESPACE, prepare["metadata"]["name"], "-c", "egress-probe")
+        log = kubectl.run("logs", "-n", NAMESPACE, prepare["metadata"]["name"], "-c", "preflight")
         told = next(json.loads(line) for line in log.splitlines() if '"egress_probe"' in line)
         assert told["digest"] == said["prepare"]["digest"]
         assert all(each["answered"] == 0 for each in told["tried"])

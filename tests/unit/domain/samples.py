@@ -9,7 +9,7 @@ from finetune_operator.manifests.egressprobe import EgressProbe
 from finetune_record.statement import content_digest
 from finetune_trainer.contract import (
     CLASS_OF_EXIT,
-    PROBE_STEP,
+    PREFLIGHT_STEP,
     ArtifactPart,
     DataQuality,
     DataSummary,
@@ -152,10 +152,10 @@ def probed(*answering: str, rounds: int = 3) -> EgressReport:
     return EgressReport.model_validate({"result": "Open" if answering else "Closed", "rounds": rounds, "tried": tried})
 
 
-def probe_words(*answering: str) -> str:
+def preflight_words(*answering: str) -> str:
     """Its termination message."""
     code, reason = (ExitCode.NOT_CONTAINED, "EgressNotEnforced") if answering else (ExitCode.DONE, "Succeeded")
-    message = f"egress is not closed: {', '.join(answering)} answered from inside the pod" if answering else "probe-egress finished"
+    message = f"egress is not closed: {', '.join(answering)} answered from inside the pod" if answering else "preflight finished"
     return TerminationMessage(
-        step=PROBE_STEP, run_key="", outcome=CLASS_OF_EXIT[code], reason=reason, message=message, egress=probed(*answering)
+        step=PREFLIGHT_STEP, run_key="", outcome=CLASS_OF_EXIT[code], reason=reason, message=message, egress=probed(*answering)
     ).to_bounded_json()

@@ -75,13 +75,13 @@ def test_what_was_closed_stays_closed_for_the_run() -> None:
 UNREACHED = replace(view(policy(**CLOSED)), target_reached=False)
 
 
-def test_every_step_of_a_closed_run_is_probed_before_it_and_the_probe_mounts_nothing() -> None:
+def test_every_step_of_a_closed_run_is_probed_before_it_where_no_data_are_mounted() -> None:
     job = closed()
     for step in ("prepare", "train", "publish"):
-        (probe,) = job.pod_spec["initContainers"]
-        assert probe["args"][:3] == ["probe-egress", "--outside", PROBE.outside]
-        assert "volumeMounts" not in probe
-        assert "env" not in probe
+        (preflight,) = job.pod_spec["initContainers"]
+        assert preflight["args"][0] == "preflight"
+        assert preflight["args"][preflight["args"].index("--outside") + 1] == PROBE.outside
+        assert [mount["name"] for mount in preflight["volumeMounts"]] == ["run", "order"]
         arguments = job.pod_spec["containers"][0]["args"]
         assert ("--egress-outside" in arguments) == (step == "train")
         job.step_through()
@@ -94,7 +94,8 @@ def test_every_step_of_a_closed_run_is_probed_before_it_and_the_probe_mounts_not
 
 def test_an_open_run_is_not_probed() -> None:
     job = world(view(policy(egress="Open")))
-    assert "initContainers" not in job.pod_spec
+    (preflight,) = job.pod_spec["initContainers"]
+    assert "--outside" not in preflight["args"]
     job.finish()
     assert "egress" not in job.run
 

@@ -270,6 +270,7 @@ class TestRegisteredData:
         labels = {**LABELS, "finetune.dev/level": "confidential"}
         job = registered(view(open_, datasets=(dataset(level="confidential"),)), labels)
         job.step_through()
+        job.run_pod()
         job.governance = view(open_, datasets=(dataset(level="public", uri="pvc://data/other.jsonl"),))
         job.settle()
         assert told(job, "Governed")[:2] == ("False", "PolicyDrift")

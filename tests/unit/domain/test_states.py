@@ -390,6 +390,7 @@ GOVERNED = (
     Reason.DATASET_MISSING,
     Reason.GOVERNANCE_OFF,
     Reason.RECORD_REFUSED,
+    Reason.PREFLIGHT_REFUSED,
 )
 """They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance.py."""
 

@@ -16,7 +16,7 @@ from finetune_operator.domain.observed import DomainSettings, Observed, PodProgr
 from finetune_operator.domain.plan import Child, Deletion, ObjectReference, Plan
 from finetune_trainer.contract import ProgressReport, Verdict
 from tests.unit.domain.registry import Registry
-from tests.unit.domain.samples import NOON, SETTINGS, UID, probe_words, spec, words
+from tests.unit.domain.samples import NOON, SETTINGS, UID, preflight_words, spec, words
 
 
 class Crash(Exception):
@@ -252,19 +252,20 @@ class World:
                 ],
             },
         }
-        if self.jobs[name]["spec"]["template"]["spec"].get("initContainers"):
-            ended = {"exitCode": 0, "message": probe_words(), "finishedAt": rfc3339(self.now)}
-            self.pods[name]["status"]["initContainerStatuses"] = [{"name": "egress-probe", "state": {"terminated": ended}}]
+        before = self.jobs[name]["spec"]["template"]["spec"].get("initContainers") or [{"args": []}]
+        if "--outside" in before[0]["args"]:
+            ended = {"exitCode": 0, "message": preflight_words(), "finishedAt": rfc3339(self.now)}
+            self.pods[name]["status"]["initContainerStatuses"] = [{"name": "preflight", "state": {"terminated": ended}}]
         return name
 
     def find_open(self, *answering: str) -> None:
         """The probe of egress in the pod of the active Job finds a way outside: the pod ends before its trainer begins."""
         name = self.run_pod()
         status = self.pods[name]["status"]
-        ended = {"exitCode": 77, "message": probe_words(*answering), "finishedAt": rfc3339(self.now)}
-        status["initContainerStatuses"] = [{"name": "egress-probe", "state": {"terminated": ended}}]
+        ended = {"exitCode": 77, "message": preflight_words(*answering), "finishedAt": rfc3339(self.now)}
+        status["initContainerStatuses"] = [{"name": "preflight", "state": {"terminated": ended}}]
         status |= {"phase": "Failed", "containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "PodInitializing"}}}]}
-        self.end_job(name, 77, f"Container egress-probe for pod support/{name}-x failed with exit code 77 matching FailJob rule at index 0")
+        self.end_job(name, 77, f"Container preflight for pod support/{name}-x failed with exit code 77 matching FailJob rule at index 0")
 
     def pend_pod(self, message: str | None = None, *, waiting: tuple[str, str] | None = None) -> str:
         """A pod that does not run: not scheduled, or its container waits."""

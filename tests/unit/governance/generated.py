@@ -116,6 +116,7 @@ documents = st.fixed_dictionaries(
         "nodes": maybe(few(nodes)),
         "bound_node": maybe(nodes),
         "egress": maybe(st.sampled_from(Probe)),
+        "api_token": maybe(st.booleans()),
         "reads": few(st.fixed_dictionaries({"field": st.just("data"), "sealed": st.just(DIGEST), "read": digests.map(str)})),
         "gates": few(
             st.fixed_dictionaries({"name": st.just("gate"), "verdict": st.sampled_from(Verdict), "items_to_decide": maybe(counts)})

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from finetune_trainer.contract import RunSpec
 from finetune_trainer.contract.governance import Decision, Facts, Policy, decide
+from finetune_trainer.contract.governance.order import Order, order_of
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -109,3 +111,37 @@ def judged(document: dict[str, Any], rules: list[Policy], *, given: list[dict[st
     if given is None:
         given = approvals(digest, "bob", "carol") + approvals(digest, "bob", stage="Promote")
     return decide(Facts.model_validate({**document, "approvals": given}), rules, NOW)
+
+
+def run_of(facts: dict[str, Any]) -> RunSpec:
+    """The document of a run whose facts these are."""
+    sources = {each["field"]: {"uri": each["uri"], "path": "/mnt/data", "digest": each["digest"]} for each in facts["datasets"]}
+    return RunSpec.model_validate(
+        {
+            "run": {
+                "key": "ab" * 32,
+                "name": "notes-1",
+                "number": 1,
+                "jobNamespace": facts["namespace"]["name"],
+                "jobName": facts["subject"]["name"],
+                "jobUid": facts["subject"]["uid"],
+            },
+            "baseModel": {"uri": facts["baseModel"]["uri"], "digest": facts["baseModel"]["digest"]},
+            "dataset": sources["spec.dataset.inline"],
+            "tuner": {"type": "LoRA"},
+            "artifact": {"uri": "pvc://adapters/notes", "path": "/artifact"},
+        }
+    )
+
+
+INLINE = changed(FACTS, {"datasets__0__field": "spec.dataset.inline", "reads": [], "gates": []})
+"""The same facts as the operator gathers them at Start."""
+
+
+def sealed_order(document: dict[str, Any] = INLINE, *changes: dict[str, Any], given: list[dict[str, Any]] | None = None) -> Order:
+    """What a pod is told of a run that two people have approved, an hour before noon."""
+    rules = policies(*changes)
+    if given is None:
+        given = approvals(decide(Facts.model_validate(document), rules, NOW).digest, "bob", "carol")
+    facts = Facts.model_validate({**document, "approvals": given})
+    return order_of(facts, rules, NOW, run_key="ab" * 32, nodes={"node-1": NODE, "node-2": {}})

@@ -185,6 +185,8 @@ ROWS = [
     Row(16, R.EGRESS_NOT_ENFORCED, DENY, {"egress": "Open"}, {"egress": "Open"}, {}, {"egress": "Open"}),
     Row(16, R.EGRESS_PROBE_INCONCLUSIVE, DENY, {"egress": "Inconclusive"}),
     Row(16, R.EGRESS_PROBE_INCONCLUSIVE, DENY, {"egress": None}, {"stage": "Seal", "egress": None}),
+    Row(16, R.API_TOKEN_MOUNTED, DENY, {"apiToken": True}, {"apiToken": False}),
+    Row(16, R.API_TOKEN_MOUNTED, DENY, {"apiToken": True}, {"apiToken": None}),
     Row(17, R.DIGEST_MISMATCH, DENY, {"reads__0__read": OTHER}),
     Row(18, R.REVIEW_PENDING, HOLD, {}, {}, {"review": {"rows": 50}}, {}),
     Row(18, R.REVIEW_PENDING, HOLD, {"review": None}, {**PROMOTE, "review": None}, {"review": {"rows": 50}}),

@@ -17,6 +17,7 @@ from finetune_operator.manifests.job import Attempt, ForgottenRun, build_clean_j
 from finetune_operator.manifests.names import Owner, run_name
 from finetune_operator.manifests.networkpolicy import Enclosed, build_network_policy
 from finetune_operator.manifests.pod import PodEnvironment
+from finetune_operator.manifests.preflight import GivenOrder
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_trainer.contract import Step
 from finetune_trainer.contract.governance.containment import Containment
@@ -71,6 +72,9 @@ SHUT_IN: dict[str, Any] = {
 }
 
 
+ORDER = GivenOrder('{"kind":"GovernanceOrder"}')
+
+
 def manifests() -> dict[str, Any]:
     document = build_run_spec(OWNER, SPEC, key=KEY, name=RUN, number=1, token_digest="sha256:" + "0" * 64)
     jobs = {step.value: build_job(OWNER, SPEC, Attempt(KEY, RUN, step, 1), ENVIRONMENT) for step in Step}
@@ -80,7 +84,7 @@ def manifests() -> dict[str, Any]:
         "train-after-out-of-memory": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.TRAIN, 2, micro_batch_size=4), ENVIRONMENT),
         "prepare-from-the-hub": build_job(OWNER, HUB, Attempt(KEY, RUN, Step.PREPARE, 1), ENVIRONMENT),
         "train-from-the-hub-on-the-cpu": build_job(OWNER, HUB, Attempt(KEY, RUN, Step.TRAIN, 1), ENVIRONMENT),
-        "prepare-shut-in": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.PREPARE, 1), replace(ENVIRONMENT, **SHUT_IN)),
+        "prepare-shut-in": build_job(OWNER, SPEC, Attempt(KEY, RUN, Step.PREPARE, 1, order=ORDER), replace(ENVIRONMENT, **SHUT_IN)),
         "networkpolicy": build_network_policy(OWNER, Enclosed(KEY, RUN, {}), SHUT_IN["containment"], "finetune-system"),
         "clean": build_clean_job(OWNER, SPEC, ForgottenRun(KEY, RUN, "scratch"), ENVIRONMENT),
     }

@@ -2,13 +2,14 @@
 
 import argparse
 
+from finetune_trainer.cli.probe_egress import ProbeOrder
 from finetune_trainer.contract import METADATA, OUTSIDE_NAME, endpoint
 from finetune_trainer.pod.egress import EgressTargets, EgressWatch
 
 
 def add_probe_options(command: argparse.ArgumentParser) -> None:
-    """Add the targets, ``--times`` and ``--within``."""
-    command.add_argument("--outside", type=_endpoint, required=True, metavar="HOST:PORT", help="what answers if it can be reached")
+    """Add the targets, ``--times`` and ``--within``; without ``--outside`` nothing is tried."""
+    command.add_argument("--outside", type=_endpoint, metavar="HOST:PORT", help="what answers if it can be reached")
     command.add_argument("--metadata", type=_endpoint, default=METADATA, metavar="HOST:PORT", help="of the node (%(default)s)")
     command.add_argument("--name", default=OUTSIDE_NAME, metavar="NAME", help="a name that only the outside knows (%(default)s)")
     command.add_argument("--times", type=_whole, default=3, metavar="N", help="how often in a row nothing must answer (%(default)s)")
@@ -23,8 +24,11 @@ def add_watch_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--egress-every", type=_whole, default=60, metavar="SECONDS", help="how often they are tried (%(default)s)")
 
 
-def probe_targets(read: argparse.Namespace) -> EgressTargets:
-    return EgressTargets(read.outside, read.metadata, read.name)
+def probe_order(read: argparse.Namespace) -> ProbeOrder | None:
+    """What the parsed command line of a preflight asks to be tried."""
+    if read.outside is None:
+        return None
+    return ProbeOrder(EgressTargets(read.outside, read.metadata, read.name), read.times, float(read.within))
 
 
 def egress_watch(read: argparse.Namespace) -> EgressWatch | None:

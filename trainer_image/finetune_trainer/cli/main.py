@@ -1,4 +1,4 @@
-"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|merge|clean|probe-egress|validate|estimate|--version``.
+"""The image's entry point: ``finetune-trainer prepare|run|evaluate|publish|merge|clean|preflight|validate|estimate|--version``.
 
 The order matters. Signals first, since Python as process 1 ignores TERM until told otherwise; then the run spec, so that a mistake in it is
 answered in well under a second; then the environment that torch reads once; the sub-command, and with it torch, last. Every way to end
@@ -18,13 +18,13 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from finetune_trainer.cli.egress_options import add_probe_options, add_watch_options, egress_watch, probe_targets
+from finetune_trainer.cli.egress_options import add_watch_options, egress_watch
 from finetune_trainer.cli.merge_options import add_merge_options, digest, merge_request
-from finetune_trainer.cli.probe_egress import ProbeOrder
-from finetune_trainer.cli.probe_egress import execute as probe_egress
+from finetune_trainer.cli.preflight import Preflight, add_preflight_options, preflight_of
+from finetune_trainer.cli.preflight import execute as preflight
 from finetune_trainer.contract import (
     OUT_MOUNT,
-    PROBE_STEP,
+    PREFLIGHT_STEP,
     RECORD_MOUNT,
     RUN_SPEC_PATH,
     WORK_MOUNT,
@@ -53,7 +53,7 @@ COMMANDS = {
     "publish": "put the adapter where the run spec wants it, under its digest",
     "merge": "write the model that a base model and an adapter are together, for engines that cannot load the adapter",
     "clean": "remove the run's work folder",
-    PROBE_STEP: "find out whether there is a way outside from here",
+    PREFLIGHT_STEP: "find out whether a governed step may begin here, before any data are mounted",
     "validate": "check a run spec",
     "estimate": "tell the memory, disk and time that training would take",
 }
@@ -62,7 +62,7 @@ _STEP_OF = {"prepare": Step.PREPARE, "run": Step.TRAIN, "publish": Step.PUBLISH}
 
 @dataclass(frozen=True)
 class Invocation:
-    """The parsed command line. ``merge`` and ``probe`` are set for these commands alone; a merge's folder is the one it writes into."""
+    """The parsed command line. ``merge`` and ``preflight`` are set for these commands alone; a merge's folder is the one it writes into."""
 
     command: str
     spec_path: Path
@@ -70,7 +70,7 @@ class Invocation:
     attempt: int
     options: StepOptions
     merge: MergeRequest | None = None
-    probe: ProbeOrder | None = None
+    preflight: Preflight | None = None
 
     @property
     def step(self) -> str:
@@ -103,30 +103,21 @@ def parse(arguments: Sequence[str]) -> Invocation:
         if name == "merge":
             add_merge_options(command)
             continue
-        if name == PROBE_STEP:
-            add_probe_options(command)
-            continue
         command.add_argument("--spec", type=Path, default=Path(RUN_SPEC_PATH), help="the run spec (default: %(default)s)")
+        if name == PREFLIGHT_STEP:
+            add_preflight_options(command)
+            continue
         default = Path(OUT_MOUNT if name == "publish" else WORK_MOUNT)
         command.add_argument("--workspace", type=Path, default=default, metavar="DIR", help="the run's work folder (default: %(default)s)")
-        if name in ("run", "estimate"):
-            command.add_argument(
-                "--micro-batch-size", type=_positive, metavar="N", help="examples per forward pass; the effective batch stays"
-            )
-        if name == "run":
-            add_watch_options(command)
-            for what in ("data", "base"):
-                command.add_argument(f"--{what}-digest", type=digest, metavar="sha256:…", help=f"what prepare has sealed as {what}")
-        if name in ("publish", "evaluate"):
-            command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
-        if name == "publish":
-            command.add_argument("--record", type=Path, metavar="DIR", help=f"folder with the signed record (default: {RECORD_MOUNT})")
+        _add_step_options(command, name)
     read = parser.parse_args(arguments)
     if read.command == "merge":
         return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path(read.out)), read.attempt, StepOptions(), merge_request(read))
-    if read.command == PROBE_STEP:
-        order = ProbeOrder(probe_targets(read), read.times, float(read.within))
-        return Invocation(read.command, Path(RUN_SPEC_PATH), Workspace(Path("/")), read.attempt, StepOptions(), probe=order)
+    if read.command == PREFLIGHT_STEP:
+        wanted = preflight_of(read)
+        if wanted is None:
+            parser.error("a preflight needs --order-digest, --outside or both")
+        return Invocation(read.command, read.spec, Workspace(Path("/")), read.attempt, StepOptions(), preflight=wanted)
     flags = {name: getattr(read, name, None) for name in ("micro_batch_size", "out", "record")}
     data, base = getattr(read, "data_digest", None), getattr(read, "base_digest", None)
     if (data is None) != (base is None):
@@ -134,6 +125,19 @@ def parse(arguments: Sequence[str]) -> Invocation:
     sealed = SealedInputs(data, base) if data is not None and base is not None else None
     options = StepOptions(**flags, egress=egress_watch(read), sealed=sealed)
     return Invocation(read.command, read.spec, Workspace(read.workspace), read.attempt, options)
+
+
+def _add_step_options(command: argparse.ArgumentParser, name: str) -> None:
+    if name in ("run", "estimate"):
+        command.add_argument("--micro-batch-size", type=_positive, metavar="N", help="examples per forward pass; the effective batch stays")
+    if name == "run":
+        add_watch_options(command)
+        for what in ("data", "base"):
+            command.add_argument(f"--{what}-digest", type=digest, metavar="sha256:…", help=f"what prepare has sealed as {what}")
+    if name in ("publish", "evaluate"):
+        command.add_argument("--out", type=Path, metavar="DIR", help="where the product goes instead of the place the run spec names")
+    if name == "publish":
+        command.add_argument("--record", type=Path, metavar="DIR", help=f"folder with the signed record (default: {RECORD_MOUNT})")
 
 
 def version() -> str:
@@ -188,9 +192,12 @@ def _work(invocation: Invocation, events: EventLog, stop: StopFlag, evidence: Ev
     if (request := invocation.merge) is not None:
         name = request.adapter_uri or Path(request.adapter_path).name
         return _Work(request.key, name, lambda: _merge(request, invocation.attempt, events))
-    if (order := invocation.probe) is not None:
-        return _Work("", PROBE_STEP, lambda: probe_egress(order, evidence, events))
+    wanted = invocation.preflight
+    if wanted is not None and wanted.order is None:
+        return _Work("", PREFLIGHT_STEP, lambda: preflight(wanted, None, evidence, events))
     spec = load_spec(invocation.spec_path)
+    if wanted is not None:
+        return _Work(spec.run.key, spec.run.name, lambda: preflight(wanted, spec, evidence, events))
     context = StepContext(spec, invocation.workspace, invocation.attempt, invocation.options, events, stop, evidence, invocation.spec_path)
     return _Work(spec.run.key, spec.run.name, lambda: _answer(invocation, context))
 

@@ -1,4 +1,4 @@
-"""``finetune-trainer probe-egress``: goes before every container that sees regulated data, and sees none itself."""
+"""The probe of egress, as the part of a preflight that it is, and what it tells."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ class ProbeOrder:
     within_seconds: float
 
 
-def execute(order: ProbeOrder, evidence: Evidence, events: EventLog) -> None:
-    """Raises ``NotContainedError`` that names what answered."""
+def probe_egress(order: ProbeOrder, evidence: Evidence, events: EventLog) -> None:
+    """Returns where egress is closed. Raises ``NotContainedError`` that names what answered."""
     found = prove_closed(order.targets, order.times, order.within_seconds)
     evidence.egress = found
     tell(found, events)

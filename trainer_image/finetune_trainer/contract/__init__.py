@@ -1,14 +1,16 @@
 """The file format between operator and trainer: pydantic only, no torch, so that both sides import the very same definitions."""
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, canonical_json, digest_of
-from finetune_trainer.contract.egress import METADATA, OUTSIDE_NAME, PROBE_STEP, EgressReport, Probe, Tried, endpoint
+from finetune_trainer.contract.egress import METADATA, OUTSIDE_NAME, EgressReport, Probe, Tried, endpoint
 from finetune_trainer.contract.merge import MergeRequest
 from finetune_trainer.contract.outcome import (
     CLASS_OF_EXIT,
+    PREFLIGHT_STEP,
     TERMINATION_LOG,
     TERMINATION_MESSAGE_LIMIT,
     ExitCode,
     FailureClass,
+    Refusal,
     SealedCheckpoint,
     TerminationMessage,
 )
@@ -47,6 +49,7 @@ from finetune_trainer.contract.runspec import (
     EVALUATION_MOUNT,
     JUDGE_CREDENTIALS_PATH,
     MODEL_SIGNATURE_FILE,
+    ORDER_PATH,
     OUT_MOUNT,
     OUTPUT_SCHEMA_PATH,
     PROGRESS_PORT,
@@ -98,10 +101,11 @@ __all__ = [
     "MODEL_SIGNATURE_FILE",
     "MOST_DOCUMENTS",
     "MOST_FILES",
+    "ORDER_PATH",
     "OUTPUT_SCHEMA_PATH",
     "OUTSIDE_NAME",
     "OUT_MOUNT",
-    "PROBE_STEP",
+    "PREFLIGHT_STEP",
     "PROGRESS_PORT",
     "RECORD_FILE",
     "RECORD_MOUNT",
@@ -151,6 +155,7 @@ __all__ = [
     "ProgressReport",
     "PublishSummary",
     "Quantization",
+    "Refusal",
     "Resources",
     "ReviewSample",
     "RunIdentity",

@@ -12,8 +12,6 @@ from pydantic import Field, StringConstraints
 
 from finetune_trainer.contract.base import Document, Named
 
-PROBE_STEP = "probe-egress"
-"""What the probe's own container is called, where steps are told apart; its command too."""
 METADATA = "169.254.169.254:80"
 """Where clouds give credentials of the node to whoever asks from it."""
 OUTSIDE_NAME = "example.com"

@@ -16,6 +16,8 @@ from finetune_trainer.contract.results import Summary
 
 TERMINATION_MESSAGE_LIMIT = 4096
 TERMINATION_LOG = "/dev/termination-log"
+PREFLIGHT_STEP = "preflight"
+"""What goes before a governed step, in a container that mounts no data, where steps are told apart; the trainer's command for it too."""
 
 
 class ExitCode(IntEnum):
@@ -31,6 +33,7 @@ class ExitCode(IntEnum):
     STORAGE = 74
     STOPPED = 75
     NOT_CONTAINED = 77
+    DENIED = 78
 
 
 class FailureClass(StrEnum):
@@ -46,6 +49,7 @@ class FailureClass(StrEnum):
     STORAGE = "Storage"
     STOPPED = "Stopped"
     NOT_CONTAINED = "NotContained"
+    DENIED = "Denied"
 
 
 CLASS_OF_EXIT = {
@@ -59,12 +63,22 @@ CLASS_OF_EXIT = {
     ExitCode.STORAGE: FailureClass.STORAGE,
     ExitCode.STOPPED: FailureClass.STOPPED,
     ExitCode.NOT_CONTAINED: FailureClass.NOT_CONTAINED,
+    ExitCode.DENIED: FailureClass.DENIED,
 }
 
 
 class SealedCheckpoint(Document):
     step: int = Field(ge=0)
     digest: Digest
+
+
+class Refusal(Document):
+    """One rule that refuses in the pod: where, by whose demand (``NAME@GENERATION``, or empty), and what to do."""
+
+    rule: str = Field(max_length=64)
+    field: str = Field(max_length=128)
+    policy: str = Field(default="", max_length=275)
+    remedy: str = Field(max_length=256)
 
 
 class TerminationMessage(Named):
@@ -84,9 +98,10 @@ class TerminationMessage(Named):
     summary: Summary | None = None
     result_digest: Digest | None = None
     egress: EgressReport | None = Field(default=None, description="What probes of egress in this container have found.")
+    refusals: tuple[Refusal, ...] = Field(default=(), max_length=8, description="By what the pod itself does not let the step begin.")
 
     def to_bounded_json(self) -> str:
-        """The message cut to what kubelet keeps: texts shrink first, then names of files and documents go, then the summary."""
+        """The message cut to what kubelet keeps: texts shrink first, then all refusals but one and names of files go, then the summary."""
         document = self
         for limit in (1024, 256, 64):
             document = document.model_copy(
@@ -99,7 +114,8 @@ class TerminationMessage(Named):
             text = document.to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
-        for summary in _shorter(document.summary):
+        document = document.model_copy(update={"refusals": document.refusals[:1]})
+        for summary in (document.summary, *_shorter(document.summary)):
             text = document.model_copy(update={"summary": summary}).to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text

@@ -27,6 +27,8 @@ OUT_MOUNT = "/out"
 ARTIFACT_MOUNT = "/artifact"
 RECORD_MOUNT = "/etc/finetune/record"
 """Where publish finds what the operator has signed about a governed run, in files of the names that they are published under."""
+ORDER_PATH = "/etc/finetune/order/order.json"
+"""Where the preflight of a governed run finds by what it was let begin."""
 RECORD_FILE = "record.dsse.json"
 MODEL_SIGNATURE_FILE = "model.sig"
 PROGRESS_PORT = 9400

@@ -6,7 +6,7 @@ Messages name fields, files and row numbers, never the text of a row.
 
 from typing import ClassVar
 
-from finetune_trainer.contract import ExitCode
+from finetune_trainer.contract import ExitCode, Refusal
 from finetune_trainer.contract.model import BaseModelFindings
 
 
@@ -70,6 +70,16 @@ class NotContainedError(StepError):
     """The pod is not shut in as its policies ask: nothing else may happen in it."""
 
     exit_code = ExitCode.NOT_CONTAINED
+
+
+class DeniedError(StepError):
+    """The pod's own decision is that nothing may begin in it, or it cannot decide; ``refusals`` are the rules that say so."""
+
+    exit_code = ExitCode.DENIED
+
+    def __init__(self, reason: str, message: str, hint: str, refusals: tuple[Refusal, ...] = ()) -> None:
+        super().__init__(reason, message, hint)
+        self.refusals = refusals
 
 
 class Stopped(StepError):

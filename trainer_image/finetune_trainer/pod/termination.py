@@ -14,7 +14,7 @@ from pathlib import Path
 
 from finetune_trainer.contract import CLASS_OF_EXIT, TERMINATION_LOG, ExitCode, FailureClass, StepResult, TerminationMessage
 from finetune_trainer.pod.context import Evidence
-from finetune_trainer.pod.errors import OutOfMemoryError, StepError, StorageError, UnsafeModelError
+from finetune_trainer.pod.errors import DeniedError, OutOfMemoryError, StepError, StorageError, UnsafeModelError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _BROKEN = {errno.EIO, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}
@@ -88,6 +88,7 @@ def failed(error: StepError, step: str, run_key: str, evidence: Evidence) -> Ter
         reason=error.reason,
         message=error.message[:1024],
         hint=error.hint[:512],
+        refusals=error.refusals if isinstance(error, DeniedError) else (),
         base_model=error.findings if isinstance(error, UnsafeModelError) else None,
         last_step=evidence.last_step,
         checkpoint=evidence.checkpoint,

@@ -5,14 +5,14 @@ The operator reaches the target outside itself, all the time: a probe that nothi
 
 from finetune_operator.api.run import CurrentRun, EgressStatus
 from finetune_operator.domain.children import Pod
-from finetune_operator.domain.failure import last_words, probe_words
+from finetune_operator.domain.failure import last_words, preflight_words
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_trainer.contract import EgressReport, Probe, Step
 
 
 def heard(run: CurrentRun, pod: Pod | None, view: GovernanceView | None) -> CurrentRun:
     """The run with what the pod of its active attempt says; what was heard of this attempt before is never made better."""
-    before = probe_words(pod)
+    before = preflight_words(pod)
     if before is None or before.egress is None:
         return run
     words = last_words(pod, run.key, run.active_step.value)

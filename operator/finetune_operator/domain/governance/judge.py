@@ -80,6 +80,12 @@ class Judged:
             return Reason.EGRESS_PROBE_INCONCLUSIVE
         return Reason.POLICY_DRIFT if self.decision.classification.level >= Level.RESTRICTED else None
 
+    @property
+    def recalls(self) -> bool:
+        """Whether a pod that has not begun is taken back, at any level: for all but the lack of a node, for which it waits anyway."""
+        others = any(finding.rule is not RuleId.NO_COMPLIANT_NODE for finding in self._blocking())
+        return self.denied or (self.blocks and self.facts.stage is not Stage.ACCEPT and others)
+
     def _asked(self) -> str:
         """Who may, for what, and of which decision."""
         name = self.facts.subject.name
@@ -112,16 +118,11 @@ def judge(draft: Draft, spec: FineTuneJobSpec | None) -> Judged | None:
     decision = decide(facts, view.policies, draft.scene.now)
     if not (view.governed or decision.policies or registered or draft.governance is not None):
         return None
-    blocks = decision.outcome is Verdict.DENY or (stage is not Stage.ACCEPT and decision.outcome is not Verdict.ALLOW) or _no_node(decision)
     draft.governance = _record(draft, view, decision, spec)
+    draft.facts = facts
     draft.containment = contain(facts, view.policies, draft.scene.now)
     _wake_at_expiry(draft, facts)
-    return Judged(decision, facts, blocks, _plan(draft, spec))
-
-
-def _no_node(decision: Decision) -> bool:
-    """Prepare reads the data already: without a node that may, it does not begin either."""
-    return any(finding.rule is RuleId.NO_COMPLIANT_NODE and finding.blocks for finding in decision.findings)
+    return Judged(decision, facts, decision.holds_up(stage), _plan(draft, spec))
 
 
 def _stage(draft: Draft, spec: FineTuneJobSpec) -> Stage:

@@ -25,6 +25,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     place.data_lie_in_one_place,
     place.some_node_complies,
     place.one_runtime_class_is_asked_for,
+    place.no_api_token_is_mounted,
     used.weights_are_data,
     used.obligations_are_told,
     used.served_name_is_as_asked,

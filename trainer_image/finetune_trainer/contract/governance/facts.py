@@ -220,6 +220,7 @@ class Facts(Document):
     nodes: tuple[Labels, ...] | None = Field(default=None, max_length=512, description="Distinct labels of the nodes that there are.")
     bound_node: Labels | None = Field(default=None, description="Labels of the node that the pod runs on, read after it was bound.")
     egress: Probe | None = None
+    api_token: bool | None = Field(default=None, description="Whether the pod has a token of a service account.")
     reads: tuple[ReadDigest, ...] = Field(default=(), max_length=64)
     gates: tuple[GateResult, ...] = Field(default=(), max_length=32)
     model_server: Labels | None = Field(default=None, description="Labels of the server that is to load the adapter.")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from finetune_trainer.contract.base import Digest, Document
 from finetune_trainer.contract.governance.classification import Classification
+from finetune_trainer.contract.governance.facts import Stage
 from finetune_trainer.contract.governance.licences import Obligation
 from finetune_trainer.contract.governance.policy import Policy
 from finetune_trainer.contract.governance.rules import RULES, RuleId, Severity
@@ -53,6 +54,15 @@ class Decision(Document):
     obligations: tuple[Obligation, ...] = ()
     policies: tuple[str, ...] = Field(default=(), description="Those that apply, as NAME@GENERATION.")
     digest: Digest
+
+    def holds_up(self, stage: Stage) -> bool:
+        """Whether what this stage comes before must not begin.
+
+        Before the data are sealed only a refusal holds, because approvals bind to what is sealed; and that no node may have them.
+        """
+        if self.outcome is Outcome.DENY or (stage is not Stage.ACCEPT and self.outcome is not Outcome.ALLOW):
+            return True
+        return any(finding.rule is RuleId.NO_COMPLIANT_NODE and finding.blocks for finding in self.findings)
 
     def one_line(self) -> str:
         """Every finding on one line, in order; what several policies say alike is said once, with their names."""

@@ -63,6 +63,7 @@ class RuleId(StrEnum):
     NO_COMPLIANT_NODE = "NoCompliantNode"
     EGRESS_NOT_ENFORCED = "EgressNotEnforced"
     EGRESS_PROBE_INCONCLUSIVE = "EgressProbeInconclusive"
+    API_TOKEN_MOUNTED = "ApiTokenMounted"  # noqa: S105
     DIGEST_MISMATCH = "DigestMismatch"
     # Who agreed, and what came of it
     JUSTIFICATION_MISSING = "JustificationMissing"
@@ -217,6 +218,11 @@ RULES: dict[RuleId, Rule] = {
         "Whether egress is closed is not known: no probe, or its target answers nobody.",
         "Give the probe a target that can be reached from where egress is open.",
         since=Stage.START,
+    ),
+    RuleId.API_TOKEN_MOUNTED: Rule(
+        D,
+        "A token of a service account lies in the pod, by which whatever runs there could ask the API server.",
+        "Find out what puts tokens into pods that ask for none, such as an admission webhook, and leave these pods out.",
     ),
     RuleId.DIGEST_MISMATCH: Rule(
         D, "What was read is not what was sealed; nothing that came of it may be used.", "Restore the sealed bytes, or prepare again."

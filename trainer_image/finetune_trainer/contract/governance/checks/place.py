@@ -98,6 +98,11 @@ def egress_is_closed(case: Case, policy: Policy) -> Iterator[Finding]:
         yield find(RuleId.EGRESS_PROBE_INCONCLUSIVE, "egress", "no probe has run" if probe is None else "its target answers nobody", policy)
 
 
+def no_api_token_is_mounted(case: Case) -> Iterator[Finding]:
+    if case.facts.api_token:
+        yield find(RuleId.API_TOKEN_MOUNTED, "serviceAccountToken", "a token lies where a service account's is mounted")
+
+
 def host_of(address: str) -> str | None:
     """The host of an http address, in lower case and without a last dot; None for what programs could read in two ways."""
     match = _HTTP.fullmatch(address)
