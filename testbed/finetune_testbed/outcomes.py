@@ -45,7 +45,7 @@ class PodOutcome:
     init_exit_code: int | None = None
     """Fail in an init container, before any other runs."""
     init_message: str | None = None
-    """What the probe of egress says last (that nothing answered)."""
+    """What the preflight says last (of one that probes egress: that nothing answered)."""
     term_exit_code: int | None = None
     """Exit code when deleted while running (143)."""
     term_message: str | None = None
