@@ -65,7 +65,7 @@ def test_a_pod_that_waits_while_its_policy_gets_stricter_is_taken_back_and_its_o
         assert not decide_again(order, seen, datetime.now(UTC)).holds_up(order.facts.stage)
         late = decide_again(order, seen, now + timedelta(hours=2))
         assert [finding.rule for finding in late.findings if finding.blocks] == [RuleId.APPROVAL_STALE]
-        site.demand(egress="Open", approvals=ONE, requireJustification=True, purposes=["triage"])
+        site.demand(egress="Open", approvals=ONE, requireJustification=True)
         here.wait_reason("queued", "JustificationMissing")
         until(lambda: all(each["metadata"]["labels"]["finetune.dev/step"] != "train" for each in here.pods("queued")))
         assert here.status("queued")["currentRun"]["interruption"]["reason"] == "PolicyDrift"
