@@ -69,6 +69,8 @@ def test_a_pod_that_waits_while_its_policy_gets_stricter_is_taken_back_and_its_o
         here.wait_reason("queued", "JustificationMissing")
         until(lambda: all(each["metadata"]["labels"]["finetune.dev/step"] != "train" for each in here.pods("queued")))
         assert here.status("queued")["currentRun"]["interruption"]["reason"] == "PolicyDrift"
-    site.demand(egress="Open")
-    assert here.wait_ended("queued") == "Succeeded"
-    assert pod_of(site, "queued", "2")["metadata"]["annotations"]["finetune.dev/order"] != text
+        site.demand(egress="Open")
+        again = pod_of(site, "queued", "2")
+        assert Order.from_json(again["metadata"]["annotations"]["finetune.dev/order"]).policies[0].generation == 3
+        outcomes.release(here.bed, here.namespace, again["metadata"]["name"])
+        assert here.wait_ended("queued") == "Succeeded"

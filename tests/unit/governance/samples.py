@@ -130,6 +130,7 @@ def run_of(facts: dict[str, Any]) -> RunSpec:
             "dataset": sources["spec.dataset.inline"],
             "tuner": {"type": "LoRA"},
             "artifact": {"uri": "pvc://adapters/notes", "path": "/artifact"},
+            "tracking": {"uri": facts["trackers"][0], "experiment": "notes"},
         }
     )
 

@@ -41,7 +41,8 @@ def test_pods_satisfy_the_restricted_level(name: str):
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["readOnlyRootFilesystem"] is True
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-    assert {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]} <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
+    kinds = {next(iter(set(volume) - {"name"})) for volume in pod["volumes"]}
+    assert kinds <= {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "secret"}
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -77,8 +78,18 @@ def test_only_the_operator_retries(name: str):
 @pytest.mark.parametrize("name", JOBS)
 def test_every_mount_has_its_volume_and_every_volume_its_mount(name: str):
     pod = pod_of(JOBS[name])
-    mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert mounted == {volume["name"] for volume in pod["volumes"]}
+    containers = [*pod.get("initContainers", []), *pod["containers"]]
+    assert {mount["name"] for each in containers for mount in each.get("volumeMounts", [])} == {volume["name"] for volume in pod["volumes"]}
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if "initContainers" in pod_of(JOBS[name])])
+def test_a_preflight_mounts_what_it_is_told_and_no_data_and_the_trainer_does_not_see_its_order(name: str):
+    pod = pod_of(JOBS[name])
+    (preflight,), (trainer,) = pod["initContainers"], pod["containers"]
+    sources = {volume["name"]: next(iter(set(volume) - {"name"})) for volume in pod["volumes"]}
+    assert {sources[mount["name"]] for mount in preflight["volumeMounts"]} == {"configMap", "downwardAPI"}
+    assert all(mount["readOnly"] for mount in preflight["volumeMounts"])
+    assert "order" not in {mount["name"] for mount in trainer["volumeMounts"]}
 
 
 def test_only_the_train_step_holds_an_accelerator():
