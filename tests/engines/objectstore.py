@@ -17,6 +17,7 @@ from finetune_operator.cluster.bucket import Bucket
 from finetune_operator.cluster.bucketplace import BucketPlace
 from finetune_operator.cluster.sigv4 import Credentials, Request, signed_headers
 from finetune_testbed import binaries
+from tests.engines.certificates import self_signed
 from tests.engines.processes import until
 
 PROGRAM = binaries.find("versitygw", binaries.cache_root())
@@ -30,6 +31,7 @@ class ObjectStore:
     """``ca`` is the authority that signed its certificate; started and stopped at will, on one port."""
 
     folder: Path
+    key: Path
     ca: Path
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -70,7 +72,7 @@ class ObjectStore:
         data = [self.folder / name for name in ("data", "versions", "metadata")]
         for each in data:
             each.mkdir(exist_ok=True)
-        command = [str(PROGRAM), "--port", f"127.0.0.1:{self.port}", "--cert", str(self.ca), "--key", str(self.folder / "server.key")]
+        command = [str(PROGRAM), "--port", f"127.0.0.1:{self.port}", "--cert", str(self.ca), "--key", str(self.key)]
         command += ["posix", "--versioning-dir", str(data[1]), "--sidecar", str(data[2]), str(data[0])]
         environment = {**os.environ, "ROOT_ACCESS_KEY": CREDENTIALS.access_key_id, "ROOT_SECRET_KEY": CREDENTIALS.secret_access_key}
         log = self.folder / "log"
@@ -109,11 +111,7 @@ def _port_of(pid: int) -> int:
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     folder.mkdir()
-    key, certificate = folder / "server.key", folder / "server.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=objects", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    made = ObjectStore(folder, certificate)
+    made = ObjectStore(folder, *self_signed(folder, "objects"))
     made.start()
     try:
         yield made

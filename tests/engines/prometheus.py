@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.engines.certificates import self_signed
 from tests.engines.processes import until
 
 SECONDS = 1
@@ -36,7 +37,7 @@ def job(name: str, port: int, labels: Mapping[str, str], host: str = "127.0.0.1"
 @contextmanager
 def prometheus(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Iterator[PrometheusProcess]:
     folder.mkdir()
-    ca = _certificates(folder)
+    _, ca = self_signed(folder, "prometheus")
     interval = {"scrape_interval": f"{SECONDS}s", "scrape_timeout": f"{SECONDS}s"}
     # What is valid JSON is valid YAML too.
     (folder / "prometheus.yml").write_text(json.dumps({"global": interval, "scrape_configs": list(jobs)}))
@@ -61,12 +62,3 @@ def _port(process: subprocess.Popen[bytes], folder: Path) -> int:
     assert process.poll() is None, log
     found = re.search(r"TLS is enabled.*address=127\.0\.0\.1:(\d+)", log)
     return int(found.group(1)) if found and "Server is ready" in log else 0
-
-
-def _certificates(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority."""
-    key, certificate = folder / "server.key", folder / "server.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=prometheus", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.skipif(objectstore.PROGRAM is None, reason=objectstore.
 PATIENCE = 60.0
 PREFIX = "lab/"
 TRUSTED = {keys.key_id(KEY.public_key()): KEY.public_key()}
-MARKED = {"metadata": {"uid": "u", "resourceVersion": "1"}}
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,14 @@ def place(tmp_path: Path) -> Place:
 def chains_of(place: Place, length: int = 100) -> Chains:
     """What an operator reads of the first records of this chain when it starts."""
     chains = Chains(TRUSTED)
-    for item in items_of(place.chain)[:length]:
-        chains.put({**item, "metadata": {**item["metadata"], **MARKED["metadata"]}})
+    learn(chains, items_of(place.chain)[:length])
     return chains
+
+
+def learn(chains: Chains, items: list[dict[str, Any]]) -> None:
+    """What a watch brings."""
+    for item in items:
+        chains.put({**item, "metadata": {**item["metadata"], "uid": "u", "resourceVersion": "1"}})
 
 
 class Anchored:
@@ -173,7 +178,7 @@ async def test_an_outage_is_a_gap_that_the_next_checkpoint_closes(
         store.stop()
         try:
             for item in items_of(place.chain)[2:]:
-                chains.put({**item, "metadata": {**item["metadata"], **MARKED["metadata"]}})
+                learn(chains, [item])
                 head = chains.head("clinic")
                 assert head is not None
                 assert await made.anchor.keep(head) is False
@@ -219,6 +224,38 @@ async def test_what_is_no_such_bucket_says_which_and_no_secret(store: ObjectStor
     with pytest.raises(BucketError):
         await plain.create("k", b"{}", Retention.from_now(Mode.COMPLIANCE, datetime.now(UTC), 1))
     await plain.close()
+
+
+async def test_a_key_that_somebody_took_is_a_gap_until_the_next_record(store: ObjectStore, name: str, place: Place) -> None:
+    chains = chains_of(place, 2)
+    assert (await store.ask("PUT", f"/{name}/lab/clinic/clinic-00000002.json", body=b"{}"))[0] == 200
+    async with anchored(store.bucket(name, PREFIX), chains) as made:
+        await made.counted("failed")
+        assert "vouches for something else: find out who wrote it" in made.notes[0].message
+        assert made.gap == 2
+        learn(chains, items_of(place.chain)[2:3])
+        await made.counted("kept")
+        assert made.gap == 0
+        assert [one.key[-13:] for one in await made.bucket.versions("")] == ["00000002.json", "00000003.json"]
+
+
+async def test_what_a_bucket_knows_is_told_when_it_answers_at_last(
+    store: ObjectStore, name: str, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with anchored(store.bucket(name, PREFIX), chains_of(place)) as made:
+        await made.counted("kept")
+    store.stop()
+    try:
+        async with anchored(store.bucket(name, PREFIX), chains_of(place, 4)) as shorter:
+            await shorter.counted("failed")
+            assert shorter.chains.flaws("clinic") == []
+            store.start()
+            await until(lambda: len(shorter.chains.flaws("clinic")) == 1)
+            await until(lambda: shorter.gap == 0)
+    finally:
+        if store.process is None:
+            store.start()
+    assert "record 6 existed at" in caplog.text
 
 
 async def test_another_process_goes_on_from_what_lies_there(store: ObjectStore, name: str, place: Place) -> None:

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 300.0
 """Seconds between two tries of a bucket that does not take a checkpoint."""
-LOOKED_AT: Final = 8
-"""Of the newest keys of a namespace; others may have put something there that is no checkpoint of ours."""
+LOOKED_AT: Final = 256
+"""Of the newest keys of a namespace, until one has a checkpoint of ours: others may have put something there."""
 
 _KEY: Final = re.compile(r"([-a-z0-9]{1,63})/\1-([0-9]{8,15})\.json")
 
@@ -128,13 +128,23 @@ class BucketAnchor:
         """Whether everything that is due lies in the bucket now."""
         try:
             if not self._opened:
-                await self.open()
+                await self._open_and_report()
         except BucketError as error:
             for head in self._due():
                 await self._miss(head, error)
             return False
         written = [await self._anchor(head) for head in self._due()]
         return all(written)
+
+    async def _open_and_report(self) -> None:
+        """What the bucket knows better than what was known at the start is logged."""
+        before = self._flaws()
+        await self.open()
+        if self._flaws() > before:
+            self._chains.report()
+
+    def _flaws(self) -> int:
+        return sum(len(self._chains.flaws(namespace)) for namespace in self._chains.namespaces())
 
     def _behind(self, namespace: str) -> int:
         return self._chains.length(namespace) - self._newest.get(namespace, 0)
