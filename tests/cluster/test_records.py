@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -195,21 +196,17 @@ def test_a_bucket_that_is_away_holds_no_run_up_and_gets_its_checkpoint_later(
         f'finetune_record_anchor_gap{{namespace="{here.namespace}"}}',
     )
     entry = chain.entry_name(here.namespace, 1)
-    store.stop()
-    try:
-        with governed_site.governing(here, tmp_path, *flags) as operator:
+    with ExitStack() as stack:
+        with store.away():
+            operator = stack.enter_context(governed_site.governing(here, tmp_path, *flags))
             assert any("the bucket of checkpoints cannot be used now" in message for message in operator.messages("warning"))
             run(site, "one")
             until(lambda: operator.metric(counted % "failed") >= 1)
             assert operator.metric(gap) == 1
-            store.start()
-            operator.wait_metric(counted % "kept", 1)
-            operator.wait_metric(gap, 0)
-            events = f"/apis/events.k8s.io/v1/namespaces/{registry.records}/events"
-            found = until(lambda: len(items := here.server.request("GET", events)["items"]) == 2 and items)
-    finally:
-        if store.process is None:
-            store.start()
+        operator.wait_metric(counted % "kept", 1)
+        operator.wait_metric(gap, 0)
+        events = f"/apis/events.k8s.io/v1/namespaces/{registry.records}/events"
+        found = until(lambda: len(items := here.server.request("GET", events)["items"]) == 2 and items)
     assert found
     assert {(one["type"], one["reason"], one["regarding"]["kind"], one["regarding"]["name"]) for one in found} == {
         ("Warning", "RecordsNotAnchored", "ConfigMap", entry),

@@ -86,6 +86,15 @@ class ObjectStore:
             self.process.wait()
             self.process = None
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody answers at its port."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
     def _listening(self, log: Path) -> int:
         assert self.process is not None
         assert self.process.poll() is None, log.read_text()
