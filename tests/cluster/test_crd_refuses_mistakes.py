@@ -71,6 +71,7 @@ MISTAKES = [
             "http://mlflow.mlops/%2e%2e",
             "http://mlflow.mlops\n",
             "http://[::1]:5000",
+            "http://mlflow.mlops:65536",
         )
     ),
     Mistake("a tracker of no kind", {"tracking": {}}, ("spec.tracking.mlflow", "Required")),

@@ -95,13 +95,15 @@ class Forge:
 class Interruption:
     """Signals at a step: at ``share`` of the steps that an attempt still has to take, ``delay`` seconds after it.
 
-    With ``sealed`` not before there is a checkpoint to go on from. With an ``event``, after the first one of that name with these fields.
+    With ``sealed`` not before there is a checkpoint to go on from, with ``tracked`` a tracker that has answered. With an ``event``,
+    after the first one of that name with these fields.
     """
 
     signals: tuple[signal.Signals, ...]
     share: float = 0.0
     delay: float = 0.0
     sealed: bool = False
+    tracked: bool = False
     event: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
 

@@ -40,10 +40,13 @@ def _limit_growth(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
 
 
-def _interrupt(signals: list[int], share: float, delay: float, sealed: bool, event: str, fields: dict[str, Any], asked: str) -> None:
+def _interrupt(
+    signals: list[int], share: float, delay: float, sealed: bool, tracked: bool, event: str, fields: dict[str, Any], asked: str
+) -> None:
     """Send ``signals`` to this process ``delay`` seconds after a step or an event, and write the clocks' times then to ``asked``.
 
-    It is the step at ``share`` of those that this attempt still has to take; with ``sealed`` not before there is a checkpoint. With an
+    It is the step at ``share`` of those that this attempt still has to take; with ``sealed`` not before there is a checkpoint, with
+    ``tracked`` not before a tracker has answered. With an
     ``event`` it is the first one of that name with these ``fields``.
     """
     from finetune_trainer.pod.events import EventLog
@@ -77,7 +80,8 @@ def _interrupt(signals: list[int], share: float, delay: float, sealed: bool, eve
             super().step(step, **numbers)
             if self.target is None:
                 self.target = step + int(share * (self.report.total_steps - step))
-            if not self.sent and step >= self.target and (not sealed or self.report.checkpoint_step is not None):
+            there = (not sealed or self.report.checkpoint_step is not None) and (not tracked or self.report.tracker is not None)
+            if not self.sent and step >= self.target and there:
                 self.sent = True
                 threading.Timer(delay, send).start()
 

@@ -19,6 +19,7 @@ class ConditionType(StrEnum):
     ADMITTED = "Admitted"
     TRAINED = "Trained"
     EVALUATED = "Evaluated"
+    TRACKED = "Tracked"
     PUBLISHED = "Published"
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -35,6 +36,7 @@ CONDITION_MEANING: dict[ConditionType, str] = {
     ConditionType.ADMITTED: "The train step's pod has a node and runs; False says what it waits for.",
     ConditionType.TRAINED: "The current run has trained to its end.",
     ConditionType.EVALUATED: "Base and tuned model were compared, and the gate has decided.",
+    ConditionType.TRACKED: "What the training tells the tracker of spec.tracking arrives there; absent without one, and of no weight.",
     ConditionType.PUBLISHED: "The artifact lies at its destination.",
     ConditionType.READY: "The current generation's adapter is trained, passed its gate and is published.",
     ConditionType.RECONCILING: "Work is under way (abnormal-true, read by kstatus).",

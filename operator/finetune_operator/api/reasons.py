@@ -31,6 +31,8 @@ class Reason(StrEnum):
     TRAINED = "Trained"
     INTERRUPTED = "Interrupted"
     RETRYING = "Retrying"
+    TRACKED = "Tracked"
+    TRACKER_UNREACHABLE = "TrackerUnreachable"
     PUBLISHING = "Publishing"
     PUBLISHED = "Published"
     SUSPENDED = "Suspended"
@@ -185,7 +187,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.SUSPENDED: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend holds the run.", "Set spec.suspend to false."),
     Reason.SUSPENDING: Explanation((C.SUSPENDED, *_EVERYWHERE), "spec.suspend is set; the running pod seals a checkpoint and ends."),
-    Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED, C.GOVERNED), "An earlier step has not ended, or no run has begun."),
+    Reason.NOT_STARTED: Explanation((*STEPS, C.EVALUATED, C.GOVERNED, C.TRACKED), "An earlier step has not ended, or no run has begun."),
     Reason.NOT_SUSPENDED: Explanation((C.SUSPENDED,), "spec.suspend is not set."),
     Reason.GATE_PASSED: Explanation((C.EVALUATED,), "The tuned model beats the base model as the gate demands."),
     Reason.NOT_GATED: Explanation((C.EVALUATED,), "No gate was asked for; the measured figures are in status."),
@@ -276,6 +278,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         _EVERYWHERE,
         "baseModel.credentialsSecretRef names what does not exist.",
         "Create the Secret with the key token, or correct the field.",
+    ),
+    Reason.TRACKED: Explanation((C.TRACKED,), "The tracker has the run; the message names it."),
+    Reason.TRACKER_UNREACHABLE: Explanation(
+        (C.TRACKED,),
+        "The training pod cannot log to the tracker of spec.tracking. The training goes on, and tries it again until it ends.",
+        "Look at its address, experiment and credentials, and whether a network policy lets the pod reach it (docs/tracking.md).",
     ),
     Reason.QUOTA_EXCEEDED: Explanation(
         _EVERYWHERE,

@@ -70,6 +70,14 @@ class NodeStatus(ApiModel):
     )
 
 
+class TrackingStatus(ApiModel):
+    run_id: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="The tracker's own name for the run.")
+    trouble: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Why nothing arrived when it was last tried; absent while it does."
+    )
+    lost: Count = Field(default=0, description="Points that never arrived, in the last attempt.")
+
+
 class CurrentRun(ApiModel):
     key: RunKey = Field(description="Hash of the result-defining fields.")
     name: Annotated[str, Field(max_length=63)] = Field(description="Name of the run's children without their step suffix.")
@@ -81,6 +89,7 @@ class CurrentRun(ApiModel):
     egress: Annotated[list[EgressStatus], Field(max_length=3), ListMap(("step",))] = Field(
         default=[], description="Probes of egress, by step; none where egress is not closed."
     )
+    tracking: TrackingStatus | None = Field(default=None, description="What became of what was told to the tracker of spec.tracking.")
     interruption: Interruption | None = Field(default=None, description="How the last attempt that did not finish the active step ended.")
     image: Annotated[str, Field(max_length=512)] | None = Field(
         default=None,

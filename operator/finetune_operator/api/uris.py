@@ -81,7 +81,8 @@ ModelUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_
 """``pvc://CLAIM/PATH`` or ``hf://ORG/NAME@REVISION``."""
 
 
-HTTP = r"^https?://[A-Za-z0-9][-A-Za-z0-9.]*(:[0-9]{1,5})?(/[-A-Za-z0-9._~/]*)?$"
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+HTTP = rf"^https?://[A-Za-z0-9][-A-Za-z0-9.]*(:({_PORT}))?(/[-A-Za-z0-9._~/]*)?$"
 
 HttpUri = Annotated[
     str,

@@ -19,6 +19,7 @@ from finetune_operator.domain.plan import Child, ObjectReference
 from finetune_operator.domain.progress import SILENT_INTERVALS, merge_progress, silent_seconds, with_sealed, without_rates
 from finetune_operator.domain.results import found_of, gate_decision, record_prepare, record_train
 from finetune_operator.domain.retry import GiveUp, TryAgain, answer, held_back
+from finetune_operator.domain.tracking import with_tracker
 from finetune_operator.domain.trouble import Trouble, trouble_of
 from finetune_operator.manifests.names import job_name, run_hash
 from finetune_trainer.contract import FailureClass, PublishSummary, Step, Summary, TerminationMessage
@@ -70,7 +71,7 @@ def examine(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, policy: RunPol
         text = f"attempt {run.attempt} of {run.active_step.value} skipped {'; '.join(words.skipped_checkpoints)}"
         draft.note(Reason.INTERRUPTED, "Resume", text, warning=True, related=job.reference)
     run = heard(_with_node(draft, _with_image(run, pod), pod), pod, draft.scene.observed.governance)
-    return _proceed(draft, run, spec, words, running_seconds(job, pod))
+    return _proceed(draft, with_tracker(run, words.tracker), spec, words, running_seconds(job, pod))
 
 
 def heed_last_words(draft: Draft, run: CurrentRun) -> CurrentRun:
@@ -97,6 +98,8 @@ def fail(
     run = heard(run, pod, draft.scene.observed.governance)
     if pod is not None:
         run = merge_progress(_with_image(run, pod), draft.scene.observed.progress, pod)
+        said = last_words(pod, run.key, run.active_step.value)
+        run = with_tracker(run, said.tracker if said is not None else None)
     run = with_sealed(run, failure.sealed_step)
     if draft.governance is not None and failure.said in _OTHER_BYTES:
         failure = replace(failure, reason=Reason.DIGEST_MISMATCH)

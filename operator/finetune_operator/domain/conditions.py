@@ -20,6 +20,7 @@ from finetune_operator.domain.lifecycle import spec_of_run
 from finetune_operator.domain.results import gate_decision, prepared_message
 from finetune_trainer.contract import Step
 from finetune_trainer.contract.governance import RuleId
+from finetune_trainer.contract.governance.checks.place import host_of
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 _ORDER = (Step.PREPARE, Step.TRAIN, Step.PUBLISH)
@@ -55,7 +56,7 @@ Judgements = dict[ConditionType, Judgement]
 
 def build_conditions(draft: Draft, judged: Judged | None) -> list[Condition]:
     """All conditions, sorted by type; a transition time moves only when the status does."""
-    judgements = {**_of_steps(draft), **_of_summary(draft, overall(draft, judged)), **_governed(draft, judged)}
+    judgements = {**_of_steps(draft), **_of_summary(draft, overall(draft, judged)), **_governed(draft, judged), **_tracked(draft)}
     generation, now = draft.scene.subject.generation, draft.scene.now
     before = {condition.type: condition for condition in draft.scene.status.conditions}
     return [
@@ -241,6 +242,24 @@ def _evaluated(draft: Draft, run: CurrentRun) -> Judgement:
         return Judgement(TRUE, reason_named(run.gate or Reason.GATE_PASSED.value), "see the run's entry in status.history")
     decision = gate_decision(draft.evaluation, spec)
     return Judgement(TRUE if decision.passed else FALSE, decision.reason, decision.message)
+
+
+def _tracked(draft: Draft) -> Judgements:
+    """Nothing at all where no tracker is named; one that does not answer is nobody else's trouble."""
+    run = draft.run if _speaks_for_present(draft) else None
+    spec = _spec_of_verdict(draft, run) if run is not None else draft.scene.spec
+    if spec is None or spec.tracking is None:
+        return {}
+    host, said = host_of(spec.tracking.mlflow.uri), run.tracking if run is not None else None
+    if said is None:
+        return {ConditionType.TRACKED: Judgement(UNKNOWN, Reason.NOT_STARTED)}
+    if said.trouble is None:
+        return {ConditionType.TRACKED: Judgement(TRUE, Reason.TRACKED, f"run {said.run_id} at {host}")}
+    text = (
+        f"{host} did not answer the training pod as it should: {said.trouble}; the training goes on without it. "
+        "Look at spec.tracking.mlflow (uri, experiment, credentialsSecretRef), and whether a network policy lets pods reach it."
+    )
+    return {ConditionType.TRACKED: Judgement(FALSE, Reason.TRACKER_UNREACHABLE, text)}
 
 
 def _spec_of_verdict(draft: Draft, run: CurrentRun) -> FineTuneJobSpec | None:

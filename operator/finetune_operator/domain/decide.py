@@ -25,6 +25,7 @@ from finetune_operator.domain.phase import phase_of
 from finetune_operator.domain.plan import EventNote, LiveChecks, Plan
 from finetune_operator.domain.progress import FIGURES
 from finetune_operator.domain.subject import Mistakes, Subject, read_subject
+from finetune_operator.domain.tracking import note_tracker
 
 _UNREADABLE_RETRY_SECONDS = 600.0
 _NAMESPACE_SECONDS = 0.5
@@ -61,6 +62,7 @@ def _conclude(draft: Draft, subject: Subject) -> Plan:
     desired = reading.without_empty(status.to_manifest())
     _note_trouble(draft, status.conditions)
     note_news(draft, status.conditions, judged)
+    note_tracker(draft, status.conditions)
     changed = _changed(reading.without_empty(subject.stored_status), desired)
     if changed == {"progress"} and not draft.urgent:
         wait = _until_next_figures(draft)

@@ -13,6 +13,7 @@ from finetune_operator.domain.children import Pod, read_pod
 from finetune_operator.domain.observed import PodProgress
 from finetune_operator.domain.plan import JsonObject
 from finetune_operator.domain.subject import Mistakes, read_subject
+from finetune_operator.domain.tracking import with_tracker
 from finetune_operator.manifests.names import run_hash
 from finetune_operator.manifests.tokens import progress_token
 from finetune_trainer.contract import Step
@@ -34,6 +35,7 @@ FIGURES = frozenset(
         "lastSealedStep",
         "sealedBefore",
         "updatedAt",
+        "tracking",
     }
 )
 """Fields of ``status.currentRun`` that a progress report may change; a change of these alone waits its turn."""
@@ -80,6 +82,7 @@ def merge_progress(run: CurrentRun, progress: PodProgress | None, pod: Pod) -> C
     run = with_sealed(run, max(report.checkpoint_step or 0, resumed))
     total = report.total_steps or run.total_steps
     training = report.phase == "Training"
+    run = with_tracker(run, report.tracker)
     figures: dict[str, Any] = {
         "step": report.step if total else run.step,
         "total_steps": total,

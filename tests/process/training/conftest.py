@@ -10,6 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from finetune_trainer.contract import RunSpec
+from finetune_trainer.pod.resolved import ResolvedRun
 from finetune_trainer.pod.workspace import Workspace
 from finetune_trainer.stages.checkpoints import Checkpoint, CheckpointFolder
 from finetune_trainer.stages.schedule import Schedule
@@ -44,8 +45,12 @@ class Recorder:
         self.checkpoints: list[Checkpoint] = []
         self.schedule: Schedule | None = None
         self.trainable = 0
+        self.settings: ResolvedRun | None = None
         self.totals = Totals()
         self.after_step: Callable[[Totals], None] = lambda totals: None
+
+    def resolved(self, run: ResolvedRun) -> None:
+        self.settings = run
 
     def planned(self, schedule: Schedule, totals: Totals, *, trainable: int, parameters: int) -> None:
         self.schedule, self.trainable = schedule, trainable

@@ -141,6 +141,7 @@ def words(
         else None,
         base_model=fields.get("base_model") if code else None,
         egress=fields.get("egress"),
+        tracker=fields.get("tracker"),
     )
     return message.to_bounded_json()
 

@@ -395,9 +395,13 @@ GOVERNED = (
 """They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance.py."""
 
 
+TRACKING = (Reason.TRACKED, Reason.TRACKER_UNREACHABLE)
+"""Only where a tracker is named: see tests/unit/domain/test_tracking.py."""
+
+
 def test_every_reason_is_seen_in_some_state():
     said = {reason for wanted in EXPECTED.values() for _, reason in wanted.conditions.values()}
-    assert said == set(Reason) - set(RuleId) - {*GOVERNED}
+    assert said == set(Reason) - set(RuleId) - {*GOVERNED, *TRACKING}
 
 
 def test_after_an_edit_the_old_ready_no_longer_satisfies_a_wait():

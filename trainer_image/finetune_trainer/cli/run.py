@@ -19,6 +19,7 @@ from finetune_trainer.cli.egress_options import watch_flags
 from finetune_trainer.cli.greeting import greet_judge
 from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
+from finetune_trainer.cli.tracking import tracked
 from finetune_trainer.contract import (
     MOST_FILES,
     ArtifactPart,
@@ -40,6 +41,7 @@ from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
 from finetune_trainer.pod.progress import ProgressState, decimal, start_progress_server
 from finetune_trainer.pod.sealing import seal_result, sealed_result
+from finetune_trainer.pod.tracked import outcome
 from finetune_trainer.stages.checkpoints import Checkpoint, CheckpointFolder
 from finetune_trainer.stages.defaults import device_of
 from finetune_trainer.stages.extra_arguments import check_extra_arguments
@@ -70,7 +72,8 @@ def execute(context: StepContext) -> StepResult | None:
     _serve(context, progress)
     with _guarded(context) as guard:
         try:
-            result = _trained(context, progress, process)
+            with tracked(context, progress) as told:
+                result = _trained(told, progress, process)
         except Stopped as stopped:
             if guard is not None and guard.open and context.evidence.egress is not None:
                 raise opened(context.evidence.egress) from stopped
@@ -209,7 +212,7 @@ def _train(
         checkpoints=checkpoints,
         process=process,
         micro_batch_size=_micro_batch_size(context, prepared),
-        listener=Reporter(progress, context.events, context.evidence) if process.first else Silence(),
+        listener=Reporter(progress, context.events, context.evidence, tracker=context.tracker) if process.first else Silence(),
         stop_requested=lambda: context.stop.requested,
         deferred=context.stop.deferred,
     )
@@ -255,6 +258,10 @@ def _evaluate_and_seal(
     summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
     describe(workspace.out_meta, spec, artifact, prepared, summary, promotable=is_promotable(evaluation, spec))
     summary = summary.model_copy(update={"files": _parts(artifact, MOST_FILES), "documents": vouching(workspace.out_meta)})
+    if context.tracker is not None:
+        figures, tags = outcome(summary)
+        context.tracker.values(summary.steps, figures)
+        context.tracker.tags(tags)
     progress.enter("Done")
     _leave_if_asked_to(context, trained)
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))

@@ -88,6 +88,7 @@ from finetune_trainer.contract.runspec import (
     TunerType,
     Validation,
 )
+from finetune_trainer.contract.tracking import TrackerReport
 
 __all__ = [
     "ARTIFACT_MOUNT",
@@ -170,6 +171,7 @@ __all__ = [
     "Task",
     "TaskType",
     "TerminationMessage",
+    "TrackerReport",
     "Tracking",
     "TrainSummary",
     "Training",

@@ -13,6 +13,7 @@ from finetune_trainer.contract.base import Digest, Document, Named
 from finetune_trainer.contract.egress import EgressReport
 from finetune_trainer.contract.model import BaseModelFindings
 from finetune_trainer.contract.results import Summary
+from finetune_trainer.contract.tracking import TrackerReport
 
 TERMINATION_MESSAGE_LIMIT = 4096
 TERMINATION_LOG = "/dev/termination-log"
@@ -97,6 +98,7 @@ class TerminationMessage(Named):
     base_model: BaseModelFindings | None = Field(default=None, description="Of one that was refused because loading it would run code.")
     summary: Summary | None = None
     result_digest: Digest | None = None
+    tracker: TrackerReport | None = Field(default=None, description="Whether what was told to a tracker has arrived.")
     egress: EgressReport | None = Field(default=None, description="What probes of egress in this container have found.")
     refusals: tuple[Refusal, ...] = Field(default=(), max_length=8, description="By what the pod itself does not let the step begin.")
 

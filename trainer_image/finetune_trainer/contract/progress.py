@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune_trainer.contract.base import Decimal, Named
+from finetune_trainer.contract.tracking import TrackerReport
 
 Phase = Literal["Starting", "LoadingModel", "Tokenizing", "Training", "Evaluating", "Saving", "Publishing", "Preparing", "Done"]
 
@@ -26,4 +27,5 @@ class ProgressReport(Named):
     eta_seconds: int | None = Field(default=None, ge=0, le=10**9)
     checkpoint_step: int | None = Field(default=None, ge=0, le=10**12)
     resumed_from_step: int | None = Field(default=None, ge=0, le=10**12)
+    tracker: TrackerReport | None = None
     updated_at: str = Field(max_length=40, description="RFC 3339, UTC.")

@@ -12,10 +12,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune_trainer.contract import Digest, EgressReport, RunSpec, SealedCheckpoint
+from finetune_trainer.contract import Digest, EgressReport, RunSpec, SealedCheckpoint, TrackerReport
 from finetune_trainer.pod.egress import EgressWatch
 from finetune_trainer.pod.events import EventLog
 from finetune_trainer.pod.signals import StopFlag
+from finetune_trainer.pod.tracker import Tracker
 from finetune_trainer.pod.workspace import Workspace
 
 
@@ -27,6 +28,7 @@ class Evidence:
     checkpoint: SealedCheckpoint | None = None
     skipped_checkpoints: list[str] = field(default_factory=list)
     egress: EgressReport | None = None
+    tracker: TrackerReport | None = None
 
     def skipped(self) -> list[str]:
         """The newest four, as a termination message can hold them."""
@@ -69,3 +71,4 @@ class StepContext:
     stop: StopFlag
     evidence: Evidence
     spec_path: Path
+    tracker: Tracker | None = None

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from finetune_trainer.contract import PROGRESS_PORT, ProgressReport
+from finetune_trainer.contract import PROGRESS_PORT, ProgressReport, TrackerReport
 from finetune_trainer.contract.progress import Phase
 
 WINDOW = 64
@@ -101,6 +101,11 @@ class ProgressState:
     def evaluation(self, loss: float) -> None:
         with self._lock:
             self._update(evaluation_loss=decimal(loss))
+
+    def tracked(self, report: TrackerReport) -> None:
+        """What has become of what was told to a tracker."""
+        with self._lock:
+            self._update(tracker=report)
 
     def checkpoint(self, step: int) -> None:
         with self._lock:

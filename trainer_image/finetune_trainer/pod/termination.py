@@ -77,6 +77,7 @@ def done(step: str, run_key: str, evidence: Evidence, result: StepResult | None)
         checkpoint=evidence.checkpoint,
         skipped_checkpoints=evidence.skipped(),
         egress=evidence.egress,
+        tracker=evidence.tracker,
     )
 
 
@@ -94,6 +95,7 @@ def failed(error: StepError, step: str, run_key: str, evidence: Evidence) -> Ter
         checkpoint=evidence.checkpoint,
         skipped_checkpoints=evidence.skipped(),
         egress=evidence.egress,
+        tracker=evidence.tracker,
     )
 
 

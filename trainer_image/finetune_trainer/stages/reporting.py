@@ -6,6 +6,9 @@ from collections.abc import Callable
 from finetune_trainer.pod.context import Evidence
 from finetune_trainer.pod.events import EventLog
 from finetune_trainer.pod.progress import ProgressState
+from finetune_trainer.pod.resolved import ResolvedRun
+from finetune_trainer.pod.tracked import settings
+from finetune_trainer.pod.tracker import Tracker
 from finetune_trainer.stages.checkpoints import Checkpoint
 from finetune_trainer.stages.schedule import Schedule
 from finetune_trainer.stages.totals import Totals
@@ -17,13 +20,25 @@ EVENT_SECONDS = 5.0
 class Reporter:
     """Hears of every step; used by the first process."""
 
-    def __init__(self, progress: ProgressState, events: EventLog, evidence: Evidence, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        progress: ProgressState,
+        events: EventLog,
+        evidence: Evidence,
+        clock: Callable[[], float] = time.monotonic,
+        tracker: Tracker | None = None,
+    ) -> None:
         self._progress = progress
         self._events = events
         self._evidence = evidence
         self._clock = clock
+        self._tracker = tracker
         self._told_at: float | None = None
         self._total = 0
+
+    def resolved(self, run: ResolvedRun) -> None:
+        if self._tracker is not None:
+            self._tracker.parameters(settings(run))
 
     def planned(self, schedule: Schedule, totals: Totals, *, trainable: int, parameters: int) -> None:
         self._total = schedule.total_steps
@@ -51,6 +66,15 @@ class Reporter:
             tokens=totals.tokens,
             gradient_norm=gradient_norm,
         )
+        if self._tracker is not None:
+            figures = {
+                "train/loss": loss,
+                "train/learning_rate": learning_rate,
+                "train/gradient_norm": gradient_norm,
+                "train/epoch": totals.epoch,
+                "train/tokens": totals.tokens,
+            }
+            self._tracker.values(totals.step, figures)
         now = self._clock()
         due = self._told_at is None or now - self._told_at >= EVENT_SECONDS
         if due or totals.step == self._total:
@@ -74,6 +98,8 @@ class Reporter:
     def looked(self, totals: Totals) -> None:
         assert totals.evaluation_loss is not None
         self._progress.evaluation(totals.evaluation_loss)
+        if self._tracker is not None:
+            self._tracker.values(totals.step, {"validation/loss": totals.evaluation_loss})
         self._events.emit(
             "validation",
             step=totals.evaluated_at,
@@ -90,6 +116,8 @@ class Reporter:
 
 class Silence:
     """What the other processes say: nothing, since the first one speaks for all."""
+
+    def resolved(self, run: ResolvedRun) -> None: ...
 
     def planned(self, schedule: Schedule, totals: Totals, *, trainable: int, parameters: int) -> None: ...
 

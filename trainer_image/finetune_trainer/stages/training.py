@@ -35,6 +35,8 @@ from finetune_trainer.stages.watch import Observer, Watch, diverged
 class Listener(Observer, Protocol):
     """Who hears about the course of a training: progress server, event log, the evidence for the last word."""
 
+    def resolved(self, run: ResolvedRun) -> None: ...
+
     def planned(self, schedule: Schedule, totals: Totals, *, trainable: int, parameters: int) -> None: ...
 
     def sealed(self, checkpoint: Checkpoint) -> None: ...
@@ -129,6 +131,7 @@ def _take_steps(training: Training, trainer: SealingTrainer, watch: Watch, resum
     """Step to the end. Raises ``Stopped`` when asked to leave before; then a checkpoint is sealed."""
     if resume is not None:
         watch.resume(read_totals(resume.path))
+    training.listener.resolved(_resolved(training, trainer, watch.schedule))
     sizes = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
     training.listener.planned(
         watch.schedule, watch.totals, trainable=sum(n for n, learned in sizes if learned), parameters=sum(n for n, _ in sizes)

@@ -3,6 +3,7 @@
 A policy that only audits shuts nothing in. Strictest wins: allow-lists intersect, demands add up.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,10 +11,12 @@ from functools import reduce
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from finetune_trainer.contract.governance.case import Case
+from finetune_trainer.contract.governance.checks.place import endpoint_of
 from finetune_trainer.contract.governance.facts import Facts
 from finetune_trainer.contract.governance.policy import Destination, Dns, NodeRequirement, Policy, allowed, closes_egress, runtime_classes
 from finetune_trainer.contract.governance.vocabulary import EVERYTHING, LABEL_ZONE
 
+_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
 _Ranges = dict[IPv4Network | IPv6Network, frozenset[int]]
 
 
@@ -36,11 +39,21 @@ def contain(facts: Facts, policies: Iterable[Policy], now: datetime) -> Containm
     classes = sorted(runtime_classes(enforced))
     return Containment(
         closed=bool(closing),
-        allow=_common([policy.network.allow for policy in closing]),
+        allow=_with_trackers(_common([policy.network.allow for policy in closing]), case, closing),
         cluster_dns=bool(closing) and all(policy.network.dns is Dns.CLUSTER_ONLY for policy in closing),
         nodes=_nodes(case, enforced),
         runtime_class_name=classes[0] if classes else None,
     )
+
+
+def _with_trackers(open_: tuple[Destination, ...], case: Case, closing: list[Policy]) -> tuple[Destination, ...]:
+    """And the trackers that every policy which closes egress names, as far as they are named by IPv4 address: no rule knows a host."""
+    found = set(open_)
+    for address in case.facts.trackers if closing else ():
+        host, port = endpoint_of(address) or ("", 0)
+        if _ADDRESS.fullmatch(host) and 0 < port < 65_536 and all(host in (policy.tracker_hosts or ()) for policy in closing):
+            found.add(Destination(cidr=f"{host}/32", ports=(port,)))
+    return tuple(sorted(found, key=lambda each: _in_order((ip_network(each.cidr), frozenset(each.ports)))))
 
 
 def _nodes(case: Case, policies: list[Policy]) -> tuple[NodeRequirement, ...]:

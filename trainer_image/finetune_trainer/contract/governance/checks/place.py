@@ -105,8 +105,17 @@ def no_api_token_is_mounted(case: Case) -> Iterator[Finding]:
 
 def host_of(address: str) -> str | None:
     """The host of an http address, in lower case and without a last dot; None for what programs could read in two ways."""
+    found = endpoint_of(address)
+    return found[0] if found is not None else None
+
+
+def endpoint_of(address: str) -> tuple[str, int] | None:
+    """The same host, and the port."""
     match = _HTTP.fullmatch(address)
-    return match[1].lower().rstrip(".") or None if match else None
+    host = match[1].lower().rstrip(".") if match else ""
+    if match is None or not host:
+        return None
+    return host, int(match[2][1:]) if match[2] else 443 if address.startswith("https:") else 80
 
 
 def _complies(node: Mapping[str, str], case: Case, policies: Iterable[Policy]) -> bool:
