@@ -33,7 +33,7 @@ _RIGHTS = (Right(CONFIG_MAPS, ("get", "list", "watch", "create")),)
 """No update and no delete: what is written stays."""
 _EVENT_RIGHTS = (Right(EVENTS, ("create", "patch")),)
 """For gaps of a bucket, beside the records."""
-OPENED_WITHIN: Final = 25.0
+OPENED_WITHIN: Final = 10.0
 """Seconds that a start waits for a bucket; what it holds is then read later."""
 
 
@@ -118,6 +118,8 @@ class Records:
         place, folder = settings.bucket_place(), settings.anchor_bucket_credentials
         if place is None:
             return None
+        if place.endpoint.startswith("http:"):
+            log.warning("--anchor-bucket-endpoint is not https: whoever is on the way can say that the bucket has a lock")
         self._bucket = Bucket(place, partial(credentials_in, folder) if folder is not None else credentials_of)
         recorder = Recorder(self._kube, instance=settings.identity, kind=CONFIG_MAPS)
 

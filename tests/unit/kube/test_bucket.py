@@ -1,9 +1,13 @@
 """Where a bucket may be, who asks it, and that no message gives away what proves who asks."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientTimeout
 
 from finetune_operator.cluster import bucket
 from finetune_operator.cluster.bucketplace import BucketError, BucketPlace, Mode, Retention, credentials_in, credentials_of
@@ -70,6 +74,58 @@ def test_a_servers_words_are_told_without_what_proves_who_asks() -> None:
     assert "redirects are not followed" in str(bucket._refusal(PLACE, 301, b"<html>", credentials))
     long = b"<Error><Code>C</Code><Message>" + b"x" * 10_000 + b"</Message></Error>"
     assert len(str(bucket._refusal(PLACE, 500, long, credentials))) < 400
+
+
+@asynccontextmanager
+async def server(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An address, and the first line of whatever is asked there; without an answer nobody gets one."""
+    asked: list[bytes] = []
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        if answer is None:
+            await over.wait()
+        else:
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", asked
+    finally:
+        over.set()
+        listening.close()
+        await listening.wait_closed()
+
+
+async def refused(endpoint: str, seconds: float = 60) -> str:
+    there = bucket.Bucket(BucketPlace(endpoint, "records"), lambda: Credentials("AKID", "word"), timeout=ClientTimeout(seconds))
+    try:
+        with pytest.raises(BucketError) as caught:
+            await there.require_lock()
+    finally:
+        await there.close()
+    return str(caught.value)
+
+
+async def test_only_the_endpoint_is_dialled_whatever_it_and_the_environment_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server(b"HTTP/1.1 200 OK\r\n\r\n") as (elsewhere, asked_there):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "AWS_ENDPOINT_URL"):
+            monkeypatch.setenv(name, elsewhere)
+        there = elsewhere.encode()
+        async with server(b"HTTP/1.1 307 Elsewhere\r\nLocation: " + there + b"/\r\nContent-Length: 0\r\n\r\n") as (endpoint, asked):
+            assert "redirects are not followed" in await refused(endpoint)
+    assert (asked, asked_there) == ([b"GET /records?object-lock= HTTP/1.1"], [])
+
+
+async def test_a_server_that_hangs_or_says_too_much_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server(None) as (endpoint, _):
+        assert await refused(endpoint, 0.1) == f"no answer from {endpoint}: TimeoutError"
+    monkeypatch.setattr(bucket, "BODY_LIMIT", 1000)
+    async with server(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001) as (endpoint, _):
+        assert await refused(endpoint) == "the answer is larger than 1000 bytes"
 
 
 def test_a_retention_holds_what_is_at_least_as_strict() -> None:
