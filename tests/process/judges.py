@@ -2,11 +2,13 @@
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 _SHOWN = re.compile(r"<request>\n(.*)\n</request>\n\n<answer-a>\n(.*)\n</answer-a>\n\n<answer-b>\n(.*)\n</answer-b>", re.DOTALL)
@@ -25,6 +27,7 @@ class ScriptedJudge:
     failures: list[int] = field(default_factory=list)
     always: int = 0
     body: bytes | None = None
+    certificate: Path | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     asked: list[dict[str, Any]] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
@@ -76,9 +79,17 @@ def serving(judge: ScriptedJudge) -> Iterator[ScriptedJudge]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up is what some tests are about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    judge.endpoint = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    if judge.certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(judge.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    judge.endpoint = f"{'http' if judge.certificate is None else 'https'}://127.0.0.1:{server.server_address[1]}/v1"
     judge.gate.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -3,15 +3,21 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from finetune_trainer.cli.evaluate import execute
 from finetune_trainer.contract import Judge, RunSpec
 from finetune_trainer.evaluation.judge import Judging
-from finetune_trainer.evaluation.judge.endpoint import JudgeEndpoint
+from finetune_trainer.evaluation.judge.endpoint import Access, JudgeEndpoint
 from finetune_trainer.evaluation.judge.judging import CONCURRENCY
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import seal_data
@@ -22,6 +28,7 @@ from tests.unit.trainer.evaluation.judged import numbered
 from tests.unit.trainer.evaluation.test_evaluate_command import trained
 
 ITEMS = numbered(12)
+NOTHING = Access()
 REFERENCES = {f"[user]\n{item.prompt[0]['content']}": item.reference for item in ITEMS if isinstance(item.prompt, list)}
 
 
@@ -38,9 +45,20 @@ def likes_the_first(request: str, first: str, second: str) -> str:
     return "A"
 
 
-def judging(judge: ScriptedJudge, *, token: str | None = None, stop: Callable[[], bool] = lambda: False) -> Judging:
+def judging(judge: ScriptedJudge, *, access: Access = NOTHING, stop: Callable[[], bool] = lambda: False) -> Judging:
     named = Judge(endpoint=judge.endpoint, model="critic")
-    return Judging(connect=lambda: JudgeEndpoint(named, token, 7, pause_seconds=0.001, patience_seconds=60), stop=stop)
+    return Judging(connect=lambda: JudgeEndpoint(named, access, 7, pause_seconds=0.001, patience_seconds=60), stop=stop)
+
+
+def certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 that vouches for itself, in one file."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "judge")])
+    now, address = datetime.now(UTC), x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1)).add_extension(address, critical=False)
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    (folder / "judge.pem").write_bytes(text)
+    return folder / "judge.pem"
 
 
 @pytest.fixture
@@ -59,7 +77,7 @@ def judged() -> Iterator[Callable[..., ScriptedJudge]]:
 
 def test_a_good_judge_is_calibrated_and_its_verdicts_count(judged: Callable[..., ScriptedJudge]) -> None:
     judge = judged()
-    judges = judging(judge, token="sesame")
+    judges = judging(judge, access=Access("sesame"))
     calibrated = judges.calibrate(ITEMS)
     assert (calibrated.usable, calibrated.calibration_pairs, calibrated.calibration_right) == (True, 12, 12)
     base = ["bad"] * 6 + ["good"] * 2 + ["same"] * 4
@@ -134,6 +152,7 @@ def unreachable() -> ScriptedJudge:
         ({"always": 404}, ConfigurationError, "JudgeRefused: .* knows no such model"),
         ({"always": 302}, ConfigurationError, "JudgeRefused: .*HTTP 302"),
         ({"body": b"<html>"}, ConfigurationError, "JudgeRefused: .* another form"),
+        ({"body": b"[" * (2 << 20)}, ConfigurationError, "JudgeRefused: .* another form"),
         ({"body": b'{"choices": []}'}, ConfigurationError, "JudgeRefused: .* another form"),
     ],
 )
@@ -153,10 +172,28 @@ def test_a_judge_that_is_not_there_may_be_there_at_the_next_attempt() -> None:
         judging(unreachable()).calibrate(ITEMS)
 
 
-def test_a_token_that_is_none_is_told_by_its_field_and_not_by_its_text() -> None:
-    with pytest.raises(ConfigurationError, match=r"secretRef") as caught:
-        judging(unreachable(), token="two\nlines").calibrate(ITEMS)
-    assert "lines" not in str(caught.value).replace("more than one line", "")
+def test_credentials_that_are_none_are_told_by_their_field_and_not_by_their_text(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("two\nwords")
+    with pytest.raises(
+        ConfigurationError, match=r"JudgeCredentialsInvalid: spec.evaluation.judge.credentialsSecretRef: .* token"
+    ) as caught:
+        judging(unreachable(), access=Access.of(tmp_path)).calibrate(ITEMS)
+    assert "words" not in str(caught.value)
+    (tmp_path / "token").write_text("\n")
+    (tmp_path / "ca.crt").write_text("no certificate")
+    assert Access.of(tmp_path).token is None
+    with pytest.raises(ConfigurationError, match=r"JudgeCredentialsInvalid: .* ca.crt holds no certificates"):
+        judging(unreachable(), access=Access.of(tmp_path)).calibrate(ITEMS)
+
+
+def test_a_certificate_of_ones_own_is_checked_by_the_authorities_that_are_named(
+    judged: Callable[..., ScriptedJudge], tmp_path: Path
+) -> None:
+    signed = certificate(tmp_path)
+    judge = judged(certificate=signed)
+    assert judging(judge, access=Access(authorities=signed)).calibrate(ITEMS[:5]).usable
+    with pytest.raises(StorageError, match=r"JudgeUnreachable: .*ConnectError"):
+        judging(judge).calibrate(ITEMS)
 
 
 def test_a_run_that_is_judged_is_told_of_a_refusal_before_it_trains_and_of_an_absence_after_it(

@@ -198,7 +198,9 @@ class JudgeSpec(ApiModel):
         description="Name of the model there, as the API knows it."
     )
     credentials_secret_ref: LocalObjectReference | None = Field(
-        default=None, description="Secret whose key `token` opens the endpoint. Mounted as a file, never read here."
+        default=None,
+        description="Secret whose key `token` opens the endpoint, and whose key `ca.crt` may hold the authorities that its certificate is "
+        "checked by. Mounted as files, never read here.",
     )
 
 

@@ -28,7 +28,7 @@ from finetune_trainer.contract import (
     Step,
 )
 
-CREDENTIALS_KEY = "token"
+CREDENTIALS_KEY, AUTHORITIES_KEY = "token", "ca.crt"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def pod_volumes(
         secret = {"secretName": name, "items": items, "defaultMode": 0o440, "optional": True}  # a tracker stops no training
         _add(volumes, volume_mounts, "tracker", {"secret": secret}, TRACKER_CREDENTIALS_PATH, read_only=True)
     if judge and spec.evaluation.judge is not None and spec.evaluation.judge.credentials_secret_ref is not None:
-        source = _token(spec.evaluation.judge.credentials_secret_ref.name)
+        source = _token_and_authorities(spec.evaluation.judge.credentials_secret_ref.name)
         _add(volumes, volume_mounts, "judge", source, JUDGE_CREDENTIALS_PATH, read_only=True)
     if shared_memory:
         _add(volumes, volume_mounts, "shm", {"emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}, "/dev/shm")  # noqa: S108 - not a file
@@ -110,6 +110,12 @@ def pod_volumes(
 def _token(secret: str) -> dict[str, Any]:
     items = [{"key": CREDENTIALS_KEY, "path": CREDENTIALS_KEY}]
     return {"secret": {"secretName": secret, "items": items, "defaultMode": 0o440}}
+
+
+def _token_and_authorities(secret: str) -> dict[str, Any]:
+    """The token must be there, and without it the pod waits; the certificates may be."""
+    token, authorities = ({"name": secret, "items": [{"key": key, "path": key}]} for key in (CREDENTIALS_KEY, AUTHORITIES_KEY))
+    return {"projected": {"defaultMode": 0o440, "sources": [{"secret": token}, {"secret": {**authorities, "optional": True}}]}}
 
 
 def _work_mounts(owner: Owner, run_key: str, spec: FineTuneJobSpec, step: Step) -> tuple[ClaimMount, ...]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.api.spec import FineTuneJobSpec
+from finetune_operator.api.spec import FineTuneJobSpec, JudgeSpec
 from finetune_operator.manifests.failurepolicy import build_failure_policy
 from finetune_operator.manifests.job import Attempt, build_job
 from finetune_operator.manifests.names import Owner, job_name, label_value, run_name, work_folder
@@ -135,6 +135,21 @@ def test_credentials_are_mounted_where_the_base_model_is_fetched_and_nowhere_els
     for step in Step:
         volumes = pod_of(build_job(OWNER, HUB, Attempt(KEY, RUN, step, 1), ENVIRONMENT))["volumes"]
         assert any("secret" in volume for volume in volumes) == (step is Step.PREPARE)
+
+
+def test_what_opens_a_judge_is_mounted_where_it_is_asked_and_nowhere_else():
+    judge = {"endpoint": "http://judge/v1", "model": "critic", "credentialsSecretRef": {"name": "judge"}}
+    asking = SPEC.replacing(evaluation=SPEC.evaluation.model_copy(update={"judge": JudgeSpec.model_validate(judge)}))
+    for step in Step:
+        pod = pod_of(build_job(OWNER, asking, Attempt(KEY, RUN, step, 1), ENVIRONMENT))
+        found = [volume["projected"]["sources"] for volume in pod["volumes"] if volume["name"] == "judge"]
+        assert found == ([_SOURCES] if step is Step.TRAIN else [])
+
+
+_SOURCES = [
+    {"secret": {"name": "judge", "items": [{"key": "token", "path": "token"}]}},
+    {"secret": {"name": "judge", "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True}},
+]
 
 
 @pytest.mark.parametrize(

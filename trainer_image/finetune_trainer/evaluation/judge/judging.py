@@ -12,7 +12,7 @@ from finetune_trainer.contract import JUDGE_CREDENTIALS_PATH, JudgeSummary, RunS
 from finetune_trainer.evaluation.decoding import raise_if_stopped
 from finetune_trainer.evaluation.items import EvaluationItem
 from finetune_trainer.evaluation.judge.calibration import Pair, doubts, known_pairs, too_many_unread
-from finetune_trainer.evaluation.judge.endpoint import JudgeEndpoint
+from finetune_trainer.evaluation.judge.endpoint import Access, JudgeEndpoint
 from finetune_trainer.evaluation.judge.prompt import PROMPT_DIGEST, Verdict, question, read_verdict
 
 CONCURRENCY: Final = 4
@@ -42,10 +42,9 @@ class Judging:
     @classmethod
     def of(cls, spec: RunSpec, stop: Callable[[], bool], credentials: Path = Path(JUDGE_CREDENTIALS_PATH), **options: int) -> "Judging":
         """The judge of a run that has one, reached with these options of `JudgeEndpoint`. The seed is that of the run."""
-        judge, token = spec.evaluation.judge, credentials / "token"
+        judge, access = spec.evaluation.judge, Access.of(credentials)
         assert judge is not None, "metrics_for refuses Judge without a judge"
-        secret = token.read_text(encoding="utf-8").strip() if token.is_file() else None
-        return cls(connect=lambda: JudgeEndpoint(judge, secret, spec.training.seed, **options), stop=stop)
+        return cls(connect=lambda: JudgeEndpoint(judge, access, spec.training.seed, **options), stop=stop)
 
     def greet(self, items: Sequence[EvaluationItem]) -> None:
         """Ask about a single pair, whatever the verdict. Raises what `calibrate` does."""
