@@ -137,4 +137,5 @@ class EnvironmentSection(Document):
     driver: Word | None = None
     runtime_class: Name | None = None
     attestation_digest: Digest | None = None
+    tracker: Name | None = Field(default=None, description="Host that the training logged its figures to.")
     egress: EgressProbe | None = None

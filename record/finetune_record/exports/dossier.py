@@ -138,6 +138,8 @@ def _security(predicate: Predicate) -> Rows:
     if egress is not None and egress.watch_digest is not None:
         yield "Log of the tries while it trained", f"{egress.watch_digest} ({egress.watch_rounds} rounds)"
     yield "Runtime class", environment.runtime_class if environment else None
+    if environment is not None and environment.tracker is not None:
+        yield "Tracker that its figures went to", environment.tracker
     yield "Signing key", predicate.chain.key_id
 
 

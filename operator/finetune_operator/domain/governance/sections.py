@@ -42,6 +42,7 @@ from finetune_record.sections import Sections
 from finetune_trainer.contract import REVIEW_REPORT, SCAN_REPORT, Step, canonical_json, digest_of
 from finetune_trainer.contract.governance import Classification as Classified
 from finetune_trainer.contract.governance import Finding
+from finetune_trainer.contract.governance.checks.place import host_of
 from finetune_trainer.contract.governance.facts import ApprovalStage, DatasetFacts
 
 _FINDINGS, _POLICIES, _MESSAGE = 32, 64, 1024
@@ -196,6 +197,7 @@ def _environment(run: CurrentRun, spec: FineTuneJobSpec) -> EnvironmentSection:
         accelerator=wanted.gpu_resource_name if wanted.gpus_per_node else None,
         accelerators=wanted.gpus_per_node,
         runtime_class=wanted.runtime_class_name,
+        tracker=host_of(spec.tracking.mlflow.uri) if spec.tracking is not None else None,
         egress=_egress(probe) if probe is not None else None,
     )
 
