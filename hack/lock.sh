@@ -10,4 +10,5 @@ compile requirements/uv.in -o requirements/uv.txt
 compile requirements/operator.in -o requirements/operator.txt
 compile requirements/trainer.in -c requirements/operator.txt -o requirements/trainer.txt
 compile requirements/inference.in -c requirements/operator.txt -c requirements/trainer.txt -o requirements/inference.txt
-compile requirements/dev.in -c requirements/operator.txt -c requirements/trainer.txt -c requirements/inference.txt -o requirements/dev.txt
+compile requirements/names.in -c requirements/trainer.txt -c requirements/inference.txt -o requirements/names.txt
+compile requirements/dev.in -c requirements/operator.txt -c requirements/trainer.txt -c requirements/inference.txt -c requirements/names.txt -o requirements/dev.txt

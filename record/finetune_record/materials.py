@@ -32,7 +32,7 @@ class Measured(Document):
 class Report(Document):
     """A document that lies with the adapter or elsewhere; the record holds its digest and its headlines, never its text."""
 
-    kind: Word = Field(description="scan, review, duplicates, overlap, and whatever else was made.")
+    kind: Word = Field(description="scan, name-model (which looked for names), review, duplicates, overlap, and whatever else was made.")
     digest: Digest
     file: FileName | None = Field(default=None, description="Its name in the folder of documents.")
     headlines: list[Measured] = Field(default_factory=list, max_length=32)

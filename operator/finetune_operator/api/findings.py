@@ -34,6 +34,12 @@ class IdentifiersFound(ApiModel):
     validated_rows: Count = Field(default=0, description="Those of them in which it is validated, by its checksum for instance.")
 
 
+class NameModelStatus(ApiModel):
+    name: ShortText = Field(description="As the model calls itself.")
+    version: ShortText = Field(description="As the model calls itself.")
+    digest: ContentDigest = Field(description="Of its files, by name and content.")
+
+
 class ScanStatus(ApiModel):
     profile: ShortText = Field(description="What the scan can see; what it cannot is in its report, scan.json of the run.")
     entire: bool = Field(description="Whether every row was scanned whole.")
@@ -41,6 +47,9 @@ class ScanStatus(ApiModel):
     report_digest: ContentDigest = Field(description="Digest of the report, which also says what was looked for and how it was checked.")
     found: Annotated[list[IdentifiersFound], Field(max_length=32), ListMap(("entity",))] = Field(
         default=[], description="What was found. Nothing found proves nothing."
+    )
+    name_model: NameModelStatus | None = Field(
+        default=None, description="The model that looked for names; absent: the trainer image has none, and nobody did."
     )
 
 

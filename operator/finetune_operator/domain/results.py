@@ -14,6 +14,7 @@ from finetune_operator.api.findings import (
     IdentifiersFound,
     JudgeStatus,
     MetricStatus,
+    NameModelStatus,
     QualityStatus,
     ReviewStatus,
     ScanStatus,
@@ -91,7 +92,8 @@ def _scanned(summary: ScanSummary | None) -> ScanStatus | None:
     found = [
         IdentifiersFound(entity=name, rows=rows, validated_rows=validated) for name, (rows, validated) in sorted(summary.found.items())
     ]
-    return ScanStatus(**summary.model_dump(exclude={"found"}), found=found)
+    model = NameModelStatus(**summary.name_model.model_dump()) if summary.name_model is not None else None
+    return ScanStatus(**summary.model_dump(exclude={"found", "name_model"}), found=found, name_model=model)
 
 
 def record_train(draft: Draft, run: CurrentRun, summary: TrainSummary) -> CurrentRun:

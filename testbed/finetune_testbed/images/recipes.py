@@ -50,7 +50,7 @@ RECIPES = {
         Recipe(
             "trainer",
             "trainer_image/Dockerfile",
-            (*_SHARED, "requirements/trainer.txt", "trainer_image/finetune_trainer"),
+            (*_SHARED, "requirements/trainer.txt", "requirements/names.txt", "trainer_image/finetune_trainer"),
         ),
         Recipe(
             "inference",

@@ -15,7 +15,7 @@ from finetune_operator.domain.decide import decide
 from finetune_operator.domain.governance import facts
 from finetune_operator.domain.governance.view import GovernanceView, read_policy
 from finetune_operator.domain.observed import Observed
-from finetune_trainer.contract import DataQuality, ScanSummary
+from finetune_trainer.contract import DataQuality, NameModel, ScanSummary
 from finetune_trainer.contract.governance import Policy
 from finetune_trainer.contract.governance.facts import EntityHits, ScanReport, Site
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE, Entity, ScanProfile
@@ -873,6 +873,9 @@ class TestScan:
             (False, {"ssn": (2, 1)}, "", ""),
             (True, {"date": (4, 0)}, "AwaitingApproval", "DeidentificationDoubtful"),
             (False, {"date": (4, 0)}, "", ""),
+            (True, {"person": (4, 0)}, "AwaitingApproval", "DeidentificationDoubtful"),
+            (True, {"place": (4, 0)}, "AwaitingApproval", "DeidentificationDoubtful"),
+            (False, {"person": (4, 0), "place": (4, 0), "organisation": (4, 0)}, "", ""),
             (True, {}, "", ""),
             (True, {"secret": (1, 0)}, "AwaitingApproval", "SecretInData"),
         ],
@@ -916,6 +919,8 @@ class TestScan:
         self.prepared(job, None if scan is None else self.scanned(**scan))
         assert ("ScanCoverageGap" in told(job, "Governed")[2]) == gap, told(job, "Governed")
         assert self.trains(job) == (not gap)
+        if level == "restricted" and gap:
+            assert "the trainer image needs a model that finds names" in told(job, "Governed")[2]
 
     def test_counts_are_in_status_with_and_without_governance(self) -> None:
         for seen in (None, view(policy())):
@@ -923,6 +928,13 @@ class TestScan:
             found = (job.status or {})["dataset"]["scan"]
             assert [each["entity"] for each in found["found"]] == ["date", "email"]
             assert (found["profile"], found["entire"], found["rows"]) == ("Identifiers", True, 264)
+            assert "nameModel" not in found
+
+    def test_who_looked_for_names_is_in_status(self) -> None:
+        model = {"name": "en_site_names", "version": "1.2.3", "digest": DIGEST}
+        scan = self.scanned(profile="IdentifiersAndNames", person=(3, 0)).model_copy(update={"name_model": NameModel(**model)})
+        job = self.prepared(world(None), scan)
+        assert (job.status or {})["dataset"]["scan"]["nameModel"] == model
 
     def test_without_governance_identifiers_hold_up_nothing(self) -> None:
         plain, clean = (self.prepared(world(None), scan) for scan in (self.scanned(card=(9, 9), secret=(1, 0)), None))

@@ -10,7 +10,7 @@ import pytest
 from finetune_operator.cluster.errors import Forbidden, NotFound, Unavailable
 from finetune_record import bundle, chain, envelope, keys
 from finetune_record.statement import Statement
-from finetune_trainer.contract import JudgeSummary, ScanSummary, Verdict
+from finetune_trainer.contract import JudgeSummary, NameModel, ScanSummary, Verdict
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
 from tests.unit.domain.registry import CHECKPOINTS, RECORDS, Registry
 from tests.unit.domain.samples import ADAPTER, DOCUMENTS, FILES, NOON, probed, words
@@ -454,11 +454,13 @@ def test_the_tries_while_it_trained_are_in_the_record_by_the_digest_of_their_las
 def test_the_scan_is_in_the_record_by_its_counts_and_the_digest_of_its_report() -> None:
     registry = Registry()
     world = governed(registry)
-    scan = ScanSummary(profile="Identifiers", entire=True, rows=264, report_digest=DIGEST, found={"email": (40, 0), "date": (9, 0)})
+    found, looked = {"email": (40, 0), "date": (9, 0)}, NameModel(name="en_site_names", version="1.2.3", digest="sha256:" + "7e" * 32)
+    scan = ScanSummary(profile="Identifiers", entire=True, rows=264, report_digest=DIGEST, found=found, name_model=looked)
     world.end_pod(message=words("prepare", world.run["key"], scan=scan))
     world.settle()
     world.finish()
-    report, review = statement(registry.records[0]).predicate.data.reports
+    report, model, review = statement(registry.records[0]).predicate.data.reports
+    assert (model.kind, model.digest, model.file) == ("name-model", looked.digest, None)
     assert (review.kind, review.file) == ("review", "review-report.json")
     assert (report.kind, report.digest, report.file) == ("scan", DIGEST, "scan-report.json")
     assert {each.name: each.value for each in report.headlines} == {"rows": "264", "date rows": "9", "email rows": "40"}

@@ -155,7 +155,7 @@ def test_the_generated_ones_reach_most_rules_and_both_ends() -> None:
     seen: set[RuleId] = set()
     outcomes: set[Outcome] = set()
 
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
     @given(generated.facts, some_policies)
     def look(question: Facts, rules: list[Policy]) -> None:
         decision = decide(question, rules, NOW)

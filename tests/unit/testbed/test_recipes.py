@@ -52,6 +52,13 @@ def test_the_inference_image_keeps_every_package_of_the_trainer_as_it_is() -> No
     assert trainer <= inference
 
 
+def test_what_looks_for_names_adds_packages_to_the_trainers_and_changes_none() -> None:
+    trainer, names = (_pins(f"requirements/{name}.txt") for name in ("trainer", "names"))
+    known = {pin.split("==")[0] for pin in trainer}
+    assert {pin for pin in names - trainer if pin.split("==")[0] in known} == set()
+    assert {"presidio-analyzer", "spacy"} <= {pin.split("==")[0] for pin in names} - known
+
+
 def _instructions(dockerfile: str) -> list[str]:
     lines = [line for line in (images.ROOT / dockerfile).read_text().splitlines() if line and not line.startswith("#")]
     return "\n".join(lines).replace("\\\n", " ").split("\n")

@@ -95,6 +95,14 @@ class DataSummary(Document):
     review: ReviewSample | None = Field(default=None, description="None from a trainer that drew none.")
 
 
+class NameModel(Document):
+    """Which model looked for names; the digest is of its files."""
+
+    name: str = Field(max_length=64)
+    version: str = Field(max_length=32)
+    digest: Digest
+
+
 class ScanSummary(Document):
     """What the scan for identifiers has counted over all sources together. Kinds and profile are words of governance's vocabulary."""
 
@@ -105,6 +113,7 @@ class ScanSummary(Document):
     found: dict[EntityName, tuple[Counted, Counted]] = Field(
         default_factory=dict, max_length=32, description="By kind: rows that hold one, and those of them in which it is validated."
     )
+    name_model: NameModel | None = Field(default=None, description="None where nobody looked for names.")
 
 
 class PrepareSummary(Document):

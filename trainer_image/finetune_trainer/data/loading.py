@@ -12,7 +12,7 @@ from finetune_trainer.data.normalization import normalise
 from finetune_trainer.data.report import SourceReport, count_dropped
 from finetune_trainer.data.sources import ReadBytes, read_records, source_digest
 from finetune_trainer.data.targets import TargetSchema
-from finetune_trainer.identifiers import Scanner
+from finetune_trainer.identifiers import NameFinder, Scanner
 from finetune_trainer.pod.datamanifest import SourceFile
 from finetune_trainer.pod.errors import DataError
 
@@ -54,17 +54,17 @@ class LoadedSource:
         return SourceFile(role=self.role, uri=self.source.uri, digest=self.digest)
 
 
-def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None) -> LoadedSource:
+def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None, names: NameFinder | None = None) -> LoadedSource:
     """Read ``source`` whole; raises ``DataError``. Rows that cannot be used are listed in ``dropped``.
 
     Where a digest is declared it is compared with that of the very bytes the rows came from, and that before anything is made of them.
     """
     name, path = FIELD_OF[role], Path(source.path)
     if source.digest is None:
-        return _load(spec, source, role, schema, digest=source_digest(path, name))
+        return _load(spec, source, role, schema, names, digest=source_digest(path, name))
     read = ReadBytes()
     try:
-        loaded = _load(spec, source, role, schema, digest=source.digest, read=read)
+        loaded = _load(spec, source, role, schema, names, digest=source.digest, read=read)
     except DataError as error:
         _check_digest(source, name, source_digest(path, name), error)  # other bytes explain whatever is wrong with the rows
         raise
@@ -73,7 +73,14 @@ def load_source(spec: RunSpec, source: DataSource, role: str, schema: TargetSche
 
 
 def _load(
-    spec: RunSpec, source: DataSource, role: str, schema: TargetSchema | None, *, digest: str, read: ReadBytes | None = None
+    spec: RunSpec,
+    source: DataSource,
+    role: str,
+    schema: TargetSchema | None,
+    names: NameFinder | None,
+    *,
+    digest: str,
+    read: ReadBytes | None = None,
 ) -> LoadedSource:
     name = FIELD_OF[role]
     records = read_records(Path(source.path), name, read)
@@ -81,7 +88,7 @@ def _load(
     if not sample:
         raise DataError("EmptyDataset", f"{name}.uri: {source.uri} holds no row", "Write rows into it, or point to another file.")
     recognition = recognise(sample, source.format, spec.stage, name)
-    loaded = LoadedSource(role, source, digest, recognition, 0, [], Scanner(role))
+    loaded = LoadedSource(role, source, digest, recognition, 0, [], Scanner(role, names))
     for record in chain(sample, records):
         loaded.rows += 1
         loaded.scanner.look(record.number, record.value)

@@ -22,6 +22,7 @@ from finetune_trainer.data.split import hold_out
 from finetune_trainer.data.targets import read_schema
 from finetune_trainer.data.tokenization import TokenizedRow, tokenize
 from finetune_trainer.identifiers import ScanReport
+from finetune_trainer.names import name_finder
 from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError
 from finetune_trainer.pod.events import EventLog
@@ -99,11 +100,12 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
     schema = read_schema(Path(spec.task.output_schema_path)) if spec.task.output_schema_path else None
     limit = spec.thresholds.max_dropped_percent
 
-    dataset = load_source(spec, spec.dataset, "dataset", schema)
+    names = name_finder()
+    dataset = load_source(spec, spec.dataset, "dataset", schema, names)
     sources = [dataset]
     for role, source in (("validation", spec.validation.source), ("evaluation", spec.evaluation.source)):
         if source is not None:
-            sources.append(load_source(spec, source, role, schema))
+            sources.append(load_source(spec, source, role, schema, names))
     for loaded in sources:
         check_dropped(loaded, limit)
         events.emit(

@@ -4,7 +4,8 @@ Standard library only and no I/O, so that the steps that read data and those tha
 what it read is never told.
 """
 
+from finetune_trainer.identifiers.names import NameFinder
 from finetune_trainer.identifiers.report import ScanReport
 from finetune_trainer.identifiers.scanner import Scanner
 
-__all__ = ["ScanReport", "Scanner"]
+__all__ = ["NameFinder", "ScanReport", "Scanner"]

@@ -3,6 +3,7 @@
 from typing import Final
 
 from finetune_trainer.contract.governance.vocabulary import SafeHarborType
+from finetune_trainer.identifiers.names import NameModelReport
 
 UNSEEN: Final = {
     SafeHarborType.NAMES: "not looked for: no pattern tells a name from another word",
@@ -28,6 +29,7 @@ STATEMENT: Final = (
 )
 
 
-def coverage() -> dict[str, str]:
-    """Each of the eighteen types of Safe Harbor with what is seen of it."""
-    return {kind.value: UNSEEN.get(kind) or PARTLY_SEEN.get(kind) or "looked for" for kind in SafeHarborType}
+def coverage(names: NameModelReport | None = None) -> dict[str, str]:
+    """Each of the eighteen types of Safe Harbor with what is seen of it; ``names`` is the model that looked for names, if one did."""
+    told = {**UNSEEN, **PARTLY_SEEN, **(names.seen() if names is not None else {})}
+    return {kind.value: told.get(kind, "looked for") for kind in SafeHarborType}

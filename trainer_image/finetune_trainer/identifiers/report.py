@@ -9,12 +9,11 @@ from pydantic import Field
 
 from finetune_trainer.contract.base import Decimal, Digest, Document, Named
 from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Entity, ScanProfile
-from finetune_trainer.contract.results import ScanSummary
+from finetune_trainer.contract.results import NameModel, ScanSummary
 from finetune_trainer.identifiers.coverage import STATEMENT, coverage
+from finetune_trainer.identifiers.names import NameModelReport
 from finetune_trainer.identifiers.scanner import FIRST_ROWS, RECOGNIZERS, SCANNER_VERSION, EntityCount, Scanner, pattern_digest
 from finetune_trainer.shares import wilson
-
-PROFILE = ScanProfile.IDENTIFIERS
 
 
 class EntityReport(Document):
@@ -45,6 +44,7 @@ class ScanReport(Named):
     profile: str
     scanner_version: int
     patterns_digest: Digest
+    name_model: NameModelReport | None = None
     entire: bool
     sources: list[SourceScan]
     looked_for: list[Entity]
@@ -53,16 +53,20 @@ class ScanReport(Named):
 
     @classmethod
     def of(cls, scanners: Iterable[Scanner]) -> "ScanReport":
-        """What the scanners have counted."""
-        sources = [_source(scanner) for scanner in scanners]
+        """What the scanners have counted; all of them look for names, with the same model, or none does."""
+        counted = list(scanners)
+        sources = [_source(scanner) for scanner in counted]
+        finder = counted[0].names if counted else None
+        names = finder.report if finder is not None else None
         return cls(
-            profile=PROFILE.value,
+            profile=(names.profile() if names is not None else ScanProfile.IDENTIFIERS).value,
             scanner_version=SCANNER_VERSION,
             patterns_digest=pattern_digest(),
+            name_model=names,
             entire=not any(source.cut_rows for source in sources),
             sources=sources,
-            looked_for=sorted({recognizer.entity for recognizer in RECOGNIZERS}),
-            coverage=coverage(),
+            looked_for=sorted(_looked_for(names)),
+            coverage=coverage(names),
             statement=STATEMENT,
         )
 
@@ -78,7 +82,13 @@ class ScanReport(Named):
             rows=sum(source.rows for source in self.sources),
             report_digest=self.content_digest(),
             found=totals,
+            name_model=NameModel(name=model.name, version=model.version, digest=model.digest) if (model := self.name_model) else None,
         )
+
+
+def _looked_for(names: NameModelReport | None) -> set[Entity]:
+    named = {each.entity for each in names.planted} if names is not None else set()
+    return {recognizer.entity for recognizer in RECOGNIZERS} | named
 
 
 def _source(scanner: Scanner) -> SourceScan:
@@ -106,7 +116,7 @@ def _entity(entity: Entity, count: EntityCount, rows: int) -> EntityReport:
 
 
 def _validators(entity: Entity) -> list[str]:
-    return [f"{each.name}: {each.validator}" for each in RECOGNIZERS if each.entity is entity]
+    return [f"{each.name}: {each.validator}" for each in RECOGNIZERS if each.entity is entity] or ["name model: never validated"]
 
 
 def _share(value: float) -> str:

@@ -15,6 +15,7 @@ from finetune_trainer.contract.governance.vocabulary import Entity
 from finetune_trainer.identifiers.addresses import ADDRESSES
 from finetune_trainer.identifiers.credentials import SECRETS
 from finetune_trainer.identifiers.labelled import LABELLED
+from finetune_trainer.identifiers.names import NameFinder
 from finetune_trainer.identifiers.numbered import NUMBERS
 from finetune_trainer.identifiers.recognizer import CONDITIONS, Needs, Recognizer, RowText
 from finetune_trainer.identifiers.rowtext import row_text
@@ -41,7 +42,7 @@ class Found:
     whole: bool = True
 
 
-def scan(value: Any, recognizers: Sequence[tuple[Needs, Sequence[Recognizer]]] = _BY_NEED) -> Found:
+def scan(value: Any, recognizers: Sequence[tuple[Needs, Sequence[Recognizer]]] = _BY_NEED, names: NameFinder | None = None) -> Found:
     """What a row holds; ``value`` is a text, or anything that JSON, CSV or Parquet make of a row."""
     text, whole = row_text(value)
     row = RowText.of(text)
@@ -57,6 +58,10 @@ def scan(value: Any, recognizers: Sequence[tuple[Needs, Sequence[Recognizer]]] =
             whole = whole and all_judged
             if verdict is not None:
                 entities[recognizer.entity] = verdict or bool(known)
+    if names is not None:
+        named, all_read = names.find(text)
+        entities |= dict.fromkeys(sorted(named), False)
+        whole = whole and all_read
     return Found(entities, whole)
 
 
@@ -92,16 +97,17 @@ class EntityCount:
 
 @dataclass
 class Scanner:
-    """Counts over the rows of one source, ``role`` as the data manifest names it."""
+    """Counts over the rows of one source, ``role`` as the data manifest names it; without ``names`` nobody looks for any."""
 
     role: str
+    names: NameFinder | None = None
     rows: int = 0
     cut_rows: int = 0
     counts: dict[Entity, EntityCount] = field(default_factory=lambda: defaultdict(EntityCount))
 
     def look(self, number: int, value: Any) -> None:
         """Scan one row as it was read, whatever becomes of it later."""
-        found = scan(value)
+        found = scan(value, names=self.names)
         self.rows += 1
         self.cut_rows += not found.whole
         for entity, validated in found.entities.items():

@@ -138,8 +138,9 @@ class GovernancePolicySpec(ApiModel):
     )
     scan: ScanProfile | None = Field(
         default=None,
-        description="What a scan of all rows for identifiers must at least be able to see. No scan here sees names: "
-        "IdentifiersAndNames asks for a waiver at restricted, and below that for no more than Identifiers.",
+        description="What a scan of all rows for identifiers must at least be able to see. Names are seen where the trainer image has a "
+        "model that finds them; without one IdentifiersAndNames asks for a waiver at restricted, and below that for no more than "
+        "Identifiers.",
     )
     quality: QualitySpec | None = Field(default=None, description="What the data must be.")
     tracker_hosts: Annotated[list[Host], Field(max_length=64), ListSet()] | None = Field(

@@ -140,7 +140,7 @@ def _data(draft: Draft, run: CurrentRun, spec: FineTuneJobSpec, judged: Judged, 
         evaluation_overlap=found.quality.evaluation_overlap if found.quality is not None else None,
         sources=sources,
         reports=[
-            *([_scan(found.scan)] if found.scan is not None else []),
+            *(_scan(found.scan) if found.scan is not None else []),
             *([_review(found.review)] if found.review is not None else []),
         ],
     )
@@ -152,16 +152,13 @@ def _review(review: ReviewStatus) -> Report:
     return Report(kind="review", digest=review.report_digest, file=REVIEW_REPORT, headlines=headlines)
 
 
-def _scan(scan: ScanStatus) -> Report:
-    """Rows by kind of identifier; the file lies with the adapter."""
+def _scan(scan: ScanStatus) -> list[Report]:
+    """Rows by kind of identifier, in a file that lies with the adapter; and by its digest the model that looked for names, if one did."""
     counts = [("rows", scan.rows), *((f"{each.entity} rows", each.rows) for each in scan.found)]
     counts += [(f"{each.entity} validated", each.validated_rows) for each in scan.found if each.validated_rows]
-    return Report(
-        kind="scan",
-        digest=scan.report_digest,
-        file=SCAN_REPORT,
-        headlines=[Measured(name=name, value=str(count)) for name, count in counts[:32]],
-    )
+    headlines = [Measured(name=name, value=str(count)) for name, count in counts[:32]]
+    report = Report(kind="scan", digest=scan.report_digest, file=SCAN_REPORT, headlines=headlines)
+    return [report] if scan.name_model is None else [report, Report(kind="name-model", digest=scan.name_model.digest)]
 
 
 def _source(facts: DatasetFacts, spec: FineTuneJobSpec, view: GovernanceView) -> Source:

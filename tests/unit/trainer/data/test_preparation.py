@@ -498,6 +498,6 @@ class TestIdentifiers:
 
     def test_the_sealed_data_do_not_depend_on_what_the_scan_knows(self, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
         first = prepare(rows=self.rows())[0]
-        monkeypatch.setattr("finetune_trainer.identifiers.scanner.scan", lambda _value: Found({}))
+        monkeypatch.setattr("finetune_trainer.identifiers.scanner.scan", lambda _value, **_rest: Found({}))
         again = prepare(rows=self.rows())[0]
         assert (first.summary.digest, again.scan.found) == (again.summary.digest, {})

@@ -6,13 +6,15 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
 import pytest
 
-from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Entity, SafeHarborType
+from finetune_trainer.contract.governance.vocabulary import HIPAA_TYPES, Entity, SafeHarborType, ScanProfile
 from finetune_trainer.identifiers import Scanner, ScanReport
 from finetune_trainer.identifiers.coverage import PARTLY_SEEN, UNSEEN, coverage
+from finetune_trainer.identifiers.names import NAMES, NameModelReport, PlantedNames
 from finetune_trainer.identifiers.recognizer import Recognizer, RowText
 from finetune_trainer.identifiers.rowtext import MAX_CHARACTERS, row_text
 from finetune_trainer.identifiers.scanner import MAX_CANDIDATES, RECOGNIZERS, pattern_digest, scan
@@ -174,7 +176,7 @@ class TestReport:
             assert found.validated_rows <= found.rows
             assert len(found.first_rows) <= 20
             assert all(1 <= number <= len(rows) for number in found.first_rows)
-        assert {found.entity for found in source.entities} == set(Entity)
+        assert {found.entity for found in source.entities} == set(Entity) - set(NAMES)
         assert (report.entire, report.summary().rows) == (True, 900)
 
     def test_it_holds_no_value(self, scanned: tuple[list[planted.Planted], ScanReport]) -> None:
@@ -190,14 +192,15 @@ class TestReport:
 
     def test_it_says_what_it_looked_for_and_what_it_cannot_see(self, scanned: tuple[list[planted.Planted], ScanReport]) -> None:
         report = scanned[1]
-        assert set(report.looked_for) == set(Entity)
+        assert set(report.looked_for) == set(Entity) - set(NAMES)
+        assert (report.profile, report.name_model) == ("Identifiers", None)
         assert set(report.coverage) == {kind.value for kind in SafeHarborType}
         assert len(report.coverage) == 18
         assert "not looked for" in report.coverage[SafeHarborType.NAMES.value]
         assert "name a person" in report.statement
 
     def test_every_type_of_safe_harbor_is_seen_or_said_not_to_be(self) -> None:
-        seen = set(HIPAA_TYPES.values())
+        seen = {kind for entity, kind in HIPAA_TYPES.items() if entity not in NAMES}
         assert not set(UNSEEN) & seen
         assert set(UNSEEN) | seen | {SafeHarborType.FAX} == set(SafeHarborType)
         assert set(PARTLY_SEEN) <= seen | {SafeHarborType.FAX}
@@ -226,3 +229,58 @@ class TestReport:
         scanner.look(1, "a" * (MAX_CHARACTERS + 1))
         assert not ScanReport.of([scanner]).entire
         assert json.loads(ScanReport.of([scanner]).to_json())["sources"][0]["cutRows"] == 1
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finder whose answer is known: it finds people where a row says so."""
+
+    report: NameModelReport
+    whole: bool = True
+
+    def find(self, text: str) -> tuple[set[Entity], bool]:
+        return {Entity.PERSON} if "somebody" in text else set(), self.whole
+
+
+class TestNames:
+    @staticmethod
+    def model(found: int) -> NameModelReport:
+        people = PlantedNames(entity=Entity.PERSON, planted=100, found=found)
+        return NameModelReport(
+            name="en_site",
+            version="1",
+            digest="sha256:" + "0" * 64,
+            language="en",
+            libraries={},
+            left_out=[],
+            planted=[people],
+            plain=50,
+            alarms=2,
+        )
+
+    def test_what_a_finder_sees_is_counted_and_never_validated(self) -> None:
+        scanner = Scanner("dataset", Told(self.model(90)))
+        for number, row in enumerate(({"text": "somebody 4111111111111111"}, {"text": "nobody"}), start=1):
+            scanner.look(number, row)
+        report = ScanReport.of([scanner])
+        assert report.summary().found == {"card": (1, 1), "person": (1, 0)}
+        assert set(report.looked_for) == (set(Entity) - set(NAMES)) | {Entity.PERSON}
+        assert (report.name_model, report.entire) == (self.model(90), True)
+        assert report.summary().name_model is not None
+
+    def test_a_row_that_was_not_read_whole_for_names_was_not_scanned_whole(self) -> None:
+        scanner = Scanner("dataset", Told(self.model(90), whole=False))
+        scanner.look(1, "somebody")
+        assert not ScanReport.of([scanner]).entire
+
+    @pytest.mark.parametrize(
+        ("found", "profile"), [(100, "IdentifiersAndNames"), (50, "IdentifiersAndNames"), (49, "Identifiers"), (0, "Identifiers")]
+    )
+    def test_a_model_that_finds_fewer_than_half_of_the_planted_people_sees_no_names(self, found: int, profile: str) -> None:
+        report = ScanReport.of([Scanner("dataset", Told(self.model(found)))])
+        assert report.profile == profile
+        assert f"{found} of 100 planted" in report.coverage[SafeHarborType.NAMES.value]
+        assert "not looked for" in report.coverage[SafeHarborType.GEOGRAPHY.value]
+
+    def test_a_model_without_people_sees_no_names(self) -> None:
+        assert self.model(90).model_copy(update={"planted": []}).profile() is ScanProfile.IDENTIFIERS

@@ -19,6 +19,7 @@ from finetune_trainer.contract import (
     ExitCode,
     FailureClass,
     Finding,
+    NameModel,
     PrepareSummary,
     ScanSummary,
     Severity,
@@ -143,7 +144,8 @@ def test_all_that_prepare_can_count_fits_into_a_termination_message() -> None:
         quality=DataQuality(examples=most, task_minimum=most, duplicates=most, evaluation_overlap=most),
     )
     found = dict.fromkeys(Entity, (most, most))
-    scan = ScanSummary(profile="IdentifiersAndNames", entire=False, rows=most, report_digest=digest, found=found)
+    model = NameModel(name="n" * 64, version="v" * 32, digest=digest)
+    scan = ScanSummary(profile="IdentifiersAndNames", entire=False, rows=most, report_digest=digest, found=found, name_model=model)
     estimate = Estimate(memory_bytes=most, disk_bytes=most, seconds=most, confidence="Unfitted", fits=False, cheapest_fix="z" * 256)
     prepared = PrepareSummary(
         dataset=data,

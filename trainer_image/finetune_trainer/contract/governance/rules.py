@@ -187,7 +187,8 @@ RULES: dict[RuleId, Rule] = {
     RuleId.SCAN_COVERAGE_GAP: Rule(
         A,
         "The policy asks for a scan of all rows, and there was none or not of all; at restricted, also one that sees too little.",
-        "Run the profile that the policy asks for, or ask for a waiver that is bound to this decision.",
+        "Install a trainer image that sees what the policy asks for (docs/governance/scanning.md, Names), or ask for a waiver that is "
+        "bound to this decision.",
         since=Stage.SEAL,
     ),
     RuleId.TOO_FEW_EXAMPLES: Rule(

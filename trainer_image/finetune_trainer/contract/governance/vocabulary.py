@@ -103,6 +103,9 @@ class Entity(StrEnum):
     DATE = "date"
     URL = "url"
     SECRET = "secret"  # noqa: S105
+    PERSON = "person"
+    PLACE = "place"
+    ORGANISATION = "organisation"
 
 
 _PERSONAL = (Regime.PII, Regime.PHI)
@@ -124,10 +127,11 @@ REGIMES_OF: Final = {
     Entity.PHONE: _PERSONAL,
     Entity.IP_ADDRESS: _PERSONAL,
     Entity.BIRTH_DATE: _PERSONAL,
+    Entity.PERSON: _PERSONAL,
 }
 """Under which regimes data may be declared that hold such an identifier; the first is the one that is raised where none is declared.
 
-A date or an address of a page points at nobody by itself, and no regime makes a secret harmless.
+A date, a place, an organisation or an address of a page points at nobody by itself, and no regime makes a secret harmless.
 """
 
 
@@ -173,8 +177,14 @@ HIPAA_TYPES: Final = {
     Entity.BIRTH_DATE: SafeHarborType.DATES,
     Entity.DATE: SafeHarborType.DATES,
     Entity.URL: SafeHarborType.URL,
+    Entity.PERSON: SafeHarborType.NAMES,
+    Entity.PLACE: SafeHarborType.GEOGRAPHY,
+    Entity.ORGANISATION: SafeHarborType.NAMES,
 }
-"""Each as one of the types of Safe Harbor; fax numbers are found as telephone numbers, and a secret is no identifier of a person."""
+"""Each as one of the types of Safe Harbor; fax numbers are found as telephone numbers, and a secret is no identifier of a person.
+
+Names of organisations are among them because those of employers are.
+"""
 
 
 @total_ordering

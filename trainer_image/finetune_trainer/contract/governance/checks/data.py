@@ -83,7 +83,8 @@ def scan_sees_enough(case: Case, policy: Policy) -> Iterator[Finding]:
     elif not scan.entire:
         yield find(RuleId.SCAN_COVERAGE_GAP, "scan", "not every row was scanned", policy)
     elif scan.profile < policy.scan and case.level >= Level.RESTRICTED:
-        yield find(RuleId.SCAN_COVERAGE_GAP, "scan", f"profile {scan.profile} sees less than {policy.scan}", policy)
+        reason = f"profile {scan.profile} sees less than {policy.scan}, for which the trainer image needs a model that finds names"
+        yield find(RuleId.SCAN_COVERAGE_GAP, "scan", reason, policy)
 
 
 def data_are_good_enough(case: Case, policy: Policy) -> Iterator[Finding]:

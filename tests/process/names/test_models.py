@@ -1,0 +1,113 @@
+"""What a folder may hold that is to find names: whatever would run code, or is no pipeline, is refused before anything of it is made."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finetune_trainer.names import name_finder
+from finetune_trainer.names.model import load_name_model
+from finetune_trainer.pod.errors import ConfigurationError
+
+Change = Callable[[Path], object]
+
+
+def config(old: str, new: str) -> Change:
+    def change(folder: Path) -> None:
+        place = folder / "config.cfg"
+        text = place.read_text()
+        assert old in text
+        place.write_text(text.replace(old, new))
+
+    return change
+
+
+def part(name: str, factory: str, *lines: str) -> Change:
+    """One more component before the others."""
+
+    def change(folder: Path) -> None:
+        config('pipeline = ["ner"]', f'pipeline = ["{name}","ner"]')(folder)
+        with (folder / "config.cfg").open("a") as file:
+            file.write("\n".join(["", f"[components.{name}]", f"{factory}", *lines, ""]))
+
+    return change
+
+
+REFUSED: dict[str, tuple[Change, str]] = {
+    "no pipeline": (lambda folder: (folder / "config.cfg").unlink(), "holds no config.cfg"),
+    "not a config": (lambda folder: (folder / "config.cfg").write_text("]["), "is no pipeline of spaCy"),
+    "a pickle": (lambda folder: (folder / "ner" / "model.pkl").write_bytes(b"\x80\x04."), "ner/model.pkl is no file"),
+    "a program": (lambda folder: (folder / "__init__.py").write_text("raise SystemExit"), "__init__.py is no file"),
+    "a link": (lambda folder: (folder / "ner" / "patterns").symlink_to("/etc/passwd"), "is a link"),
+    "a hook": (config("after_creation = null", 'after_creation = {"@callbacks":"site.run.v1"}'), "nlp.after_creation would run code"),
+    "a tokenizer of its own": (
+        config('"spacy.Tokenizer.v1"', '"site.Tokenizer.v1"'),
+        "nlp.tokenizer.@tokenizers calls 'site.Tokenizer.v1'",
+    ),
+    "layers of torch": (config('"spacy.HashEmbedCNN.v2"', '"spacy.TorchBiLSTMEncoder.v1"'), "calls 'spacy.TorchBiLSTMEncoder.v1'"),
+    "a file that is read": (part("tok2vec", 'factory = "tok2vec"', 'model = {"@readers":"srsly.read_json.v1"}'), "srsly.read_json.v1"),
+    "another pipeline": (part("tagger", 'source = "en_core_web_sm"'), "component 'tagger' is made by None"),
+    "another pipeline beside a factory": (part("tok2vec", 'factory = "tok2vec"', 'source = "os"'), "tok2vec.source calls 'os'"),
+    "a part of somebody's": (part("site", 'factory = "site_component"'), "made by 'site_component'"),
+    "a transformer": (part("transformer", 'factory = "transformer"'), "made by 'transformer'"),
+    "a part by a path": (config('pipeline = ["ner"]', 'pipeline = ["../ner"]'), "component '../ner'"),
+    "nothing that finds names": (config('pipeline = ["ner"]', "pipeline = []"), "neither ner nor entity_ruler"),
+    "a language by a path": (config('lang = "en"', 'lang = "..os"'), "nlp.lang is no language code"),
+    "a model cut off": (lambda folder: (folder / "ner" / "model").write_bytes(b"\x81"), "can load"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_folder_with_it_is_refused_with_the_place(what: str, site_names: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(site_names, tmp_path / "model")
+    change, reason = REFUSED[what]
+    change(folder)
+    with pytest.raises(ConfigurationError) as refused:
+        name_finder(folder)
+    assert refused.value.reason == "NameModelUnusable"
+    assert reason in refused.value.message
+    assert refused.value.hint
+
+
+def test_what_names_do_not_need_is_left_out_and_said(site_names: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(site_names, tmp_path / "model")
+    part("tagger", 'factory = "tagger"', 'model = {"@architectures":"site.Anything.v1"}')(folder)
+    model = load_name_model(folder)
+    assert (model.left_out, model.pipeline.pipe_names) == (("tagger",), ["ner"])
+
+
+def test_a_ruler_alone_is_a_model_and_counts_as_what_it_finds(tmp_path: Path) -> None:
+    import spacy
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Daniel Osei"}, {"label": "PRODUCT", "pattern": "router"}])
+    nlp.to_disk(tmp_path / "ruler")
+    finder = name_finder(tmp_path / "ruler")
+    assert finder is not None
+    assert {each.entity.value: each.found for each in finder.report.planted} == {"person": 5}
+    assert finder.report.profile().value == "Identifiers"
+    assert finder.find("the router of Daniel Osei")[0] == {"person"}
+
+
+def test_an_image_without_a_model_looks_for_no_names_and_one_that_names_a_missing_one_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FINETUNE_NAME_MODEL", raising=False)
+    assert name_finder() is None
+    monkeypatch.setenv("FINETUNE_NAME_MODEL", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="holds no config"):
+        name_finder()
+
+
+def test_what_pipelines_are_read_from_holds_no_pickle(site_names: Path) -> None:
+    """Arrays of objects would be unpickled: neither msgpack nor numpy makes one of bytes."""
+    import numpy as np
+    import srsly
+
+    encoded = srsly.msgpack_dumps({b"nd": True, b"type": "|O", b"kind": b"O", b"shape": (1,), b"data": b"\x80\x04N."})
+    with pytest.raises(ValueError, match="OBJECT"):
+        srsly.msgpack_loads(encoded)
+    assert json.loads((site_names / "vocab" / "strings.json").read_text())
+    assert np.load(site_names / "vocab" / "vectors", allow_pickle=False).dtype.kind == "f"
