@@ -66,7 +66,7 @@ def test_a_long_row_is_read_in_pieces_to_its_end(finder: NameFinder) -> None:
     filler = "please check the order again and tell me when it will be sent to the depot " * 100
     found, whole = finder.find(f"\n{filler}\nPlease ask Daniel Osei to call me back about the invoice.\n")
     assert (Entity.PERSON in found, whole) == (True, True)
-    assert finder.find("a" * 1_000_001) == (set(), False)
+    assert finder.find(" " * 1_000_001) == (set(), False)
 
 
 def test_neither_logs_nor_warnings_tell_a_row(

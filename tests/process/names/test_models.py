@@ -47,9 +47,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
         "nlp.tokenizer.@tokenizers calls 'site.Tokenizer.v1'",
     ),
     "layers of torch": (config('"spacy.HashEmbedCNN.v2"', '"spacy.TorchBiLSTMEncoder.v1"'), "calls 'spacy.TorchBiLSTMEncoder.v1'"),
-    "a file that is read": (part("tok2vec", 'factory = "tok2vec"', 'model = {"@readers":"srsly.read_json.v1"}'), "srsly.read_json.v1"),
+    "a file that is read": (
+        config("moves = null", 'moves = {"@readers":"srsly.read_json.v1"}'),
+        "ner.moves.@readers calls 'srsly.read_json.v1'",
+    ),
     "another pipeline": (part("tagger", 'source = "en_core_web_sm"'), "component 'tagger' is made by None"),
-    "another pipeline beside a factory": (part("tok2vec", 'factory = "tok2vec"', 'source = "os"'), "tok2vec.source calls 'os'"),
+    "another pipeline beside a factory": (config('factory = "ner"', 'factory = "ner"\nsource = "os"'), "ner.source calls 'os'"),
     "a part of somebody's": (part("site", 'factory = "site_component"'), "made by 'site_component'"),
     "a transformer": (part("transformer", 'factory = "transformer"'), "made by 'transformer'"),
     "a part by a path": (config('pipeline = ["ner"]', 'pipeline = ["../ner"]'), "component '../ner'"),
@@ -74,8 +77,11 @@ def test_a_folder_with_it_is_refused_with_the_place(what: str, site_names: Path,
 def test_what_names_do_not_need_is_left_out_and_said(site_names: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(site_names, tmp_path / "model")
     part("tagger", 'factory = "tagger"', 'model = {"@architectures":"site.Anything.v1"}')(folder)
+    config('"tagger",', '"tagger","tok2vec",')(folder)
+    with (folder / "config.cfg").open("a") as file:
+        file.write('[components.tok2vec]\nfactory = "tok2vec"\n')
     model = load_name_model(folder)
-    assert (model.left_out, model.pipeline.pipe_names) == (("tagger",), ["ner"])
+    assert (model.left_out, model.pipeline.pipe_names) == (("tagger", "tok2vec"), ["ner"])
 
 
 def test_a_ruler_alone_is_a_model_and_counts_as_what_it_finds(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ FILES: Final = frozenset(
 )
 """What ``nlp.to_disk`` writes for the parts above, and what lies beside it in published pipelines."""
 _HOOKS: Final = ("before_creation", "after_creation", "after_pipeline_creation")
+_LISTENER: Final = "spacy.Tok2VecListener.v1"
 _WORD: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}")
 _HINT: Final = "Put another pipeline of spaCy into the trainer image; docs/governance/scanning.md says what it may be made of."
@@ -128,7 +129,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Components that are used, by name, and the names of those that are left out."""
+    """Components that are used, by name, and the names of those that are left out: vectors of words too, if no used one listens to them."""
     components, used, left_out = config.get("components", {}), {}, []
     for name in config.get("nlp", {}).get("pipeline", []):
         component = components.get(name, {})
@@ -139,7 +140,11 @@ def _parts(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
             used[name] = component
         else:
             left_out.append(name)
-    if not any(component["factory"] != "tok2vec" for component in used.values()):
+    if all(function != _LISTENER for _, function in _functions(used, "")):
+        unheard = [name for name, component in used.items() if component["factory"] == "tok2vec"]
+        left_out += unheard
+        used = {name: component for name, component in used.items() if name not in unheard}
+    if all(component["factory"] == "tok2vec" for component in used.values()):
         raise _unusable("config.cfg: the pipeline has neither ner nor entity_ruler")
     return used, tuple(left_out)
 
