@@ -2,8 +2,8 @@
 
     python -m tests.performance scan_names [--full]
 
-The pipeline is learned here in seconds (`tests/process/names/site_model.py`): what it costs to run one is what this measures. A site's model
-is another one, and what that finds is in its own reports.
+The pipeline is learned here in seconds (`tests/process/names/site_model.py`): what it costs to run one is what this measures. A site's
+model is another one, and what that finds is in its own reports.
 """
 
 import random
