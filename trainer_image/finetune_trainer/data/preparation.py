@@ -100,12 +100,12 @@ def prepare_data(spec: RunSpec, workspace: Workspace, base: BaseModel, events: E
     schema = read_schema(Path(spec.task.output_schema_path)) if spec.task.output_schema_path else None
     limit = spec.thresholds.max_dropped_percent
 
-    names = name_finder()
-    dataset = load_source(spec, spec.dataset, "dataset", schema, names)
+    finder = name_finder()
+    dataset = load_source(spec, spec.dataset, "dataset", schema, finder)
     sources = [dataset]
     for role, source in (("validation", spec.validation.source), ("evaluation", spec.evaluation.source)):
         if source is not None:
-            sources.append(load_source(spec, source, role, schema, names))
+            sources.append(load_source(spec, source, role, schema, finder))
     for loaded in sources:
         check_dropped(loaded, limit)
         events.emit(
