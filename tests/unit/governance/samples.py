@@ -131,6 +131,7 @@ def run_of(facts: dict[str, Any]) -> RunSpec:
             "tuner": {"type": "LoRA"},
             "artifact": {"uri": "pvc://adapters/notes", "path": "/artifact"},
             "tracking": {"uri": facts["trackers"][0], "experiment": "notes"},
+            "evaluation": {"judge": {"endpoint": facts["judges"][0], "model": "critic"}},
         }
     )
 

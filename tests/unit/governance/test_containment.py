@@ -47,11 +47,16 @@ def test_of_two_policies_only_what_both_allow_stays_open() -> None:
     assert alone == tuple(Destination.model_validate(each) for each in one["network"]["allow"])
 
 
-def test_a_tracker_is_reached_where_every_policy_that_closes_egress_names_its_address() -> None:
+@pytest.mark.parametrize(
+    ("named", "hosts", "other"), [("trackers", "trackerHosts", "judgeHosts"), ("judges", "judgeHosts", "trackerHosts")]
+)
+def test_a_tracker_or_a_judge_is_reached_where_every_policy_that_closes_egress_names_its_address(
+    named: str, hosts: str, other: str
+) -> None:
     def opened(uri: str, *changes: dict[str, Any]) -> tuple[Destination, ...]:
-        return contain(Facts.model_validate({**FACTS, "trackers": [uri]}), policies(*changes), NOW).allow
+        return contain(Facts.model_validate({**FACTS, named: [uri]}), policies(*changes), NOW).allow
 
-    there = {"trackerHosts": ["10.2.3.4", "mlflow.mlops.svc"]}
+    there = {hosts: ["10.2.3.4", "mlflow.mlops.svc"]}
     tracker = Destination(cidr="10.2.3.4/32", ports=(5000,))
     assert opened("http://10.2.3.4:5000/x", there) == (tracker,)
     assert opened("https://10.2.3.4", there) == (Destination(cidr="10.2.3.4/32", ports=(443,)),)
@@ -60,8 +65,9 @@ def test_a_tracker_is_reached_where_every_policy_that_closes_egress_names_its_ad
     assert opened("http://mlflow.mlops.svc:5000", there) == ()  # a rule knows addresses only
     assert opened("http://10.2.3.5:5000", there) == ()
     assert opened("http://10.2.3.4:99999", there) == ()
-    assert opened("http://10.2.3.4:5000", there, {"name": "b", "trackerHosts": ["*"]}) == ()
-    assert opened("http://10.2.3.4:5000", {"trackerHosts": None}) == ()
+    assert opened("http://10.2.3.4:5000", there, {"name": "b", hosts: ["*"]}) == ()
+    assert opened("http://10.2.3.4:5000", {hosts: None}) == ()
+    assert opened("http://10.2.3.4:5000", {hosts: None, other: ["10.2.3.4"]}) == ()
 
 
 def test_nodes_must_have_every_label_asked_for_and_stand_where_the_data_lie() -> None:

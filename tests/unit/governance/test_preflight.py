@@ -56,6 +56,7 @@ MORE_ROWS = RUN.model_copy(update={"validation": RUN.validation.model_copy(updat
         (other_run(baseModel__digest=None), {RuleId.NOT_PINNED, RuleId.DIGEST_MISMATCH, RuleId.APPROVAL_STALE}),
         (other_run(subject__uid="u-9"), {RuleId.DIGEST_MISMATCH, RuleId.APPROVAL_STALE}),
         (other_run(trackers=["https://tracker.example"]), {RuleId.EXTERNAL_TRACKER, RuleId.DIGEST_MISMATCH, RuleId.APPROVAL_STALE}),
+        (other_run(judges=["https://judge.example.evil.test/v1"]), {RuleId.EXTERNAL_JUDGE, RuleId.DIGEST_MISMATCH, RuleId.APPROVAL_STALE}),
         (replace(SEEN, run=RESTARTED), {RuleId.DIGEST_MISMATCH}),
         (replace(SEEN, run=MORE_ROWS), {RuleId.DATASET_NOT_REGISTERED, RuleId.DIGEST_MISMATCH, RuleId.APPROVAL_STALE}),
     ],

@@ -39,20 +39,25 @@ def contain(facts: Facts, policies: Iterable[Policy], now: datetime) -> Containm
     classes = sorted(runtime_classes(enforced))
     return Containment(
         closed=bool(closing),
-        allow=_with_trackers(_common([policy.network.allow for policy in closing]), case, closing),
+        allow=_with_services(_common([policy.network.allow for policy in closing]), case, closing),
         cluster_dns=bool(closing) and all(policy.network.dns is Dns.CLUSTER_ONLY for policy in closing),
         nodes=_nodes(case, enforced),
         runtime_class_name=classes[0] if classes else None,
     )
 
 
-def _with_trackers(open_: tuple[Destination, ...], case: Case, closing: list[Policy]) -> tuple[Destination, ...]:
-    """And the trackers that every policy which closes egress names, as far as they are named by IPv4 address: no rule knows a host."""
+def _with_services(open_: tuple[Destination, ...], case: Case, closing: list[Policy]) -> tuple[Destination, ...]:
+    """And the trackers and judges that every policy which closes egress names, as far as it is by IPv4 address: no rule knows a host."""
+    services = (
+        (case.facts.trackers, [policy.tracker_hosts or () for policy in closing]),
+        (case.facts.judges, [policy.judge_hosts or () for policy in closing]),
+    )
     found = set(open_)
-    for address in case.facts.trackers if closing else ():
-        host, port = endpoint_of(address) or ("", 0)
-        if _ADDRESS.fullmatch(host) and 0 < port < 65_536 and all(host in (policy.tracker_hosts or ()) for policy in closing):
-            found.add(Destination(cidr=f"{host}/32", ports=(port,)))
+    for addresses, lists in services if closing else ():
+        for address in addresses:
+            host, port = endpoint_of(address) or ("", 0)
+            if _ADDRESS.fullmatch(host) and 0 < port < 65_536 and all(host in hosts for hosts in lists):
+                found.add(Destination(cidr=f"{host}/32", ports=(port,)))
     return tuple(sorted(found, key=lambda each: _in_order((ip_network(each.cidr), frozenset(each.ports)))))
 
 

@@ -49,6 +49,7 @@ def _seen(order: Order, seen: Seen, now: datetime) -> Facts:
             "datasets": _datasets(facts, seen.run),
             "base_model": _base_model(facts, seen.run),
             "trackers": (seen.run.tracking.uri,) if seen.run.tracking is not None else (),
+            "judges": (seen.run.evaluation.judge.endpoint,) if seen.run.evaluation.judge is not None else (),
             "nodes": None,
             "bound_node": order.labels_of(seen.node),
             "api_token": seen.api_token,
