@@ -26,19 +26,19 @@ class MlflowProcess:
         request = urllib.request.Request(
             f"{self.uri}/api/2.0/mlflow/{call}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return dict(json.load(answer))
 
     def runs(self, experiment: str) -> list[dict[str, Any]]:
         with urllib.request.urlopen(
-            f"{self.uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name={experiment}", timeout=120
+            f"{self.uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name={experiment}", timeout=300
         ) as answer:
             found = json.load(answer)["experiment"]["experiment_id"]
         return list(self.ask("runs/search", {"experiment_ids": [found]}).get("runs", []))
 
     def history(self, run: dict[str, Any], metric: str) -> list[dict[str, Any]]:
         path = f"metrics/get-history?run_id={run['info']['run_id']}&metric_key={metric}&max_results=5000"
-        with urllib.request.urlopen(f"{self.uri}/api/2.0/mlflow/{path}", timeout=120) as answer:
+        with urllib.request.urlopen(f"{self.uri}/api/2.0/mlflow/{path}", timeout=300) as answer:
             return list(json.load(answer).get("metrics", []))
 
     def stored(self) -> bytes:
@@ -71,5 +71,5 @@ def mlflow_server(folder: Path) -> Iterator[MlflowProcess]:
             until(lambda: process.poll() is None and "experiments" in server.ask("experiments/search", {"max_results": 1}))
             yield server
         finally:
-            process.terminate()
-            process.wait(60)
+            process.kill()  # it has nothing to keep
+            process.wait()

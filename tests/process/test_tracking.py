@@ -54,12 +54,16 @@ def test_all_attempts_of_a_run_are_one_run_of_the_tracker_without_a_word_of_the_
     (tracked,) = server.runs("ns/tickets")
     assert tracked["info"]["run_id"] == known["info"]["run_id"]
     assert tracked["info"]["status"] == "FINISHED"
+    assert _of(tracked, "tags")["finetune.artifact_digest"] == summary.adapter_digest
+    server.ask("runs/update", {"run_id": tracked["info"]["run_id"], "status": "RUNNING"})  # as if the pod had been lost before it said so
+    run.finish()
+    (tracked,) = server.runs("ns/tickets")
+    assert tracked["info"]["status"] == "FINISHED"
     _assert_every_figure(server, tracked, summary.evaluation.metrics[0].tuned)
-    tags = {tag["key"]: tag["value"] for tag in tracked["data"]["tags"]}
-    assert tags["finetune.artifact_digest"] == summary.adapter_digest
+    tags = _of(tracked, "tags")
     assert (tags["finetune.namespace"], tags["finetune.job"], tags["finetune.run_number"]) == ("ns", "tickets", "1")
     assert tags["finetune.dataset_digest"].startswith("sha256:")
-    settings = {each["key"]: each["value"] for each in tracked["data"]["params"]}
+    settings = _of(tracked, "params")
     assert float(settings["learning_rate"]) == 2e-3
     expected = {"batch_size": "4", "tuner.type": "LoRA", "tuner.lora.rank": "4", "extra.adam_beta2": "0.98", "adam_beta2": "0.98"}
     assert expected.items() <= settings.items()
@@ -67,6 +71,10 @@ def test_all_attempts_of_a_run_are_one_run_of_the_tracker_without_a_word_of_the_
     assert b"finetune.artifact_digest" in stored  # it is looked for where it would be
     for secret in (TEXT, str(tmp_path), str(run.spec.base_model.path), "pvc://data"):
         assert secret.encode() not in stored
+
+
+def _of(run: dict[str, Any], what: str) -> dict[str, str]:
+    return {each["key"]: each["value"] for each in run["data"][what]}
 
 
 def _assert_every_figure(server: MlflowProcess, run: dict[str, Any], perplexity: str) -> None:

@@ -70,6 +70,16 @@ def test_a_job_that_meets_all_is_told_who_will_have_to_agree_and_what_is_still_u
     assert "NoCompliantNode" not in out
 
 
+def test_a_tracker_that_no_policy_names_is_refused_beforehand(asked: Any) -> None:
+    tracking = {"mlflow": {"uri": "http://mlflow.mlops:5000"}}
+    code, out, _ = asked(job(tracking=tracking))
+    assert code == 1
+    assert "ExternalTracker: spec.tracking.mlflow.uri: 'mlflow.mlops' is not among the tracker hosts: none" in " ".join(out.split())
+    code, out, _ = asked(job(tracking=tracking), demand={**HOUSE, "trackerHosts": ["mlflow.mlops"]})
+    assert code == 0
+    assert "ExternalTracker" not in out
+
+
 def test_a_judge_that_no_policy_names_is_refused_beforehand(asked: Any) -> None:
     judge = {"endpoint": "http://judge.models:8000/v1", "model": "critic"}
     code, out, _ = asked(job(evaluation__judge=judge))

@@ -214,6 +214,8 @@ def _answer(invocation: Invocation, context: StepContext) -> StepResult | None:
     result = sealed_result(context.workspace, context.spec, step) if step else None
     if step and result:
         context.events.emit("answered_from_sealed_result", step=step.value)
+        if step is Step.TRAIN and context.spec.tracking is not None:
+            importlib.import_module("finetune_trainer.cli.tracking").tell_end(context, result)
         remove_spent_folders(context.workspace, step)
         return result
     fetches = invocation.command == "prepare" and context.spec.base_model.path is None

@@ -19,7 +19,7 @@ from finetune_trainer.cli.egress_options import watch_flags
 from finetune_trainer.cli.greeting import greet_judge
 from finetune_trainer.cli.probe_egress import opened, tell
 from finetune_trainer.cli.reloading import compare, load_artifact
-from finetune_trainer.cli.tracking import tracked
+from finetune_trainer.cli.tracking import tell_outcome, tracked
 from finetune_trainer.contract import (
     MOST_FILES,
     ArtifactPart,
@@ -41,7 +41,6 @@ from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
 from finetune_trainer.pod.progress import ProgressState, decimal, start_progress_server
 from finetune_trainer.pod.sealing import seal_result, sealed_result
-from finetune_trainer.pod.tracked import outcome
 from finetune_trainer.stages.checkpoints import Checkpoint, CheckpointFolder
 from finetune_trainer.stages.defaults import device_of
 from finetune_trainer.stages.extra_arguments import check_extra_arguments
@@ -258,10 +257,7 @@ def _evaluate_and_seal(
     summary = _summary(read_totals(trained.path), artifact.digest, compared.difference, resumed, evaluation, early_stopping=early_stopping)
     describe(workspace.out_meta, spec, artifact, prepared, summary, promotable=is_promotable(evaluation, spec))
     summary = summary.model_copy(update={"files": _parts(artifact, MOST_FILES), "documents": vouching(workspace.out_meta)})
-    if context.tracker is not None:
-        figures, tags = outcome(summary)
-        context.tracker.values(summary.steps, figures)
-        context.tracker.tags(tags)
+    tell_outcome(context, summary)
     progress.enter("Done")
     _leave_if_asked_to(context, trained)
     return seal_result(workspace, spec, Step.TRAIN, Summary(train=summary))

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from finetune_trainer.contract import Step, TrackerReport
+from finetune_trainer.contract import Step, StepResult, TrackerReport, TrainSummary
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.errors import Stopped
 from finetune_trainer.pod.progress import ProgressState
 from finetune_trainer.pod.sealing import sealed_result
-from finetune_trainer.pod.tracked import described
+from finetune_trainer.pod.tracked import described, outcome
 from finetune_trainer.pod.tracker import END_SECONDS, STOP_SECONDS, Tracker
 
 
 @contextmanager
-def tracked(context: StepContext, progress: ProgressState) -> Iterator[StepContext]:
+def tracked(context: StepContext, progress: ProgressState | None = None) -> Iterator[StepContext]:
     """The context with the tracker, which hears at the end how the training ended. One that was stopped may go on as the same run."""
     tracker = _tracker(context, progress)
     if tracker is None:
@@ -32,7 +32,22 @@ def tracked(context: StepContext, progress: ProgressState) -> Iterator[StepConte
     tracker.finish("FINISHED", END_SECONDS)
 
 
-def _tracker(context: StepContext, progress: ProgressState) -> Tracker | None:
+def tell_outcome(context: StepContext, summary: TrainSummary) -> None:
+    """Figures and digests of the end, where somebody listens."""
+    if context.tracker is not None:
+        figures, tags = outcome(summary)
+        context.tracker.values(summary.steps, figures)
+        context.tracker.tags(tags)
+
+
+def tell_end(context: StepContext, result: StepResult) -> None:
+    """Say how a sealed training ended: an attempt that was lost right after its last seal may not have."""
+    with tracked(context) as told:
+        if result.summary.train is not None:
+            tell_outcome(told, result.summary.train)
+
+
+def _tracker(context: StepContext, progress: ProgressState | None) -> Tracker | None:
     """None without one in the run spec, and where nothing is prepared that could be trained."""
     wanted = context.spec.tracking
     prepared = sealed_result(context.workspace, context.spec, Step.PREPARE) if wanted is not None else None
@@ -41,7 +56,8 @@ def _tracker(context: StepContext, progress: ProgressState) -> Tracker | None:
 
     def heard(report: TrackerReport) -> None:
         before, context.evidence.tracker = context.evidence.tracker, report
-        progress.tracked(report)
+        if progress is not None:
+            progress.tracked(report)
         if report.trouble is not None and (before is None or before.trouble != report.trouble):
             message = f"nothing arrives at {wanted.uri}: {report.trouble}; the training goes on"
             context.events.emit("warning", reason="TrackerUnreachable", message=message)
