@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,15 @@ def test_an_image_without_a_model_looks_for_no_names_and_one_that_names_a_missin
     monkeypatch.setenv("FINETUNE_NAME_MODEL", str(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match="holds no config"):
         name_finder()
+
+
+def test_a_model_in_an_image_without_the_libraries_says_what_to_build(site_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "finetune_trainer.names.finder", raising=False)
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    with pytest.raises(ConfigurationError) as refused:
+        name_finder(site_names)
+    assert (refused.value.reason, "presidio_analyzer" in refused.value.message) == ("NameModelUnusable", True)
+    assert "docs/governance/scanning.md" in refused.value.hint
 
 
 def test_what_pipelines_are_read_from_holds_no_pickle(site_names: Path) -> None:
