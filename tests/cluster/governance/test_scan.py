@@ -17,6 +17,7 @@ from tests.unit.domain.samples import words
 
 DIGEST = "sha256:" + "5c" * 32
 PREPARE = {"finetune.dev/step": "prepare"}
+OPEN = {"zones": ["*"], "licences": {"allow": ["*"]}, "egress": "Open", "requireDigests": False, "requireEvaluation": False}
 
 
 @pytest.fixture
@@ -97,6 +98,21 @@ def test_a_scan_that_the_policy_asks_for_must_have_been_of_all_rows(operator: Op
         site.submit("whole")
         assert here.wait_ended("whole") == "Succeeded"
     assert steps(site, "cut") == {"prepare"}
+
+
+def test_a_policy_that_asks_for_names_at_restricted_is_content_with_who_sees_them_alone(operator: OperatorProcess, site: Site) -> None:
+    here = site.here
+    labels = {"finetune.dev/level": "restricted", "finetune.dev/residency": "any"}
+    site.demand(scan="IdentifiersAndNames", dataSources=["*"], **OPEN)
+    site.register("notes", level="restricted")
+    with finding(site):
+        site.submit("blind", labels, dataset__ref={"name": "notes"})
+        told = here.wait_reason("blind", "AwaitingApproval")["message"]
+    assert "the trainer image needs a model that finds names" in told
+    with finding(site, profile="IdentifiersAndNames", person=(30, 0)):
+        site.submit("seeing", labels, dataset__ref={"name": "notes"})
+        assert here.wait_ended("seeing") == "Succeeded"
+    assert steps(site, "blind") == {"prepare"}
 
 
 def test_a_secret_in_the_rows_waits_for_a_waiver_and_clean_rows_do_not(operator: OperatorProcess, site: Site) -> None:
