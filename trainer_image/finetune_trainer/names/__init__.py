@@ -29,8 +29,6 @@ def name_finder(folder: Path | None = None) -> NameFinder | None:
     try:
         from finetune_trainer.names.finder import open_finder  # noqa: PLC0415 - the extra is not in every image
     except ModuleNotFoundError as missing:
-        message = (
-            f"trainer image: there is a model in {place} that finds names, and nothing that runs it: no {missing.name}"
-        )
+        message = f"trainer image: there is a model in {place} that finds names, and nothing that runs it: no {missing.name}"
         raise ConfigurationError("NameModelUnusable", message, HINT) from missing
     return open_finder(place)
