@@ -191,5 +191,7 @@ def test_a_pod_that_waits_for_a_node_is_left_to_wait_when_there_is_none_any_more
     job.pend_pod("0/1 nodes are available")
     job.governance = replace(view(policy(zones=["onprem"])), nodes={})
     job.settle()
+    job.collect()
+    job.settle()
     assert "NoCompliantNode" in told(job, "Governed")[2]
     assert job.active.endswith("-train-1")
