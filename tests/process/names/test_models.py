@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_trainer.names import name_finder
+from finetune_trainer.names import FOLDER, name_finder
 from finetune_trainer.names.model import load_name_model
 from finetune_trainer.pod.errors import ConfigurationError
 
@@ -83,6 +83,33 @@ def test_what_names_do_not_need_is_left_out_and_said(site_names: Path, tmp_path:
         file.write('[components.tok2vec]\nfactory = "tok2vec"\n')
     model = load_name_model(folder)
     assert (model.left_out, model.pipeline.pipe_names) == (("tagger", "tok2vec"), ["ner"])
+
+
+def test_of_a_pipeline_like_those_that_are_published_names_keep_what_they_listen_to(tmp_path: Path) -> None:
+    import spacy
+    from spacy.training import Example
+
+    heard = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "tok2vec"}
+    layers = {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "ner", "hidden_width": 16, "tok2vec": heard}
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": heard}})
+    nlp.add_pipe("attribute_ruler")
+    nlp.add_pipe("ner", config={"model": layers})
+    text, told = "Please ask Daniel Osei", {"entities": [(11, 22, "PERSON")], "tags": ["V", "V", "N", "N"]}
+    learned = [Example.from_dict(nlp.make_doc(text), told)]
+    nlp.initialize(lambda: learned)
+    for _ in range(20):
+        nlp.update(learned)
+    nlp.to_disk(tmp_path / "published")
+    model = load_name_model(tmp_path / "published")
+    assert (model.pipeline.pipe_names, model.left_out) == (["tok2vec", "ner"], ("tagger", "attribute_ruler"))
+    assert [(found.text, found.label_) for found in model.pipeline(text).ents] == [("Daniel Osei", "PERSON")]
+
+
+def test_the_place_that_the_pages_name_is_the_one_that_is_looked_at() -> None:
+    for page in ("docs/governance/scanning.md", "trainer_image/Dockerfile"):
+        assert FOLDER in (Path(__file__).parents[3] / page).read_text()
 
 
 def test_a_ruler_alone_is_a_model_and_counts_as_what_it_finds(tmp_path: Path) -> None:
