@@ -78,26 +78,27 @@ class Tenant:
     """The tenant's view of the cluster."""
 
     kubectl: Kubectl
+    namespace: str = NAMESPACE
 
     def apply(self, job: Job) -> None:
         self.kubectl.run("apply", "-f", "-", stdin=json.dumps(job).encode())
 
     def start(self, *jobs: Job) -> None:
         """Apply jobs as new objects: what an earlier session left of that name goes first."""
-        self.kubectl.run("delete", "finetunejob", "-n", NAMESPACE, *names_of(jobs), "--ignore-not-found", "--wait=true")
+        self.kubectl.run("delete", "finetunejob", "-n", self.namespace, *names_of(jobs), "--ignore-not-found", "--wait=true")
         for job in jobs:
             self.apply(job)
 
     def edit(self, name: str, changes: Job) -> None:
         """A JSON merge patch of the spec."""
         patch = json.dumps({"spec": changes})
-        self.kubectl.run("patch", "finetunejob", name, "-n", NAMESPACE, "--type=merge", "--patch", patch)
+        self.kubectl.run("patch", "finetunejob", name, "-n", self.namespace, "--type=merge", "--patch", patch)
 
     def get(self, name: str) -> Job:
-        return self.kubectl.get("finetunejob", name, "-n", NAMESPACE)
+        return self.kubectl.get("finetunejob", name, "-n", self.namespace)
 
     def delete(self, name: str) -> None:
-        self.kubectl.run("delete", "finetunejob", name, "-n", NAMESPACE, "--ignore-not-found", "--wait=true")
+        self.kubectl.run("delete", "finetunejob", name, "-n", self.namespace, "--ignore-not-found", "--wait=true")
 
     def condition(self, name: str, kind: str) -> dict[str, Any]:
         return conditions(self.get(name)).get(kind, {})
@@ -128,18 +129,18 @@ class Tenant:
 
     def pods(self, name: str) -> list[Job]:
         """The job's pods, oldest first."""
-        listed = self.kubectl.get("pods", "-n", NAMESPACE, "-l", f"finetune.dev/finetunejob={name}")
+        listed = self.kubectl.get("pods", "-n", self.namespace, "-l", f"finetune.dev/finetunejob={name}")
         return sorted(listed.get("items", []), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def batch_jobs(self, name: str) -> list[str]:
         """Names of the Jobs that the operator has made for it."""
-        listed = self.kubectl.get("jobs", "-n", NAMESPACE, "-l", f"finetune.dev/finetunejob={name}")
+        listed = self.kubectl.get("jobs", "-n", self.namespace, "-l", f"finetune.dev/finetunejob={name}")
         return sorted(str(item["metadata"]["name"]) for item in listed.get("items", []))
 
     def events(self, name: str) -> list[Job]:
         """Kubernetes Events about the job as it is now."""
         uid = self.get(name)["metadata"]["uid"]
-        listed = self.kubectl.get("events", "-n", NAMESPACE, "--field-selector", f"involvedObject.uid={uid}")
+        listed = self.kubectl.get("events", "-n", self.namespace, "--field-selector", f"involvedObject.uid={uid}")
         return list(listed.get("items", []))
 
     def wait_event(self, name: str, reason: str, seconds: float = 120) -> list[Job]:
@@ -156,7 +157,7 @@ class Tenant:
     @contextlib.contextmanager
     def versions(self, name: str, seconds: float = 300) -> Iterator[Iterator[Job]]:
         """The job as it is, and then as it is after each change, however late they are read; they end after so many seconds."""
-        command = self.kubectl.command("get", "finetunejob", name, "-n", NAMESPACE, "--watch", "--output=json")
+        command = self.kubectl.command("get", "finetunejob", name, "-n", self.namespace, "--watch", "--output=json")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             overdue = threading.Timer(seconds, process.kill)
             overdue.start()
@@ -186,7 +187,7 @@ class Tenant:
         """Read the pod's log as it is written, until the trainer tells this event; a log that breaks off is read again."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            ended = self.kubectl.get("pod", pod, "-n", NAMESPACE).get("status", {}).get("phase") not in ("Pending", "Running")
+            ended = self.kubectl.get("pod", pod, "-n", self.namespace).get("status", {}).get("phase") not in ("Pending", "Running")
             if told := self._follow(pod, event, deadline - time.monotonic()):
                 return told
             assert not ended, f"pod {pod} ended and did not tell {event!r}"
@@ -195,7 +196,7 @@ class Tenant:
 
     def _follow(self, pod: str, event: str, seconds: float) -> dict[str, Any]:
         """The event, or nothing if the log ends or breaks off before it."""
-        command = self.kubectl.command("logs", "--follow", "-n", NAMESPACE, pod)
+        command = self.kubectl.command("logs", "--follow", "-n", self.namespace, pod)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             overdue = threading.Timer(seconds, process.kill)
             overdue.start()
@@ -211,20 +212,20 @@ class Tenant:
         return {}
 
     def log(self, pod: str) -> str:
-        return self.kubectl.run("logs", "-n", NAMESPACE, pod)
+        return self.kubectl.run("logs", "-n", self.namespace, pod)
 
     def fetch(self, folder: str, destination: Path) -> Path:
         """Copy a folder of a claim to this machine."""
         destination.mkdir(parents=True)
-        pack = self.kubectl.command("exec", "-n", NAMESPACE, claims.LOADER, "--", "tar", "-c", "-C", folder, "-f", "-", ".")
+        pack = self.kubectl.command("exec", "-n", self.namespace, claims.LOADER, "--", "tar", "-c", "-C", folder, "-f", "-", ".")
         packed = subprocess.run(pack, capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", str(destination), "-f", "-"], input=packed, check=True)
         return destination
 
     def files(self, folder: str) -> list[str]:
         """Names below a folder of a claim, as ``/claims/<claim>/<path>``."""
-        listed = self.kubectl.run("exec", "-n", NAMESPACE, claims.LOADER, "--", "find", folder, "-type", "f")
+        listed = self.kubectl.run("exec", "-n", self.namespace, claims.LOADER, "--", "find", folder, "-type", "f")
         return sorted(listed.split())
 
     def read(self, path: str) -> str:
-        return claims.read(self.kubectl, NAMESPACE, path)
+        return claims.read(self.kubectl, self.namespace, path)

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from finetune_trainer.cli.run import execute
-from finetune_trainer.contract import FailureClass, Step
+from finetune_trainer.contract import SCAN_REPORT, FailureClass, Step
 from finetune_trainer.pod.basefiles import file_set_digest
 from finetune_trainer.pod.context import Evidence, StepContext, StepOptions
 from finetune_trainer.pod.datamanifest import seal_data, verified_data
@@ -89,7 +89,9 @@ def test_a_dataset_that_is_the_approved_one_makes_the_same_adapter(new_run: Call
     short = {**SECTIONS, "training": {**SECTIONS["training"], "max_steps": 2}}
     run, plain = new_run("approved", **short), new_run("plain", **short)
     approved, base = verified_data(run.workspace).content_digest(), file_set_digest(run.workspace.base_model(run.spec))
+    run.workspace.data_scan.write_text("{}")
     assert run.finish("--data-digest", approved, "--base-digest", base).adapter_digest == plain.finish().adapter_digest
+    assert (run.workspace.out_meta / SCAN_REPORT).read_text() == "{}"
 
 
 def test_rows_that_are_not_what_was_sealed_are_not_trained_on(new_run: Callable[..., Run]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.metadata
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -38,8 +39,14 @@ def version() -> str:
         return "(not installed)"
 
 
+def leave_no_core() -> None:
+    """A core holds prompts, answers and keys, and goes wherever the node collects them; for this process and those it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def program() -> None:
     """The console script."""
+    leave_no_core()
     sys.exit(main())
 
 

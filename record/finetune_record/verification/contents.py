@@ -65,6 +65,7 @@ def check_documents(published: Published, statement: Statement) -> Found:
         wrong.append(Problem(Check.DOCUMENTS, TRAINER_RECORD_FILE, "is no JSON object"))
     present = {file: digest for file, digest in documents.digests.items() if file not in _OWN or file in expected}
     wrong += _compared(name, present if expected else {}, expected, Check.DOCUMENTS)
+    wrong += _other_reports(documents.digests, statement)
     for file in (RUN_FILE, PROMOTABLE_FILE):
         if (said := published.document(file)) is not None:
             wrong += unlike_the_record(file, said, statement)
@@ -73,6 +74,15 @@ def check_documents(published: Published, statement: Statement) -> Found:
         _unsigned(expected, documents.digests.keys() - {RECORD_FILE, MODEL_SIGNATURE_FILE}, statement),
         (f"{len(documents.digests)} documents",),
     )
+
+
+def _other_reports(present: Mapping[str, Digest], statement: Statement) -> Iterator[Problem]:
+    """Reports on the data that are not those by which it was decided, though they were published and signed with the adapter."""
+    for report in statement.predicate.data.reports:
+        found = present.get(report.file or "")
+        if found is not None and found != report.digest:
+            where, recorded = report.file or "", f"recorded as predicate.data.reports is {report.digest}"
+            yield Problem(Check.DOCUMENTS, where, f"is not the report that was decided upon: its bytes are {found}, {recorded}")
 
 
 def _unsigned(expected: Mapping[str, Digest], present: AbstractSet[str], statement: Statement) -> tuple[str, ...]:

@@ -34,10 +34,11 @@ def example(file: str, **changes: Any) -> Object:
 
 @dataclass(frozen=True)
 class Served:
-    """One AdapterDeployment of the tenant's namespace; its alias is its name."""
+    """One AdapterDeployment of a tenant's namespace; its alias is its name."""
 
     kubectl: Kubectl
     name: str = NAME
+    namespace: str = NAMESPACE
 
     # The object
 
@@ -46,13 +47,13 @@ class Served:
 
     def edit(self, **spec: Any) -> None:
         """A JSON merge patch of the spec."""
-        self.kubectl.run("patch", "adep", self.name, "-n", NAMESPACE, "--type=merge", "--patch", json.dumps({"spec": spec}))
+        self.kubectl.run("patch", "adep", self.name, "-n", self.namespace, "--type=merge", "--patch", json.dumps({"spec": spec}))
 
     def delete(self) -> None:
-        self.kubectl.run("delete", "adep", self.name, "-n", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=300s")
+        self.kubectl.run("delete", "adep", self.name, "-n", self.namespace, "--ignore-not-found", "--wait=true", "--timeout=300s")
 
     def get(self) -> Object:
-        return self.kubectl.get("adapterdeployment", self.name, "-n", NAMESPACE)
+        return self.kubectl.get("adapterdeployment", self.name, "-n", self.namespace)
 
     def wait(self, what: Callable[[Object], Any], seconds: float = 600) -> Object:
         """The object once ``what`` holds of it; fails with its status when it does not in time."""
@@ -83,7 +84,7 @@ class Served:
 
     def pods(self, role: str) -> list[Object]:
         """Pods of `server` or `router` that are not on their way out, by name."""
-        listed = self.kubectl.get("pods", "-n", NAMESPACE, "-l", f"finetune.dev/serving-role={role}").get("items", [])
+        listed = self.kubectl.get("pods", "-n", self.namespace, "-l", f"finetune.dev/serving-role={role}").get("items", [])
         living = [pod for pod in listed if "deletionTimestamp" not in pod["metadata"]]
         return sorted(living, key=lambda pod: str(pod["metadata"]["name"]))
 
@@ -92,7 +93,7 @@ class Served:
     @property
     def url(self) -> str:
         """Of the router's Service, which processes of this host reach as pods do."""
-        service = self.kubectl.get("service", "finetune-router", "-n", NAMESPACE)
+        service = self.kubectl.get("service", "finetune-router", "-n", self.namespace)
         return f"http://{service['spec']['clusterIP']}:8000"
 
     def client(self, key: str = KEY) -> OpenAI:

@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 
 from demo.environment import Environment
-from demo.install import NAMESPACE as OPERATOR_NAMESPACE
-from demo.install import install
 from demo.kubectl import Kubectl, conditions
 from finetune_testbed.bed import Testbed
 from finetune_testbed.node import outside
-from tests.e2e.conftest import PACE, PIN_SECRET
+from tests.e2e.governance.governed import CLEARANCE, DECLARED, operators, reason, told
 from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
 
-PROBE = ",".join(
-    f"governance.egressProbe.{name}={value}"
-    for name, value in (("target", f"{outside.ADDRESS}:{outside.PORT}"), ("withinSeconds", 2), ("everySeconds", 2))
-)
-CLEARANCE = "finetune.dev/clearance-level"
 POLICY = {
     "apiVersion": "finetune.dev/v1alpha1",
     "kind": "GovernancePolicy",
@@ -34,21 +27,18 @@ POLICY = {
 
 def governed(name: str, **changes: Any) -> Job:
     job = manifest(name, evaluation={"metrics": ["Perplexity"], "maxItems": 2}, **changes)
-    job["metadata"]["labels"] = {"finetune.dev/level": "internal", "finetune.dev/residency": "any"}
+    job["metadata"]["labels"] = DECLARED
     return job
 
 
 @pytest.fixture(scope="module")
-def governing(installed: Environment, kubectl: Kubectl, tenant: Tenant) -> Iterator[Tenant]:
-    """The release with governance, for this module alone, and a policy that concerns no other job."""
-    pin = f"serving.pinSecret={PIN_SECRET}"
-    install(installed, print, *PACE, pin, "governance.enabled=true", PROBE)
+def governing(governing_release: Environment, kubectl: Kubectl, tenant: Tenant) -> Iterator[Tenant]:
+    """A policy that concerns no other job."""
     kubectl.run("apply", "-f", "-", stdin=json.dumps(POLICY).encode())
     kubectl.run("label", "namespace", NAMESPACE, f"{CLEARANCE}=internal", "--overwrite")
     yield tenant
     kubectl.run("label", "namespace", NAMESPACE, f"{CLEARANCE}-")
     kubectl.run("delete", "governancepolicy", "egress-test", "--ignore-not-found")
-    install(installed, print, *PACE, pin)
 
 
 @contextlib.contextmanager
@@ -59,15 +49,6 @@ def deleted(tenant: Tenant, *jobs: Job) -> Iterator[None]:
     finally:
         for job in jobs:
             tenant.delete(str(job["metadata"]["name"]))
-
-
-def reason(job: Job, kind: str = "Ready") -> str:
-    return str(conditions(job).get(kind, {}).get("reason", ""))
-
-
-def operators(kubectl: Kubectl) -> list[str]:
-    pods = kubectl.get("pods", "-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=finetune-operator")["items"]
-    return [str(pod["status"]["podIP"]) for pod in pods if pod["status"].get("podIP")]
 
 
 def test_without_a_positive_control_nothing_begins_and_on_a_plain_network_the_run_ends_before_data_are_mounted(
@@ -102,9 +83,9 @@ def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_i
         assert {step: each["result"] for step, each in said.items()} == dict.fromkeys(("prepare", "train", "publish"), "Closed")
         prepare = next(pod for pod in governing.pods("closed") if pod["metadata"]["labels"]["finetune.dev/step"] == "prepare")
         log = kubectl.run("logs", "-n", NAMESPACE, prepare["metadata"]["name"], "-c", "preflight")
-        told = next(json.loads(line) for line in log.splitlines() if '"egress_probe"' in line)
-        assert told["digest"] == said["prepare"]["digest"]
-        assert all(each["answered"] == 0 for each in told["tried"])
+        (report,) = told(log)
+        assert report["digest"] == said["prepare"]["digest"]
+        assert all(each["answered"] == 0 for each in report["tried"])
         with deleted(governing, opened):
             pod = governing.training_pod("opened")
             governing.follow_until(pod["metadata"]["name"], "progress")

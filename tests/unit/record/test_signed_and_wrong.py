@@ -11,6 +11,7 @@ import pytest
 
 from finetune_cli.main import main
 from finetune_record import bundle, chain, envelope
+from finetune_trainer.contract import digest_of
 from tests.unit.record import examples
 from tests.unit.record.published import Place, items_of, publish, write_list
 
@@ -54,6 +55,16 @@ def test_a_statement_does_not_contradict_itself(
 ) -> None:
     resign(place, change)
     assert said in told(place, capsys)
+
+
+@pytest.mark.parametrize(("decided", "differs"), [(b"{}\n", False), (b"{} \n", True)])
+def test_a_report_beside_the_adapter_is_the_one_that_was_decided_upon(
+    place: Place, decided: bytes, differs: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody who exchanges it between preparing and training has it signed with the adapter, and not told by the prepare step."""
+    report = {"kind": "data", "digest": digest_of(decided), "file": "data-report.json"}
+    resign(place, lambda statement: statement["predicate"]["data"]["reports"].append(report))
+    assert ("data-report.json: is not the report that was decided upon" in told(place, capsys)) is differs
 
 
 def test_a_statement_has_one_spelling(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ It is written last. A step that reads the rows checks them against it first, so 
 import errno
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -17,7 +18,7 @@ from finetune_trainer.pod.sealing import file_digest, write_sealed
 from finetune_trainer.pod.workspace import Workspace
 
 _CHUNK = 1 << 20
-_MANIFEST_LIMIT = 16 << 20
+_DOCUMENT_LIMIT = 16 << 20
 
 
 class SealedFile(Document):
@@ -71,7 +72,8 @@ def private_copy(workspace: Workspace, sealed: Digest, folder: Path) -> Workspac
     """The same work folder, with the dataset copied into ``folder``, which nobody else can write; every byte is hashed on its way.
 
     ``sealed`` is the digest that was approved. The files are read once and never again: whoever changes them on the shared volume later, or
-    has their names point to others, changes nothing. Raises ``DataError``.
+    has their names point to others, changes nothing. The reports on the dataset go along, which nothing is learned from: their
+    digests were told by the prepare step, and whoever verifies the record compares them. Raises ``DataError``.
     """
     try:
         text = _read(workspace.data_manifest)
@@ -85,6 +87,9 @@ def private_copy(workspace: Workspace, sealed: Digest, folder: Path) -> Workspac
             raise _mismatch(f"{file.name[:64]} is no name of a file")
         _copy(workspace.data / file.name, folder / file.name, file)
     (folder / workspace.data_manifest.name).write_bytes(text)
+    for report in (workspace.data_report, workspace.data_scan, workspace.data_review):
+        with suppress(FileNotFoundError):
+            (folder / report.name).write_bytes(_read_document(report))
     return Workspace(workspace.root, folder)
 
 
@@ -108,7 +113,17 @@ def _copy(source: Path, target: Path, sealed: SealedFile) -> None:
 
 def _read(path: Path) -> bytes:
     with open(path, "rb", opener=_itself) as file:
-        return file.read(_MANIFEST_LIMIT)
+        return file.read(_DOCUMENT_LIMIT)
+
+
+def _read_document(path: Path) -> bytes:
+    """A report, which cannot be a way to other files of the pod."""
+    try:
+        return _read(path)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+            raise
+        raise _mismatch(f"{path.name} in the work folder is no file of its own any more") from error
 
 
 def _itself(path: str, flags: int) -> int:

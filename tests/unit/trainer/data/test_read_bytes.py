@@ -116,15 +116,21 @@ def sealed(tmp_path: Path) -> tuple[Workspace, str]:
 
 def test_what_is_trained_on_is_a_copy_that_no_change_of_the_volume_reaches(sealed: tuple[Workspace, str], tmp_path: Path) -> None:
     workspace, digest = sealed
+    workspace.data_scan.write_text("counts")
     own = private_copy(workspace, digest, tmp_path)
     workspace.train_rows.write_bytes(b"swapped")
+    workspace.data_scan.write_text("fewer")
     workspace.data_manifest.unlink()
     assert own.train_rows.read_bytes() == b"rows" * 1000
     assert verified_data(own).content_digest() == digest
     assert own.root == workspace.root
+    assert own.data_scan.read_text() == "counts"
+    assert not own.data_report.exists()
 
 
-@pytest.mark.parametrize("how", ["changed", "longer", "shorter", "a link to the same bytes", "gone", "sealed anew", "unsealed", "a path"])
+@pytest.mark.parametrize(
+    "how", ["changed", "longer", "shorter", "a link to the same bytes", "gone", "sealed anew", "unsealed", "a path", "a report a link"]
+)
 def test_a_dataset_that_is_not_the_approved_one_is_not_copied(how: str, sealed: tuple[Workspace, str], tmp_path: Path) -> None:
     workspace, digest = sealed
     rows = workspace.train_rows
@@ -144,6 +150,8 @@ def test_a_dataset_that_is_not_the_approved_one_is_not_copied(how: str, sealed: 
         seal_data(workspace, [rows.name], [], {})
     elif how == "unsealed":
         workspace.data_manifest.unlink()
+    elif how == "a report a link":
+        workspace.data_scan.symlink_to(rows)
     else:
         (workspace.root / "escaped").write_bytes(b"x")
         manifest = verified_data(workspace)
