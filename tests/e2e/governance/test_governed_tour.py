@@ -282,3 +282,4 @@ def test_row_21_an_edited_record_reaches_no_engine_and_the_signed_one_is_served(
     assert (proof["level"], proof["regimes"], proof["versions"]) == ("internal", ["phi", "pii"], [found["status"]["stable"]["version"]])
     with served.client() as client:
         assert client.chat.completions.create(model="tour", messages=QUESTIONS[0], max_tokens=8).choices
+    served.delete()
