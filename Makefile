@@ -42,7 +42,7 @@ test-unit: venv ## T0: no cluster, under a minute
 test-serving: venv ## T0: router, inference server, intake, merging and statistics of canaries, each in one process
 	@$(PY) -m pytest tests/serving $(PYTEST_FLAGS)
 
-test-process: venv ## T0: real trainer processes, killed and resumed
+test-process: venv ## T0: programs started for real: trainers killed and resumed, servers, routers, scripts
 	@$(PY) -m pytest tests/process $(PYTEST_FLAGS)
 
 test-cluster: check-go venv ## T1 and T2: a real API server, fake nodes

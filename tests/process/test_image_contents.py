@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 LOADED = "print(json.dumps({name: module.__file__ for name, module in sys.modules.items() if name.startswith('finetune_')}))"
 
 

@@ -95,19 +95,21 @@ def test_tiers_can_be_selected_by_marker(tmp_path: Path) -> None:
     assert "T1  no test selected" in done.stdout
 
 
-def test_the_host_is_compared_before_the_session_has_a_real_node_of_its_own() -> None:
+@pytest.fixture(scope="module")
+def real_nodes() -> list[str]:
+    """The file of each test that starts a real node, in the order in which they run."""
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/e2e"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "t3", "tests/e2e", "tests/cluster"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
-    files = [line.split("::")[0] for line in listed if "::" in line]
-    compared = files.count("tests/e2e/test_host_is_left_as_it_was.py")
+    return [line.split("::")[0] for line in listed if "::" in line]
+
+
+def test_the_host_is_compared_before_the_session_has_a_real_node_of_its_own(real_nodes: list[str]) -> None:
+    compared = real_nodes.count("tests/e2e/test_host_is_left_as_it_was.py")
     assert compared
-    assert set(files[:compared]) == {"tests/e2e/test_host_is_left_as_it_was.py"}
+    assert set(real_nodes[:compared]) == {"tests/e2e/test_host_is_left_as_it_was.py"}
 
 
-def test_every_test_that_starts_a_real_node_is_in_the_folder_that_one_worker_process_runs_whole() -> None:
+def test_every_test_that_starts_a_real_node_is_in_the_folder_that_one_worker_process_runs_whole(real_nodes: list[str]) -> None:
     """Two nodes that come and go beside each other would see each other's traces on the host."""
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", "t3", "tests/cluster"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert listed.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, listed.stdout
+    assert {file.rpartition("/")[0].split("/")[1] for file in real_nodes} == {"e2e"}
