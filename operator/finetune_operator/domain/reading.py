@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+_MAP: Final = (dict, Mapping)
+"""What counts as a mapping. Nearly all are of the first kind, which is told apart ten times faster."""
 
 
 def at(value: Any, *path: str) -> Any:
     """What lies at ``path`` of nested mappings, or None."""
     for name in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, _MAP):
             return None
         value = value.get(name)
     return value
@@ -29,7 +32,7 @@ def integer(value: Any, *path: str) -> int | None:
 def objects(value: Any, *path: str) -> list[Mapping[str, Any]]:
     """The mappings of the list at ``path``; whatever else the list holds is left out."""
     found = at(value, *path)
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, _MAP)] if isinstance(found, list) else []
 
 
 def moment(value: Any, *path: str) -> datetime | None:
@@ -56,7 +59,11 @@ def seconds_between(start: datetime | None, end: datetime | None) -> int:
 
 def without_empty(value: Any) -> Any:
     """Without empty lists and maps: an API server may add or drop them, and they say the same as nothing."""
-    if isinstance(value, Mapping):
-        found = {name: without_empty(inner) for name, inner in value.items()}
-        return {name: inner for name, inner in found.items() if inner not in ({}, [], None)}
-    return [without_empty(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, _MAP):
+        found = ((name, _inner(inner)) for name, inner in value.items())
+        return {name: inner for name, inner in found if inner is not None and inner != {} and inner != []}
+    return [_inner(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _inner(value: Any) -> Any:
+    return value if isinstance(value, str | int) else without_empty(value)
