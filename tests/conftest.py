@@ -1,5 +1,6 @@
 """The testbed's fixtures and its count of tests per tier."""
 
+import gc
 import importlib.util
 import os
 
@@ -12,3 +13,12 @@ if importlib.util.find_spec("hypothesis") and not os.environ.get("FINETUNE_FULL_
 
     settings.register_profile("repeatable", derandomize=True, database=None)
     settings.load_profile("repeatable")
+
+# What collecting makes stays to the end: a garbage collection that walks it again and again takes a sixth of the unit tests' time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.collect()
+    gc.freeze()

@@ -1,18 +1,14 @@
 """What the policies that apply shut in together: lists intersect, demands add up, and one that only audits shuts nothing in."""
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from finetune_trainer.contract.governance import Facts, Policy
+from finetune_trainer.contract.governance import Facts
 from finetune_trainer.contract.governance.containment import Containment, contain
 from finetune_trainer.contract.governance.policy import Destination
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
-from tests.unit.governance import generated
 from tests.unit.governance.samples import FACTS, NOW, policies
 
 CLASS = "gpu.node-restriction.kubernetes.io/class"
@@ -88,19 +84,3 @@ def test_the_runtime_class_of_a_policy_is_that_of_the_pods() -> None:
 def test_an_address_range_has_one_way_to_be_written(cidr: str) -> None:
     with pytest.raises(ValidationError):
         Destination.model_validate({"cidr": cidr, "ports": [443]})
-
-
-@given(generated.facts, st.lists(generated.policies, max_size=3), generated.policies)
-def test_one_policy_more_opens_nothing(facts: Facts, rules: list[Policy], more: Policy) -> None:
-    before, after = contain(facts, rules, NOW), contain(facts, [*rules, more], NOW)
-    assert after.closed >= before.closed
-    assert set(before.nodes) <= set(after.nodes)
-    if before.closed:
-        assert after.cluster_dns <= before.cluster_dns
-        for entry in after.allow:
-            assert any(_within(entry, other) for other in before.allow)
-
-
-def _within(inner: Destination, outer: Destination) -> bool:
-    one, other = ip_network(inner.cidr), ip_network(outer.cidr)
-    return one.version == other.version and other.supernet_of(one) and set(inner.ports) <= set(outer.ports)  # type: ignore[arg-type]

@@ -17,8 +17,8 @@ def outcomes(pairs: list[tuple[float, float]], metric: Metric = Metric.EXACT_MAT
 
 
 def counted(both: int, gained: int, lost: int, neither: int, metric: Metric = Metric.EXACT_MATCH) -> Comparison:
-    pairs = [(1.0, 1.0)] * both + [(0.0, 1.0)] * gained + [(1.0, 0.0)] * lost + [(0.0, 0.0)] * neither
-    return compare(metric, outcomes(pairs, metric), seed=1)
+    right, won, gone, wrong = outcomes([(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)], metric)
+    return compare(metric, [right] * both + [won] * gained + [gone] * lost + [wrong] * neither, seed=1)
 
 
 def gate(comparison: Comparison | None, min_delta: str = "0.05") -> GateDecision:

@@ -144,7 +144,7 @@ def memory_for(items: int, model: PeftModel, sizes: list[int]) -> Iterator[None]
 
 @pytest.mark.parametrize("metric", ["ExactMatch", "Perplexity"])
 def test_exhausted_memory_halves_the_batch_and_changes_nothing_in_the_result(bench: Bench, run_spec: SpecMaker, metric: str) -> None:
-    spec = run_spec(evaluation={"metrics": [metric], "max_new_tokens": 60})
+    spec = run_spec(evaluation={"metrics": [metric], "max_new_tokens": 8})
     one_by_one = bench.run(spec, batch_size=1)
     written = {path.name: path.read_bytes() for path in bench.report.iterdir()}
     sizes: list[int] = []
@@ -161,7 +161,7 @@ def test_an_item_that_memory_cannot_take_alone_ends_with_what_to_change(
     bench: Bench, run_spec: SpecMaker, metric: str, remedy: str
 ) -> None:
     with memory_for(0, bench.candidate._model, []), pytest.raises(OutOfMemoryError, match="not even one at a time") as ended:
-        bench.run(run_spec(evaluation={"metrics": [metric], "max_new_tokens": 60}))
+        bench.run(run_spec(evaluation={"metrics": [metric], "max_new_tokens": 8}))
     assert remedy in ended.value.hint
     assert "spec.resources.limits.memory" in ended.value.hint
 
