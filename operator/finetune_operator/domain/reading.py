@@ -61,7 +61,7 @@ def without_empty(value: Any) -> Any:
     """Without empty lists and maps: an API server may add or drop them, and they say the same as nothing."""
     if isinstance(value, _MAP):
         found = ((name, _inner(inner)) for name, inner in value.items())
-        return {name: inner for name, inner in found if inner is not None and inner != {} and inner != []}
+        return {name: inner for name, inner in found if inner not in ({}, [], None)}
     return [_inner(inner) for inner in value] if isinstance(value, list) else value
 
 
