@@ -120,11 +120,11 @@ def test_a_closed_run_is_shut_in_first_probed_at_every_step_and_costs_one_write_
     site: Site, tmp_path: Path, outside: tuple[str, str]
 ) -> None:
     here = site.here
-    site.demand(egress="Closed", network={"allow": [{"cidr": "10.9.0.0/24", "ports": [5000]}], "dns": "None"})
+    site.demand(egress="Closed", network={"allow": [{"cidr": "10.9.0.0/24", "ports": [5000]}], "dns": "None"}, trackerHosts=["10.20.0.7"])
     log = AuditLog(here.bed)
     start = log.mark()
     with governed_site.governing(here, tmp_path, *outside):
-        site.submit("closed")
+        site.submit("closed", tracking__mlflow={"uri": "http://10.20.0.7"})
         assert here.wait_ended("closed") == "Succeeded"
         here.wait_event("closed", "RunSucceeded")
         rest()
@@ -133,7 +133,10 @@ def test_a_closed_run_is_shut_in_first_probed_at_every_step_and_costs_one_write_
     run = here.status("closed")["currentRun"]
     assert policy["metadata"]["name"] == run["name"]
     assert policy["metadata"]["ownerReferences"][0]["kind"] == "FineTuneJob"
-    assert policy["spec"]["egress"] == [{"to": [{"ipBlock": {"cidr": "10.9.0.0/24"}}], "ports": [{"port": 5000, "protocol": "TCP"}]}]
+    assert policy["spec"]["egress"] == [  # what the policy leaves open, and the tracker that it names
+        {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": port, "protocol": "TCP"}]}
+        for cidr, port in (("10.9.0.0/24", 5000), ("10.20.0.7/32", 80))
+    ]
     assert [call.resource for call in cost].count("networkpolicies") == 1
     assert len(cost) <= BUDGET + 3, tally(cost)
     assert [(each["step"], each["result"]) for each in run["egress"]] == [("prepare", "Closed"), ("train", "Closed"), ("publish", "Closed")]

@@ -526,3 +526,13 @@ def test_whatever_is_done_to_a_chain_is_seen_at_the_next_start_and_no_number_is_
     assert {name for _, name in registry.objects.keys() - there.keys()} == ({"support-00000004"} if went_on else set())
     assert {place: registry.objects[place] for place in there} == there
     assert went_on or told(world, "Ready")[1] == "RecordRefused"
+
+
+def test_the_record_has_the_host_of_the_tracker_and_no_more_of_it() -> None:
+    registry = Registry()
+    tracked = {"tracking__mlflow": {"uri": "http://MLflow.mlops.svc:5000/team", "experiment": "support"}}
+    governed(registry, view(policy(trackerHosts=["mlflow.mlops.svc"])), **tracked).finish()
+    found = statement(registry.records[0])
+    assert found.predicate.environment is not None
+    assert found.predicate.environment.tracker == "mlflow.mlops.svc"
+    assert "/team" not in found.to_json()
