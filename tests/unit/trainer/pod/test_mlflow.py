@@ -2,14 +2,23 @@
 
 import base64
 import json
+import shutil
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partialmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from finetune_trainer.pod import mlflow
 from finetune_trainer.pod.mlflow import MlflowServer
@@ -126,6 +135,35 @@ def test_credentials_come_from_files(server: Answering, tmp_path: Path, files: d
         (tmp_path / name).write_text(text)
     begin(server, tmp_path)
     assert server.headers[0].get("Authorization") == expected
+
+
+def test_a_certificate_is_checked_by_the_authorities_of_the_credentials(server: Answering, tmp_path: Path) -> None:
+    (tmp_path / "server.pem").write_bytes(certificate())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    uri, trusting = server.uri.replace("http:", "https:"), tmp_path / "trusting"
+    trusting.mkdir()
+    shutil.copy(tmp_path / "server.pem", trusting / "ca.crt")
+    with pytest.raises(TrackerError, match=r"^no connection: ConnectError$"):
+        MlflowServer(uri, Path("/nowhere")).begin(ABOUT, 7)
+    assert MlflowServer(uri, trusting).begin(ABOUT, 7).id == "5f2a"
+
+
+def certificate() -> bytes:
+    """Key and certificate of 127.0.0.1, signed by nobody else."""
+    key, name, now = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mlflow")]),
+        datetime.now(UTC),
+    )
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now - timedelta(days=1), now + timedelta(days=1)
+    )
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def test_authorities_that_are_none_are_told_and_not_quoted(server: Answering, tmp_path: Path) -> None:
