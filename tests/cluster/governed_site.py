@@ -44,10 +44,13 @@ class Site:
         found = self.here.server.request("GET", self.here.path(TRAININGDATASET.plural, name, group=API_VERSION))
         return dict(found.get("status") or {})
 
-    def approve(self, job: str, approver: str, digest: str, stage: str = "Train", expires_at: str | None = None) -> None:
+    def approve(
+        self, job: str, approver: str, digest: str, stage: str = "Train", expires_at: str | None = None, *, dry_run: bool = False
+    ) -> None:
         spec = {"subjectRef": {"name": job}, "subjectDigest": digest, "stage": stage, "approver": approver, "reason": "reviewed"}
         spec |= {"expiresAt": expires_at} if expires_at else {}
-        self.here.server.request("POST", self._path(APPROVAL), _document(APPROVAL, f"{job}-{approver}-{stage.lower()}", spec))
+        path = f"{self._path(APPROVAL)}{'?dryRun=All' if dry_run else ''}"
+        self.here.server.request("POST", path, _document(APPROVAL, f"{job}-{approver}-{stage.lower()}", spec))
 
     def withdraw(self, job: str, approver: str, stage: str = "Train") -> None:
         self.here.server.request("DELETE", f"{self._path(APPROVAL)}/{job}-{approver}-{stage.lower()}")

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     PURPOSE_NOT_ALLOWED = "PurposeNotAllowed"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
+    POLICY_GONE = "PolicyGone"
     RESIDENCY_VIOLATION = "ResidencyViolation"
     NOT_PINNED = "NotPinned"
     LICENCE_UNKNOWN = "LicenceUnknown"
@@ -105,6 +106,7 @@ class Reason(StrEnum):
     API_TOKEN_MOUNTED = "ApiTokenMounted"  # noqa: S105
     DIGEST_MISMATCH = "DigestMismatch"
     JUSTIFICATION_MISSING = "JustificationMissing"
+    APPROVAL_UNREADABLE = "ApprovalUnreadable"
     GATE_MISSING = "GateMissing"
     NEED_MORE_ITEMS = "NeedMoreItems"
     ADAPTER_NOT_CLEARED = "AdapterNotCleared"

@@ -8,8 +8,8 @@ from pydantic import Field
 from finetune_operator.api.base import ApiModel, Timestamp
 from finetune_operator.api.governance.job import AgreementStatus, RecordStatus
 from finetune_operator.api.inputs import RunInputs
-from finetune_operator.api.markers import ListMap, MapAtomic
-from finetune_operator.api.scalars import ContentDigest, Count, RunKey, ShortText, SignedDecimal, Uri
+from finetune_operator.api.markers import ListAtomic, ListMap, MapAtomic
+from finetune_operator.api.scalars import ContentDigest, Count, ObjectName, RunKey, ShortText, SignedDecimal, Uri
 from finetune_trainer.contract import MOST_DOCUMENTS, MOST_FILES, Probe, Step
 
 
@@ -143,6 +143,10 @@ class CurrentRun(ApiModel):
     )
     node: NodeStatus | None = Field(default=None, description="The node that the training of a governed run ended on.")
     record: RecordStatus | None = Field(default=None, description="The signed record of a governed run, once it is written.")
+    policies: Annotated[list[ObjectName], Field(max_length=128), ListAtomic()] = Field(
+        default=[],
+        description="Enforced policies under which a governed run was let pass, by name, until it ends: it does not outlive one.",
+    )
     agreements: Annotated[list[AgreementStatus], Field(max_length=16), ListMap(("name",))] = Field(
         default=[], description="Approvals under which the training of a governed run began, until the run ends."
     )

@@ -12,6 +12,7 @@ from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
 from finetune_operator.cluster.cache import Key, ParentStore, Store, controller_of, version_of
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.resources import FINETUNE_JOBS
+from finetune_operator.domain import reading
 from finetune_operator.domain.governance.serving import ServingView, Withdrawal
 from finetune_operator.domain.governance.view import GovernanceView, read_policy, read_withdrawal
 from finetune_trainer.contract.governance import Policy
@@ -85,7 +86,7 @@ class GovernanceCache:
             namespace_labels=(namespace or {}).get("metadata", {}).get("labels") or {},
             policies=self.read_policies(),
             datasets={manifest["metadata"]["name"]: manifest for manifest in self.datasets.of(key.namespace)},
-            approvals=tuple(self.approvals.of(str(key))),
+            approvals=(*self.approvals.of(str(key)), *self.approvals.of(_of_nobody(key.namespace))),
             site=self.site,
             nodes=self._nodes(),
             network_policies={each["metadata"]["name"]: each for each in self.network_policies.of(str(key))},
@@ -168,8 +169,8 @@ class GovernanceCache:
         self._tell(lambda key: str(key) == owner)
 
     def _approval_changed(self, approval: Manifest) -> None:
-        subject = _subject_of(approval)
-        self._tell(lambda key: str(key) == subject)
+        subject, namespace = _subject_of(approval), approval["metadata"]["namespace"]
+        self._tell(lambda key: str(key) == subject or (subject == _of_nobody(namespace) and key.namespace == namespace))
 
 
 def _kept(manifest: Manifest, *, labels: bool) -> Manifest | None:
@@ -204,5 +205,10 @@ def _namespace_of(manifest: Manifest) -> str:
 
 
 def _subject_of(approval: Manifest) -> str:
-    name = ((approval.get("spec") or {}).get("subjectRef") or {}).get("name") or ""
-    return f"{approval['metadata']['namespace']}/{name}"
+    """The job that it is about, as far as that can be read: another version of the definition may have stored it."""
+    return f"{approval['metadata']['namespace']}/{reading.text(approval, 'spec', 'subjectRef', 'name')}"
+
+
+def _of_nobody(namespace: str) -> str:
+    """Of which job of the namespace an Approval is, that cannot be read."""
+    return f"{namespace}/"

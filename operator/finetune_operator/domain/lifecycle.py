@@ -164,6 +164,7 @@ def end(draft: Draft, run: CurrentRun, ending: End, spec: FineTuneJobSpec | None
             "files": [],
             "documents": [],
             "agreements": [],
+            "policies": [],
         }
     )
     draft.activity = None

@@ -1,16 +1,22 @@
 """Row 18 of the decision table with a real operator: who has agreed to this very decision, and what does not count."""
 
+import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from finetune_operator.api.crd import APPROVAL
+from finetune_testbed.apiserver import RequestError
 from finetune_testbed.bed import Testbed
-from tests.cluster import finetunejobs, governed_site
+from tests.cluster import crd, finetunejobs, governed_site
 from tests.cluster.governed_site import DECLARED, SUBMITTED, Site
 from tests.cluster.operator_process import OperatorProcess, until
 
 OTHER = "sha256:" + "0" * 64
+THEIRS = "Everything"
+"""A stage that our definition does not know."""
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,48 @@ def test_row_18_one_that_is_withdrawn_before_the_start_counts_no_more(desk: Site
     waits(desk, "withdrawn", "1 of 2")
     desk.approve("withdrawn", "bob", digest)
     assert desk.here.wait_ended("withdrawn") == "Succeeded"
+
+
+@contextmanager
+def another_version(site: Site) -> Iterator[None]:
+    """The definition of Approvals as another version has it, with one stage more; until the API server goes by it, and by ours again."""
+    server, path = site.here.server, f"{crd.DEFINITIONS}/{APPROVAL.name}"
+    theirs = copy.deepcopy(APPROVAL.to_manifest())
+    spec = theirs["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["stage"]["enum"].append(THEIRS)
+
+    def takes_it() -> bool:
+        try:
+            site.approve("probe", "bob", OTHER, stage=THEIRS, dry_run=True)
+        except RequestError as error:
+            if error.status != 422:
+                raise
+            return False
+        return True
+
+    server.apply(path, theirs)
+    try:
+        until(takes_it)
+        yield
+    finally:
+        server.apply(path, APPROVAL.to_manifest())
+        until(lambda: not takes_it())
+
+
+def test_row_18_one_that_another_version_of_its_definition_stored_is_told_and_never_counts(operator: OperatorProcess, desk: Site) -> None:
+    counted = 'finetune_governance_findings_total{effect="told",rule="ApprovalUnreadable"}'
+    before = operator.metric(counted)
+    desk.submit("unread")
+    digest = waits(desk, "unread", "0 of 2")
+    with another_version(desk):
+        desk.approve("unread", "bob", digest, stage=THEIRS)
+    waits(desk, "unread", "0 of 2", "ApprovalUnreadable: approvals: Approval 'unread-bob-everything' cannot be read", "given again")
+    desk.here.wait_event("unread", "ApprovalUnreadable")
+    assert [event["reason"] for event in desk.here.events("unread")].count("ApprovalUnreadable") == 1
+    assert operator.metric(counted) == before + 1
+    for approver in ("carol", "eve"):
+        desk.approve("unread", approver, digest)
+    assert desk.here.wait_ended("unread") == "Succeeded"
 
 
 def test_row_18_a_shortfall_needs_as_many_waivers_as_the_policy_says(operator: OperatorProcess, site: Site) -> None:

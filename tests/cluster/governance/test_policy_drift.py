@@ -101,6 +101,33 @@ def test_a_policy_that_is_deleted_while_a_confidential_job_waits_lets_nothing_be
     assert [job for job in here.jobs("notes") if "train" in job["metadata"]["name"]] == []
 
 
+def test_a_policy_that_is_deleted_while_an_internal_job_waits_lets_it_not_go_on(site: Site) -> None:
+    """Although another one applies: nobody would ask any more for the approval that it waits for."""
+    here, asking = site.here, {"approvals": [{"stage": "Train", "count": 1}]}
+    site.demand(**asking)
+    site.demand("other")
+    for name in ("waits", "again"):
+        site.submit(name)
+        here.wait_reason(name, "AwaitingApproval")
+    digest = site.digest("waits")
+    drop(site)
+    told = here.wait_reason("waits", "PolicyGone")
+    assert f"'{here.namespace}-house', under which it was accepted, is no more" in told["message"]
+    assert here.condition("waits", "Stalled")["status"] == "True"
+    here.wait_event("waits", "PolicyGone")
+    here.wait_reason("again", "PolicyGone")
+    site.demand(match={"namespaceLabels": {"team": "red"}}, **asking)
+    until(lambda: "no longer matches it" in here.condition("waits")["message"])
+    here.delete("again")
+    site.submit("again")
+    assert here.wait_ended("again") == "Succeeded"
+    assert [job for job in here.jobs("waits") if "train" in job["metadata"]["name"]] == []
+    site.demand(**asking)
+    here.wait_reason("waits", "AwaitingApproval")
+    site.approve("waits", "bob", digest)
+    assert "ApprovalStale" in until(lambda: found if "bob" in (found := here.condition("waits")["message"]) else "")
+
+
 def test_a_policy_that_is_changed_makes_approvals_stale_before_the_start(site: Site) -> None:
     here = site.here
     site.demand(approvals=[{"stage": "Train", "count": 2}])

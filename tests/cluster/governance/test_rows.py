@@ -177,12 +177,18 @@ def test_row_19_a_policy_wants_a_gate_and_one_that_has_passed_will_do(operator: 
     site.demand(requireEvaluation=True)
     site.submit("gated", evaluation__gates={"improvement": {"metric": "JSONValidity"}}, evaluation__metrics=["JSONValidity"])
     assert site.here.wait_ended("gated") == "Succeeded"
+    site.submit("without")
+    assert "GateMissing: spec.evaluation.gates: names no gate" in site.here.wait_reason("without", "GateMissing")["message"]
+    assert site.here.jobs("without") == []
+    site.demand(requireEvaluation=False)
     ungated = words("train", "", verdict=Verdict.NOT_GATED)
     with outcomes.played(
         site.here.bed, TICKETS, PodOutcome(termination_message=ungated), name=site.here.namespace, namespace=site.here.namespace
     ):
         site.submit("ungated")
-        assert "GateMissing: gates: no gate has decided" in site.here.wait_reason("ungated", "GateMissing")["message"]
+        site.here.wait_reason("ungated", "Allowed", "Governed")
+        site.demand(requireEvaluation=True)
+        assert "GateMissing" in site.here.wait_reason("ungated", "GateMissing")["message"]
     assert [job for job in site.here.jobs("ungated") if "publish" in job["metadata"]["name"]] == []
 
 

@@ -97,6 +97,7 @@ documents = st.fixed_dictionaries(
                 "submitter": st.sampled_from(PEOPLE),
                 "authors": few(st.sampled_from(PEOPLE)),
                 "justified": maybe(st.booleans()),
+                "gated": maybe(st.booleans()),
             }
         ),
         "site": st.just({"residencies": PLACES, "regimes": ("trial",)}),
@@ -124,6 +125,8 @@ documents = st.fixed_dictionaries(
         "model_server": maybe(clear | any_labels),
         "recorded": maybe(classifications),
         "approvals": few(approval, 6),
+        "unreadable_approvals": few(odd),
+        "accepted_under": few(st.sampled_from(["a", "b", "gone"])),
     },
 )
 by_name = {field.alias: name for name, field in Facts.model_fields.items()}
@@ -152,8 +155,10 @@ def near(draw: st.DrawFn) -> dict[str, Any]:
         "gates": [{"name": "gate", "verdict": draw(st.sampled_from([Verdict.PASS, Verdict.FAIL]))}],
         "scan": {"profile": "IdentifiersAndNames", "entire": draw(st.booleans())},
         "approvals": draw(few(st.sampled_from(given), 6)),
+        "accepted_under": draw(few(st.sampled_from(["a", "b"]), 1)),
     }
-    return at_level({**varied, "subject": compliant["subject"]}, draw(levels))
+    subject = {**compliant["subject"], "gated": draw(maybe(st.booleans()))}
+    return at_level({**varied, "subject": subject}, draw(levels))
 
 
 facts = (documents | near()).map(Facts.model_validate)

@@ -105,6 +105,8 @@ ROWS = [
     Row(3, R.NAMESPACE_NOT_CLEARED, DENY, {"namespace__labels": {**NAMESPACE, "finetune.dev/clearance.phi": "no"}}),
     Row(4, R.NO_MATCHING_POLICY, DENY, {}, {}, {"match__regimes": ["pci"]}, {}),
     Row(4, R.NO_MATCHING_POLICY, DENY, {}, {}, {"mode": "Audit"}, {}),
+    Row(4, R.POLICY_GONE, DENY, {"acceptedUnder": ["phi", "house"]}, {"acceptedUnder": ["phi"]}),
+    Row(4, R.POLICY_GONE, DENY, {"acceptedUnder": ["phi"]}, {"acceptedUnder": ["phi"]}, {"match__regimes": ["pci"]}, {}),
     Row(4, R.NO_MATCHING_POLICY, DENY, RESTRICTED, RESTRICTED, {"match__minLevel": "restricted"}, {}),
     Row(
         4,
@@ -194,6 +196,11 @@ ROWS = [
     Row(19, R.NEED_MORE_ITEMS, HOLD, {**PROMOTE, "gates": [{"name": "i", "verdict": "Inconclusive", "itemsToDecide": 742}]}, PROMOTE),
     Row(18, R.JUSTIFICATION_MISSING, DENY, {"subject__justified": False}, {"subject__justified": True}, {"requireJustification": True}),
     Row(18, R.JUSTIFICATION_MISSING, DENY, {"subject__justified": False}, {"subject__justified": None}, {"requireJustification": True}),
+    Row(18, R.APPROVAL_UNREADABLE, ALLOW, {"unreadableApprovals": ["bob"]}),
+    Row(19, R.GATE_MISSING, DENY, {"subject__gated": False}, {"subject__gated": True}),
+    Row(
+        19, R.GATE_MISSING, DENY, {"stage": "Accept", "subject__gated": False}, {"subject__gated": False}, {}, {"requireEvaluation": False}
+    ),
     Row(19, R.GATE_MISSING, HOLD, {**PROMOTE, "gates": []}, {**PROMOTE, "gates": []}, {}, {"requireEvaluation": False}),
     Row(
         20,

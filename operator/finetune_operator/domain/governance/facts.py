@@ -12,7 +12,7 @@ from finetune_operator.api.spec import FineTuneJobSpec
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.datasets import classification_of, generators_of
 from finetune_operator.domain.governance.egress import probed
-from finetune_operator.domain.governance.view import GovernanceView, read_approval
+from finetune_operator.domain.governance.view import GovernanceView, read_approval, unreadable_approval
 from finetune_operator.manifests.names import CLEAN, run_hash
 from finetune_trainer.contract import canonical_json, digest_of
 from finetune_trainer.contract.governance import Facts, strictest
@@ -60,6 +60,8 @@ def gather(draft: Draft, view: GovernanceView, spec: FineTuneJobSpec, stage: Sta
         scan=_scanned(draft.dataset) if run is not None else None,
         gates=_gates(draft.evaluation) if stage is Stage.PROMOTE else (),
         approvals=_approvals(draft, view),
+        unreadable_approvals=_unreadable(draft, view),
+        accepted_under=tuple(draft.active_run.policies) if draft.active_run is not None else (),
     )
 
 
@@ -69,6 +71,11 @@ def speaking_run(draft: Draft) -> CurrentRun | None:
     if run is None or (run.outcome is not None and (accepted is None or accepted.key != run.key)):
         return None
     return run
+
+
+def _has_ended(draft: Draft) -> bool:
+    run = speaking_run(draft)
+    return run is not None and run.outcome is not None
 
 
 def sealed_run(draft: Draft) -> CurrentRun | None:
@@ -93,6 +100,7 @@ def _subject(draft: Draft, spec: FineTuneJobSpec, sealed: CurrentRun | None) -> 
         spec_digest=digest_of(canonical_json(content).encode()),
         purpose=spec.purpose or "",
         justified=bool(spec.justification.strip()),
+        gated=None if _has_ended(draft) else spec.evaluation.gates is not None and spec.evaluation.gates.improvement is not None,
     )
 
 
@@ -128,8 +136,7 @@ def judges_of(spec: FineTuneJobSpec) -> tuple[str, ...]:
 
 def _nodes(draft: Draft, view: GovernanceView) -> tuple[dict[str, str], ...] | None:
     """Kinds of node that there are, for a run that still needs one: what is published stays what it is when a node goes."""
-    speaking = speaking_run(draft)
-    if speaking is not None and speaking.outcome is not None:
+    if _has_ended(draft):
         return None
     kinds = {tuple(sorted(labels.items())[:_MOST_LABELS]) for labels in view.nodes.values()}
     return tuple(dict(kind) for kind in sorted(kinds)[:_MOST_NODES])
@@ -249,3 +256,11 @@ def _approvals(draft: Draft, view: GovernanceView) -> tuple[ApprovalFacts, ...]:
     found = [read_approval(manifest, draft.scene.owner.name) for manifest in view.approvals]
     given = sorted((each for each in found if each is not None), key=lambda each: each.given_at, reverse=True)
     return tuple(given[:_MOST_APPROVALS])
+
+
+def _unreadable(draft: Draft, view: GovernanceView) -> tuple[str, ...]:
+    """While somebody may be waiting for them."""
+    if draft.active_run is None:
+        return ()
+    names = (unreadable_approval(manifest, draft.scene.owner.name) for manifest in view.approvals)
+    return tuple(sorted(filter(None, names))[:_MOST_APPROVALS])

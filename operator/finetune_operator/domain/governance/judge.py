@@ -27,6 +27,7 @@ from finetune_trainer.contract.governance.vocabulary import Level
 
 _MESSAGE_LIMIT = 2000
 _SHOWN, _OBLIGATIONS = 32, 16
+MOST_POLICIES = 128
 _JUSTIFICATION = 200
 AUDIT_ONLY = "(audit only)"
 NODE_FIELD = "node"
@@ -119,10 +120,21 @@ def judge(draft: Draft, spec: FineTuneJobSpec | None) -> Judged | None:
     if not (view.governed or decision.policies or registered or draft.governance is not None):
         return None
     draft.governance = _record(draft, view, decision, spec)
+    _hold_to_policies(draft, view, decision)
     draft.facts = facts
     draft.containment = contain(facts, view.policies, draft.scene.now)
     _wake_at_expiry(draft, facts)
     return Judged(decision, facts, decision.holds_up(stage), _plan(draft, spec))
+
+
+def _hold_to_policies(draft: Draft, view: GovernanceView, decision: Decision) -> None:
+    """The run under way answers to each enforced policy under which it was let pass, as long as it lasts; refused, to no other one."""
+    run = draft.active_run
+    if run is None or decision.outcome is Verdict.DENY:
+        return
+    enforced = {policy.name for policy in view.policies if policy.enforced}
+    applying = {named.partition("@")[0] for named in decision.policies} & enforced
+    draft.run = run.model_copy(update={"policies": sorted({*run.policies, *applying})[:MOST_POLICIES]})
 
 
 def _stage(draft: Draft, spec: FineTuneJobSpec) -> Stage:

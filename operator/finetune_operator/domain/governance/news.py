@@ -16,6 +16,7 @@ def note_news(draft: Draft, conditions: list[Condition], judged: Judged | None) 
         if _identity(finding) not in before:
             text = f"policy {finding.policy} would hold this job, and only audits: {finding.rule}: {finding.field}: {finding.message}"
             draft.note(Reason.AUDIT_FINDING, "Audit", text, warning=True)
+    _note_unreadable(draft)
     was, now = _reason(draft.scene.status.conditions, ConditionType.GOVERNED), _reason(conditions, ConditionType.GOVERNED)
     if now == was or not was:
         return
@@ -25,6 +26,14 @@ def note_news(draft: Draft, conditions: list[Condition], judged: Judged | None) 
         )
     elif judged.denied and draft.active_run is None and draft.activity is None and draft.run is not None:
         draft.note(judged.reason, "Govern", f"the result of run {draft.run.number} is refused now: {judged.message}", warning=True)
+
+
+def _note_unreadable(draft: Draft) -> None:
+    known = draft.scene.status.governance
+    before = {finding.message for finding in known.findings} if known is not None else set()
+    for finding in draft.governance.findings if draft.governance is not None else []:
+        if finding.rule == Reason.APPROVAL_UNREADABLE.value and finding.message not in before:
+            draft.note(Reason.APPROVAL_UNREADABLE, "Govern", finding.message, warning=True)
 
 
 def _audited(status: GovernanceStatus | None) -> list[GovernanceFinding]:

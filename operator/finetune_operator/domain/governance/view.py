@@ -18,7 +18,7 @@ from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 
 @dataclass(frozen=True)
 class GovernanceView:
-    """A snapshot. ``datasets`` are those of the namespace by name, ``approvals`` those that name the job."""
+    """A snapshot. ``datasets`` are those of the namespace by name, ``approvals`` those that name the job, or of which nobody can say."""
 
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     policies: tuple[Policy, ...] = ()
@@ -87,6 +87,19 @@ def read_policy(manifest: JsonObject) -> Policy:
     except ValidationError:
         named = name[:253] or "unreadable"
         return Policy.model_construct(name=named, uid=uid[:63], generation=max(0, generation), data_sources=(), zones=())
+
+
+def unreadable_approval(manifest: JsonObject, subject: str) -> str:
+    """The name of an Approval that cannot be read and is about this object, or about nobody knows which; empty for any other."""
+    if reading.at(manifest, "metadata", "deletionTimestamp") is not None:
+        return ""
+    if reading.text(manifest, "spec", "subjectRef", "name") not in {"", subject}:
+        return ""
+    try:
+        Approval.model_validate(manifest)
+    except ValidationError:
+        return reading.text(manifest, "metadata", "name")
+    return ""
 
 
 def read_approval(manifest: JsonObject, subject: str) -> ApprovalFacts | None:

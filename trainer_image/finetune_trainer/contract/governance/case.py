@@ -26,6 +26,8 @@ class Case:
     policies: tuple[Policy, ...]
     """Those that apply, in an order of their own."""
     now: datetime
+    others: frozenset[str]
+    """Names of policies that do not apply."""
     declared: Reading
     """The object's own labels."""
     floor: Reading
@@ -48,9 +50,10 @@ class Case:
             level=Level.PUBLIC, regimes=frozenset(undeclared(facts, stated).values()), residencies=frozenset()
         )
         effective = strictest((stated, raised))
-        applying = (policy for policy in policies if policy.match.applies(facts.namespace.labels, effective))
+        applying = [policy for policy in policies if policy.match.applies(facts.namespace.labels, effective)]
+        others = frozenset(policy.name for policy in policies) - {policy.name for policy in applying}
         in_order = tuple(sorted(applying, key=lambda policy: (policy.name, policy.uid, policy.generation, policy.content)))
-        return cls(facts, in_order, now, declared, floor, stated, effective)
+        return cls(facts, in_order, now, others, declared, floor, stated, effective)
 
     @property
     def level(self) -> Level:

@@ -22,6 +22,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     classified.namespace_is_cleared,
     classified.adapter_is_cleared,
     classified.some_policy_applies,
+    classified.policies_are_still_there,
     place.data_lie_in_one_place,
     place.some_node_complies,
     place.one_runtime_class_is_asked_for,
@@ -37,6 +38,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     evidence.bytes_are_the_sealed_ones,
     evidence.gates_have_passed,
     evidence.proofs_are_valid,
+    agreed.approvals_can_be_read,
 )
 """What holds whatever the policies say."""
 
@@ -66,7 +68,7 @@ def decide(facts: Facts, policies: Iterable[Policy], now: datetime) -> Decision:
     By it approvals expire, and the time that data may be kept; nothing else does.
 
     The outcome is the worst of what blocks. What an auditing policy finds is told and blocks nothing; such a policy never counts as the one
-    that must apply from confidential on. Adding a policy takes no finding away but that none applies.
+    that must apply from confidential on. Adding a policy takes no finding away but that none applies, or that this very one is gone.
     """
     case = Case.of(facts, tuple(policies), now)
     found = [finding for check in CHECKS for finding in check(case)]

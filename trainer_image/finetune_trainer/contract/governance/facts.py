@@ -75,6 +75,9 @@ class SubjectFacts(Document):
     spec_digest: str = Field(default="", max_length=71)
     purpose: str = Field(default="", max_length=48, description="What the job says that it is for.")
     justified: bool | None = Field(default=None, description="Whether it says why; None for what has no field to say so.")
+    gated: bool | None = Field(
+        default=None, description="Whether it names a gate; None where none can be named, or none is to decide any more."
+    )
 
 
 class Generator(Document):
@@ -227,3 +230,9 @@ class Facts(Document):
     served_as: Name | None = Field(default=None, description="The model name under which callers ask for it.")
     recorded: Classification | None = Field(default=None, description="Of an earlier object of this name that was let pass.")
     approvals: tuple[ApprovalFacts, ...] = Field(default=(), max_length=64)
+    unreadable_approvals: tuple[Name, ...] = Field(
+        default=(), max_length=64, description="Names of those that nobody can read; none counts."
+    )
+    accepted_under: tuple[Name, ...] = Field(
+        default=(), max_length=128, description="Names of enforced policies under which what is under way was let pass before."
+    )

@@ -40,6 +40,7 @@ class RuleId(StrEnum):
     RETENTION_EXPIRED = "RetentionExpired"
     NAMESPACE_NOT_CLEARED = "NamespaceNotCleared"
     NO_MATCHING_POLICY = "NoMatchingPolicy"
+    POLICY_GONE = "PolicyGone"
     RESIDENCY_VIOLATION = "ResidencyViolation"
     # What is used
     NOT_PINNED = "NotPinned"
@@ -70,6 +71,7 @@ class RuleId(StrEnum):
     APPROVAL_PENDING = "ApprovalPending"
     APPROVAL_STALE = "ApprovalStale"
     REVIEW_PENDING = "ReviewPending"
+    APPROVAL_UNREADABLE = "ApprovalUnreadable"
     GATE_FAILED = "GateFailed"
     GATE_MISSING = "GateMissing"
     NEED_MORE_ITEMS = "NeedMoreItems"
@@ -134,6 +136,12 @@ RULES: dict[RuleId, Rule] = {
         "From confidential on something must apply, and no enforced policy does; one that begins above confidential is not enough, because "
         "a higher label would then allow more.",
         "Ask the platform team for an enforced policy that matches this namespace with minLevel confidential or below.",
+    ),
+    RuleId.POLICY_GONE: Rule(
+        D,
+        "An enforced policy under which the run was let pass was deleted, or no longer matches it: the run does not go on because nobody "
+        "asks any more for what that policy asked for.",
+        "Restore the policy; or delete the job and apply it again, so that what holds now decides.",
     ),
     RuleId.RESIDENCY_VIOLATION: Rule(
         D,
@@ -246,12 +254,17 @@ RULES: dict[RuleId, Rule] = {
         "Look at the rows that the report names (data/review.json of the work folder), and approve stage Review.",
         since=Stage.SEAL,
     ),
+    RuleId.APPROVAL_UNREADABLE: Rule(
+        N,
+        "Another version of its definition stored an Approval, so that nobody can read what was agreed to. It never counts.",
+        "Have it deleted and given again by who gave it, once definitions and operator are of one version.",
+    ),
     RuleId.GATE_FAILED: Rule(
         A, "A gate has decided against the adapter.", "Change the data or the training, or ask for a waiver that is bound to this decision."
     ),
     RuleId.GATE_MISSING: Rule(
-        H,
-        "The policy asks for an evaluation, and no gate has decided.",
+        D,
+        "The policy asks for an evaluation, and the job names no gate; where that is asked for only once it is trained, the adapter waits.",
         "Set spec.evaluation.gates; that is another run.",
         since=Stage.PROMOTE,
     ),

@@ -28,6 +28,12 @@ def enough_have_approved(case: Case, policy: Policy) -> Iterator[Finding]:
             yield from _shortage(case, policy, rule)
 
 
+def approvals_can_be_read(case: Case) -> Iterator[Finding]:
+    for name in sorted(set(case.facts.unreadable_approvals)):
+        reason = f"Approval {shown(name)} cannot be read: another version of its definition stored it. It does not count"
+        yield find(RuleId.APPROVAL_UNREADABLE, "approvals", reason)
+
+
 def sample_is_reviewed(case: Case, policy: Policy) -> Iterator[Finding]:
     """One person is enough; the sample is part of what is decided, so that an approval is of these very rows."""
     if policy.review is None or not case.facts.datasets or case.facts.stage not in _ASKED_AT[ApprovalStage.TRAIN]:

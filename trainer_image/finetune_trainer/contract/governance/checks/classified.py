@@ -94,6 +94,14 @@ def some_policy_applies(case: Case) -> Iterator[Finding]:
     yield find(RuleId.NO_MATCHING_POLICY, "namespace", f"level is {case.level} and {enough}{aside}")
 
 
+def policies_are_still_there(case: Case) -> Iterator[Finding]:
+    """One of the same name that was changed, or made again, is a policy like any other: what it asks for now is decided upon."""
+    applying = {policy.name for policy in case.policies}
+    for name in sorted(set(case.facts.accepted_under) - applying):
+        why = "no longer matches it" if name in case.others else "is no more"
+        yield find(RuleId.POLICY_GONE, f"policies[{shown(name)[1:-1]}]", f"{shown(name)}, under which it was accepted, {why}")
+
+
 def _label(key: str) -> str:
     return f"metadata.labels[{shown(key)[1:-1]}]"
 

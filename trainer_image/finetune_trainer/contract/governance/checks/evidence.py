@@ -6,7 +6,7 @@ from finetune_trainer.contract.governance.case import Case
 from finetune_trainer.contract.governance.facts import Proof, Stage
 from finetune_trainer.contract.governance.findings import Finding, find, shown
 from finetune_trainer.contract.governance.policy import Policy, demanded
-from finetune_trainer.contract.governance.rules import RuleId
+from finetune_trainer.contract.governance.rules import RuleId, Severity
 from finetune_trainer.contract.results import Verdict
 
 
@@ -27,10 +27,14 @@ def gates_have_passed(case: Case) -> Iterator[Finding]:
 
 
 def some_gate_has_decided(case: Case, policy: Policy) -> Iterator[Finding]:
-    if case.facts.stage is not Stage.PROMOTE or not demanded(policy.require_evaluation, case.level):
+    """Without a gate none will decide, which is told before anything is trained; what is trained already waits."""
+    if not demanded(policy.require_evaluation, case.level):
         return
-    if all(gate.verdict is Verdict.NOT_GATED for gate in case.facts.gates):
-        yield find(RuleId.GATE_MISSING, "gates", "no gate has decided", policy)
+    if case.facts.stage is not Stage.PROMOTE:
+        if case.facts.subject.gated is False:
+            yield find(RuleId.GATE_MISSING, "spec.evaluation.gates", "names no gate, so that none will decide", policy)
+    elif all(gate.verdict is Verdict.NOT_GATED for gate in case.facts.gates):
+        yield find(RuleId.GATE_MISSING, "gates", "no gate has decided", policy, Severity.HOLD)
 
 
 def proofs_are_valid(case: Case) -> Iterator[Finding]:
