@@ -133,8 +133,10 @@ def test_recipe_patients_on_premises(operator: OperatorProcess, site: Site) -> N
 def test_recipe_proven_before_published(operator: OperatorProcess, site: Site) -> None:
     here = site.here
     follow(site, "proven-before-published")
+    site.submit("unproven")
+    here.wait_reason("unproven", "GateMissing")
     with preparing(site, quality=DataQuality(examples=40, task_minimum=10, duplicates=0, evaluation_overlap=0)):
-        site.submit("small")
+        site.submit("small", evaluation__gates=GATE)
         here.wait_reason("small", "TooFewExamples")
     with preparing(site):
         site.submit("proven", evaluation__gates=GATE)
