@@ -87,6 +87,17 @@ def test_the_order_of_a_training_is_the_decision_that_status_names_and_tells_no_
     assert "ann said so" not in order.to_json()
 
 
+def test_a_policy_that_only_audits_by_now_is_not_gone_for_the_pod() -> None:
+    """It is not told of it, although the run was let pass under it."""
+    job = world(view(policy(**ONE)))
+    job.step_through()
+    job.governance = view(policy(generation=2, mode="Audit", **ONE))
+    job.settle()
+    order = order_of(job)
+    assert (job.run["policies"], order.policies) == (["house"], ())
+    assert not decide_again(order, as_seen(job), job.now).holds_up(order.facts.stage)
+
+
 def test_where_nothing_governs_nothing_is_told() -> None:
     for job in (world(None), world(view(labels={}))):
         assert "annotations" not in pod_of(job)["metadata"]

@@ -45,12 +45,15 @@ class Order(Named):
 
 
 def order_of(facts: Facts, policies: Iterable[Policy], now: datetime, *, run_key: str, nodes: Mapping[str, Mapping[str, str]]) -> Order:
-    """The order of one attempt. What a pod has no use for stays out: other nodes than by name, and policies that do not apply or audit."""
+    """The order of one attempt. What a pod has no use for stays out: other nodes than by name, and policies that do not apply or audit.
+
+    With these, whether one is gone is nothing that a pod could say; whoever orders has just decided it.
+    """
     case = Case.of(facts, tuple(policies), now)
     return Order(
         kind="GovernanceOrder",
         run_key=run_key,
-        facts=facts.model_copy(update={"nodes": None, "bound_node": None}),
+        facts=facts.model_copy(update={"nodes": None, "bound_node": None, "accepted_under": ()}),
         policies=tuple(policy for policy in case.policies if policy.enforced),
         decision=case.digest,
         nodes=_kinds(nodes),
