@@ -75,13 +75,20 @@ class MlflowServer:
             self._client.close()
 
     def _experiment(self, name: str) -> str:
+        """Found, or made: whoever may log to an experiment need not have the right to make one."""
         try:
-            return str(self._ask("experiments/create", name=name)["experiment_id"])
-        except _Exists:
-            found = self._ask("experiments/get-by-name", method="GET", experiment_name=name).get("experiment") or {}
-            if found.get("lifecycle_stage") == "deleted":
-                raise TrackerError("the experiment was deleted there: restore it, or name another one") from None
-            return str(found.get("experiment_id"))
+            return self._named(name)
+        except _Absent:
+            try:
+                return str(self._ask("experiments/create", name=name)["experiment_id"])
+            except _Exists:  # another run was quicker
+                return self._named(name)
+
+    def _named(self, name: str) -> str:
+        found = self._ask("experiments/get-by-name", method="GET", experiment_name=name)["experiment"]
+        if found.get("lifecycle_stage") == "deleted":
+            raise TrackerError("the experiment was deleted there: restore it, or name another one")
+        return str(found["experiment_id"])
 
     def _ask(self, call: str, *, method: str = "POST", **body: Any) -> dict[str, Any]:
         plain = method == "GET"
@@ -112,6 +119,10 @@ class MlflowServer:
 
 class _Exists(TrackerError):
     """What was to be made is there."""
+
+
+class _Absent(TrackerError):
+    """What was asked for is not there."""
 
 
 def _client(credentials: Path) -> httpx2.Client:
@@ -150,6 +161,8 @@ def _read(status: int, content: bytes) -> dict[str, Any]:
     code = str(read.get("error_code") or "") if isinstance(read, dict) else ""
     if code == "RESOURCE_ALREADY_EXISTS":
         raise _Exists("it is there")
+    if code == "RESOURCE_DOES_NOT_EXIST":
+        raise _Absent(f"it answers HTTP {status} {code}")
     if status == 200 or 300 <= status < 400:
         raise TrackerError(_NO_SERVER if status == 200 else "it sends elsewhere, which is not followed")
     if status in (401, 403):

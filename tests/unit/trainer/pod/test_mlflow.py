@@ -25,11 +25,12 @@ from finetune_trainer.pod.mlflow import MlflowServer
 from finetune_trainer.pod.tracker import Described, Point, TrackerError
 
 ABOUT = Described("ns/tickets", "tickets-1", "u/k", {"finetune.job": "tickets"})
+ABSENT = (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no experiment of somebody"})
 EXISTS = (400, {"error_code": "RESOURCE_ALREADY_EXISTS", "message": "experiment of somebody"})
 
 
 class Answering(ThreadingHTTPServer):
-    """``answers`` by call, each a status and a document, or bytes as they are; what was asked is kept."""
+    """``answers`` by call, each a status and a document, or bytes as they are, or a list of such; what was asked is kept."""
 
     daemon_threads = True
     answers: dict[str, Any]
@@ -49,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         call = self.path.partition("?")[0].removeprefix("/api/2.0/mlflow/")
         self.server.asked.append((call, json.loads(body or b"{}")))
         self.server.headers.append(dict(self.headers))
-        status, answer = self.server.answers[call]
+        answers = self.server.answers[call]
+        status, answer = answers.pop(0) if isinstance(answers, list) else answers
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         if 300 <= status < 400:
@@ -69,6 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
     monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", partialmethod(ThreadingHTTPServer.serve_forever, 0.01))
     made = Answering(("127.0.0.1", 0), Handler)
     made.answers = {
+        "experiments/get-by-name": ABSENT,
         "experiments/create": (200, {"experiment_id": "7"}),
         "runs/search": (200, {}),
         "runs/create": (200, {"run": {"info": {"run_id": "5f2a"}}}),
@@ -88,7 +91,7 @@ def begin(server: Answering, credentials: Path = Path("/nowhere")) -> mlflow.Tra
 
 def test_a_new_run_is_made_with_its_mark(server: Answering) -> None:
     assert begin(server).id == "5f2a"
-    assert [call for call, _ in server.asked] == ["experiments/create", "runs/search", "runs/create"]
+    assert [call for call, _ in server.asked] == ["experiments/get-by-name", "experiments/create", "runs/search", "runs/create"]
     made = server.asked[-1][1]
     assert made["tags"] == [{"key": "finetune.job", "value": "tickets"}, {"key": "finetune.run", "value": "u/k"}]
     assert "Authorization" not in server.headers[0]
@@ -97,13 +100,20 @@ def test_a_new_run_is_made_with_its_mark(server: Answering) -> None:
 def test_the_run_of_an_earlier_attempt_goes_on(server: Answering) -> None:
     data = {"metrics": [{"key": "train/loss", "step": 9}], "params": [{"key": "seed", "value": "42"}]}
     server.answers |= {
-        "experiments/create": EXISTS,
         "experiments/get-by-name": (200, {"experiment": {"experiment_id": "7", "lifecycle_stage": "active"}}),
         "runs/search": (200, {"runs": [{"info": {"run_id": "01ab"}, "data": data}]}),
     }
     found = begin(server)
     assert (found.id, found.parameters, found.steps) == ("01ab", {"seed"}, {"train/loss": 9})
-    assert server.asked[-1] == ("runs/update", {"run_id": "01ab", "status": "RUNNING"})
+    assert [call for call, _ in server.asked] == ["experiments/get-by-name", "runs/search", "runs/update"]
+    assert server.asked[-1][1] == {"run_id": "01ab", "status": "RUNNING"}
+
+
+def test_an_experiment_that_another_run_makes_in_the_same_moment_is_shared(server: Answering) -> None:
+    found = (200, {"experiment": {"experiment_id": "7", "lifecycle_stage": "active"}})
+    server.answers |= {"experiments/get-by-name": [ABSENT, found], "experiments/create": EXISTS}
+    assert begin(server).id == "5f2a"
+    assert server.asked[-1][1]["experiment_id"] == "7"
 
 
 def test_points_and_settings_are_sent_as_the_server_wants_them(server: Answering) -> None:
@@ -186,7 +196,7 @@ ODD: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("answer", "told"), [case[1:] for case in ODD], ids=[case[0] for case in ODD])
 def test_an_odd_answer_is_told_in_words_of_ours(server: Answering, answer: Any, told: str) -> None:
-    server.answers["experiments/create"] = answer
+    server.answers["experiments/get-by-name"] = answer
     with pytest.raises(TrackerError, match=f"^{told}$"):
         begin(server)
     assert len(server.asked) == 1
@@ -208,10 +218,7 @@ def test_a_run_without_a_name_is_none(server: Answering, run: Any) -> None:
 
 
 def test_a_deleted_experiment_is_not_logged_to(server: Answering) -> None:
-    server.answers |= {
-        "experiments/create": EXISTS,
-        "experiments/get-by-name": (200, {"experiment": {"experiment_id": "7", "lifecycle_stage": "deleted"}}),
-    }
+    server.answers["experiments/get-by-name"] = (200, {"experiment": {"experiment_id": "7", "lifecycle_stage": "deleted"}})
     with pytest.raises(TrackerError, match="was deleted there"):
         begin(server)
 
