@@ -10,7 +10,6 @@ import pytest
 
 from finetune_testbed import outcomes
 from finetune_testbed.audit import AuditLog, tally
-from finetune_testbed.bed import Testbed
 from finetune_testbed.outcomes import PodOutcome
 from tests.cluster import governed_site
 from tests.cluster.finetunejobs import Object, Place
@@ -22,12 +21,6 @@ from tests.cluster.test_operator_budget import BUDGET, rest, writes
 def class_of(here: Place) -> str:
     """A label of nodes that no other test looks at."""
     return f"{here.namespace}.node-restriction.kubernetes.io/class"
-
-
-@pytest.fixture
-def site(t2: Testbed) -> Iterator[Site]:
-    with governed_site.site(t2) as made:
-        yield made
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ ADDED = 3
 
 
 @pytest.fixture
-def site(t2: Testbed) -> Iterator[Site]:
-    with governed_site.site(t2) as made:
-        yield made
-
-
-@pytest.fixture
 def operator(site: Site, tmp_path: Path) -> Iterator[OperatorProcess]:
     with governed_site.governing(site.here, tmp_path) as process:
         yield process

@@ -31,12 +31,6 @@ ADDED = 3
 
 
 @pytest.fixture
-def site(t2: Testbed) -> Iterator[Site]:
-    with governed_site.site(t2) as made:
-        yield made
-
-
-@pytest.fixture
 def registry(site: Site, tmp_path: Path) -> Iterator[Registry]:
     with signed_site.registry(site.here.server, tmp_path) as made:
         yield made

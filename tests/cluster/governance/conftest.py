@@ -9,8 +9,7 @@ from finetune_operator.api.crd import FINETUNEJOB, GOVERNANCE_KINDS
 from finetune_testbed.apiserver import MERGE, ApiServer
 from finetune_testbed.bed import Testbed
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
-from tests.cluster import crd, governed_site, operator_process
-from tests.cluster.governed_site import Site
+from tests.cluster import crd, operator_process
 from tests.cluster.operator_process import OperatorProcess
 
 PINNED = "registry.invalid/finetune-trainer@sha256:" + "1" * 64
@@ -45,9 +44,3 @@ def standing(bed: Testbed, place: str) -> Iterator[None]:
 def onprem(t2: Testbed) -> Iterator[None]:
     with standing(t2, "onprem"):
         yield
-
-
-@pytest.fixture
-def site(t2: Testbed) -> Iterator[Site]:
-    with governed_site.site(t2) as made:
-        yield made

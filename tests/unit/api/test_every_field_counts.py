@@ -13,7 +13,7 @@ from finetune_operator.manifests.names import Owner
 from finetune_operator.manifests.pod import PodEnvironment
 from finetune_operator.manifests.runspec import build_run_spec
 from finetune_trainer.contract import Step
-from tests.unit.domain.test_governance import policy, view
+from tests.unit.domain.governed import policy, view
 from tests.unit.domain.world import World, begun
 
 OWNER = Owner("support", "ticket-router", "0-1-2")

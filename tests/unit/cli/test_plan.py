@@ -9,8 +9,8 @@ import yaml
 
 from finetune_cli.main import main
 from finetune_operator.domain.governance.forecast import forecast
+from tests.unit.domain.governed import DIGEST, dataset, policy, view, world
 from tests.unit.domain.samples import NOON, SETTINGS, spec
-from tests.unit.domain.test_governance import DIGEST, dataset, policy, view, world
 
 GOVERNED = "finetune.dev/governed=true,finetune.dev/clearance-level=confidential"
 CONFIDENTIAL = {"finetune.dev/level": "confidential", "finetune.dev/residency": "onprem"}

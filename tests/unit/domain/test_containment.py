@@ -9,8 +9,8 @@ import pytest
 from finetune_operator.domain.governance.view import GovernanceView
 from finetune_operator.domain.observed import Rejection
 from finetune_operator.domain.plan import ObjectReference
+from tests.unit.domain.governed import policy, told, view, world
 from tests.unit.domain.samples import PROBE, probed, words
-from tests.unit.domain.test_governance import policy, told, view, world
 from tests.unit.domain.world import World
 
 CLOSED: dict[str, Any] = {"egress": "Closed"}

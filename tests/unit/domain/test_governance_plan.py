@@ -8,7 +8,7 @@ import pytest
 from finetune_operator.api.governance.job import SpecMarks
 from finetune_operator.domain.governance.difference import changed_since
 from finetune_operator.domain.subject import parse_spec
-from tests.unit.domain.test_governance import LABELS, approval, policy, told, view, world
+from tests.unit.domain.governed import LABELS, approval, policy, told, view, world
 from tests.unit.domain.world import World
 
 ASKS = policy(approvals=[{"stage": "Train"}])

@@ -12,8 +12,8 @@ from finetune_trainer.contract import CLASS_OF_EXIT, ExitCode, Refusal, RunSpec,
 from finetune_trainer.contract.governance.facts import Probe, Stage
 from finetune_trainer.contract.governance.order import Order
 from finetune_trainer.contract.governance.preflight import Seen, decide_again
+from tests.unit.domain.governed import approval, dataset, policy, registered, told, view, world
 from tests.unit.domain.samples import NOON
-from tests.unit.domain.test_governance import approval, dataset, policy, registered, told, view, world
 from tests.unit.domain.world import World
 
 CLOSED: dict[str, Any] = {"egress": "Closed", "nodeLabels": [{"key": "gpu.node-restriction.kubernetes.io/class", "values": ["a"]}]}

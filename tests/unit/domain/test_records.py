@@ -12,10 +12,10 @@ from finetune_record import bundle, chain, envelope, keys
 from finetune_record.statement import Statement
 from finetune_trainer.contract import JudgeSummary, NameModel, ScanSummary, Verdict
 from finetune_trainer.contract.governance.vocabulary import LABEL_ZONE
+from tests.unit.domain.governed import DIGEST, LABELS, SUBMITTED, approval, dataset, policy, told, view
 from tests.unit.domain.registry import CHECKPOINTS, RECORDS, Registry
 from tests.unit.domain.samples import ADAPTER, DOCUMENTS, FILES, NOON, probed, words
 from tests.unit.domain.test_crashes import survive
-from tests.unit.domain.test_governance import DIGEST, LABELS, SUBMITTED, approval, dataset, policy, told, view
 from tests.unit.domain.world import Crash, World, spec
 from tests.unit.record.examples import KEY, OTHER_KEY
 

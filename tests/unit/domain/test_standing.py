@@ -11,8 +11,8 @@ from finetune_operator.domain.governance.standing import JobStanding, Surroundin
 from finetune_operator.domain.governance.view import read_policy
 from finetune_trainer.contract.governance import Outcome
 from finetune_trainer.contract.governance.facts import Site
+from tests.unit.domain.governed import dataset, policy, registered, view
 from tests.unit.domain.samples import NOON
-from tests.unit.domain.test_governance import dataset, policy, registered, view
 
 SITE = Site(residencies=("onprem", "eu-de"))
 NAMESPACES = {"clinic": {"team": "care"}, "support": {"team": "desk"}, "lab": {"team": "care", "tier": "two"}}

@@ -392,7 +392,7 @@ GOVERNED = (
     Reason.RECORD_REFUSED,
     Reason.PREFLIGHT_REFUSED,
 )
-"""They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance.py."""
+"""They and the rules are reasons only where governance has a say: see tests/unit/domain/test_governance*.py."""
 
 
 TRACKING = (Reason.TRACKED, Reason.TRACKER_UNREACHABLE)
