@@ -6,7 +6,7 @@ import pytest
 
 from finetune_operator.domain.governance.forecast import forecast
 from finetune_trainer.contract.results import Verdict
-from tests.unit.domain.test_governance import GOVERNED, LABELS, approval, dataset, policy, registered, told, view, world
+from tests.unit.domain.governed import GOVERNED, LABELS, approval, dataset, policy, registered, told, view, world
 from tests.unit.domain.world import NOON, World
 
 ASKS = policy(approvals=[{"stage": "Train"}])

@@ -18,8 +18,8 @@ from finetune_trainer.contract import canonical_json
 from finetune_trainer.contract.governance import Decision, Facts, Policy, decide
 from finetune_trainer.contract.governance.containment import contain
 from tests.unit.api.test_every_field_counts import leaves
+from tests.unit.domain.governed import approval, dataset, policy, told, view, world
 from tests.unit.domain.samples import spec as job_spec
-from tests.unit.domain.test_governance import approval, dataset, policy, told, view, world
 from tests.unit.governance.samples import (
     CLASSIFIED,
     DIGEST,
