@@ -13,7 +13,7 @@ from finetune_testbed.node import outside
 from finetune_testbed.node.outward import Watch
 from tests.cluster import signed_site
 from tests.e2e.conftest import PACE, PIN_SECRET
-from tests.e2e.governance.governed import RECORDS
+from tests.e2e.governance.governed import RECORDS, operators
 
 SECRET = "finetune-signing"
 PROBE = {"target": f"{outside.ADDRESS}:{outside.PORT}", "withinSeconds": 2, "everySeconds": 1}
@@ -25,8 +25,9 @@ GOVERNED = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def probing(outward: Watch) -> Iterator[None]:
+    """As long as a release with probes is there: its operator tries the target too, also between the tests and after them."""
     with outward.looking_away():
         yield
 
@@ -37,12 +38,14 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def governing_release(installed: Environment, kubectl: Kubectl, key: Path) -> Iterator[Environment]:
-    """With a signing key, and a target outside for its probes; afterwards the release is as it was."""
+def governing_release(installed: Environment, kubectl: Kubectl, key: Path, probing: None) -> Iterator[Environment]:
+    """With a signing key, and a target outside for its probes; afterwards the release is as it was, and no operator of before is left."""
     pin = f"serving.pinSecret={PIN_SECRET}"
     kubectl.run("create", "secret", "generic", SECRET, "-n", OPERATOR_NAMESPACE, f"--from-file=signing.pem={key}")
     install(installed, print, *PACE, pin, *GOVERNED)
     yield installed
+    probed = [f"pod/{pod['metadata']['name']}" for pod in operators(kubectl)]
     install(installed, print, *PACE, pin)
+    kubectl.run("wait", "-n", OPERATOR_NAMESPACE, "--for=delete", *probed, "--timeout=120s")
     kubectl.run("delete", "secret", SECRET, "-n", OPERATOR_NAMESPACE)
     kubectl.run("delete", "namespace", RECORDS, "--wait=true")

@@ -25,9 +25,12 @@ def reason(job: Job, kind: str = "Ready") -> str:
     return str(conditions(job).get(kind, {}).get("reason", ""))
 
 
-def operators(kubectl: Kubectl) -> list[str]:
-    """Addresses of the operator's pods."""
-    pods = kubectl.get("pods", "-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=finetune-operator")["items"]
+def operators(kubectl: Kubectl) -> list[Job]:
+    """The operator's pods."""
+    return list(kubectl.get("pods", "-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=finetune-operator")["items"])
+
+
+def addresses(pods: list[Job]) -> list[str]:
     return [str(pod["status"]["podIP"]) for pod in pods if pod["status"].get("podIP")]
 
 

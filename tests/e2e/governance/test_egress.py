@@ -11,7 +11,7 @@ from demo.environment import Environment
 from demo.kubectl import Kubectl, conditions
 from finetune_testbed.bed import Testbed
 from finetune_testbed.node import outside
-from tests.e2e.governance.governed import CLEARANCE, DECLARED, operators, reason, told
+from tests.e2e.governance.governed import CLEARANCE, DECLARED, addresses, operators, reason, told
 from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
 
 POLICY = {
@@ -76,7 +76,7 @@ def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_i
     governing: Tenant, kubectl: Kubectl, t3: Testbed
 ) -> None:
     closed, opened = governed("closed"), governed("opened", training={"maxSteps": 20_000})
-    with outside.listening(t3), outside.closed(t3, operators(kubectl)), deleted(governing, closed):
+    with outside.listening(t3), outside.closed(t3, addresses(operators(kubectl))), deleted(governing, closed):
         done = governing.wait_decided("closed")
         assert reason(done) == "RunSucceeded", conditions(done)["Ready"]
         said = {each["step"]: each for each in done["status"]["currentRun"]["egress"]}

@@ -25,6 +25,7 @@ from tests.e2e.governance.governed import (
     CLEARANCE,
     DECLARED,
     Governed,
+    addresses,
     begin_namespace,
     operators,
     reason,
@@ -105,7 +106,7 @@ def here(
     """A governed namespace with its data, policies and jobs, whose pods reach nothing outside."""
     folder = tmp_path_factory.mktemp("tour")
     made = Governed(kubectl, NAMESPACE, kubectl.run("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"))
-    with outside.listening(t3), outside.closed(t3, operators(kubectl)):
+    with outside.listening(t3), outside.closed(t3, addresses(operators(kubectl))):
         begin_namespace(kubectl, NAMESPACE, governing_release.trainer_image, folder)
         (folder / "data").mkdir()
         rows.write(folder / "data")
