@@ -9,7 +9,6 @@ import hashlib
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -27,6 +26,7 @@ from finetune_operator.cluster.bucketplace import (
     Retention,
     credentials_of,
 )
+from finetune_operator.cluster.dialling import NoAuthority, plain_session, trust_of
 from finetune_operator.cluster.sigv4 import Credentials, Request, signed_headers
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=5)
@@ -138,14 +138,18 @@ class Bucket:
         sent = signed_headers(request, credentials, self.place.region, self._now())
         scheme = self.place.endpoint.partition(":")[0]
         url = URL(f"{scheme}://{request.host}{request.quoted_path}?{request.quoted_query}".rstrip("?"), encoded=True)
+        data, window = body or None, self._timeout
         try:
+            tls = trust_of(self.place.ca_file)
             async with self._open().request(
-                method, url, headers=sent, data=body or None, ssl=_tls(self.place.ca_file), allow_redirects=False
+                method, url, headers=sent, data=data, ssl=tls, timeout=window, allow_redirects=False
             ) as response:
                 answer = await _bounded(response)
                 if response.status != 200:
                     raise _refusal(self.place, response.status, answer, credentials)
                 return response.headers, answer
+        except NoAuthority as error:
+            raise BucketError(str(error)) from error
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
             raise BucketError(f"no trust in the certificate of {self.place.endpoint}: name the authority that signed it") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -153,14 +157,7 @@ class Bucket:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
-                connector=aiohttp.TCPConnector(limit=2, force_close=True),
-                timeout=self._timeout,
-            )
+            self._session = plain_session(limit=2)
         return self._session
 
 
@@ -198,16 +195,6 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > BODY_LIMIT:
             raise BucketError(f"the answer is larger than {BODY_LIMIT} bytes")
     return bytes(body)
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Made for every request: an authority that is renewed counts from the next one on."""
-    if ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise BucketError(f"{ca_file} holds no certificates in PEM: {type(error).__name__}") from error
 
 
 def _document(body: bytes) -> ET.Element:

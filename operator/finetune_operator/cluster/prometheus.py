@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from finetune_operator.cluster.dialling import NoAuthority, plain_session, trust_of
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.kube import read_bounded
 
@@ -115,13 +116,7 @@ class PrometheusClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity", "Accept": "application/json"},
-                connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
-            )
+            self._session = plain_session(AT_ONCE, {"Accept": "application/json"})
         return self._session
 
 
@@ -138,13 +133,10 @@ def _authorization(token_file: Path | None) -> dict[str, str]:
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Made for every question: an authority that is renewed counts from the next one on."""
-    if ca_file is None:
-        return True
     try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise NoMetrics(Failure.CONFIGURATION, f"caFile: {ca_file} holds no certificates in PEM: {type(error).__name__}") from error
+        return trust_of(ca_file)
+    except NoAuthority as error:
+        raise NoMetrics(Failure.CONFIGURATION, f"caFile: {error}") from error
 
 
 def _is_address(url: str) -> bool:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from finetune_inference.contract import JUDGED_SERIES, Acknowledgement, AgentStatus
 from finetune_operator.cluster.address import url_of
+from finetune_operator.cluster.dialling import plain_session
 from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.exposition import Malformed, MetricLine, read_line
 from finetune_operator.cluster.kube import read_bounded
@@ -114,13 +115,7 @@ class PodClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            )
+            self._session = plain_session(limit=0)
         return self._session
 
 
