@@ -143,8 +143,16 @@ class Tracker:
             self._tell(lost=self.report.lost + left)
 
     def _pass_on(self) -> None:
+        try:
+            self._until_the_end()
+        finally:  # also after a defect of ours: the training's end does not wait for a thread that is gone, and tells what was lost
+            self._done.set()
+            self._server.close()
+
+    def _until_the_end(self) -> None:
         pause = 0.0
-        while not self._done.is_set():
+        last: Status | None = None
+        while last is None:
             self._wake.wait(pause)
             self._wake.clear()
             last = self._status
@@ -156,9 +164,6 @@ class Tracker:
             else:
                 self._tell(trouble=None, run_id=self._run.id if self._run is not None else None)
                 pause = self._every
-            if last is not None:
-                self._done.set()
-        self._server.close()
 
     def _send(self, status: Status | None) -> None:
         if self._run is None:

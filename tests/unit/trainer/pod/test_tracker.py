@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import pytest
+
 from finetune_trainer.contract import TrackerReport
 from finetune_trainer.pod import tracker as of_tracker
 from finetune_trainer.pod.tracker import BATCH, WAITING, Described, Point, Status, TrackedRun, Tracker, TrackerError
@@ -134,3 +136,18 @@ def test_one_that_cannot_be_reached_is_tried_once_more_at_the_end() -> None:
 
 def test_its_patience_fits_into_what_a_pod_has_after_a_stop() -> None:
     assert of_tracker.STOP_SECONDS < 30 / 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_of_ours_keeps_no_training_from_its_end_and_is_told_as_a_loss() -> None:
+    class Defective(Recorder):
+        def begin(self, described: Described, at: int) -> TrackedRun:
+            raise ValueError("a defect")
+
+    with tracking(Defective()) as (tracker, _heard):
+        tracker.values(1, {"train/loss": 1.0})
+        tracker.start()
+        tracker.finish("FINISHED", LONG)
+        assert tracker.report.lost == 1
+        assert tracker.report.trouble is None, "the end waited for a thread that was gone"
+        assert tracker.report.run_id is None
