@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +40,22 @@ def until(look: Callable[[], T], seconds: float = PATIENCE, every: float = 0.05)
     return answer
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What an operator that asks no Lease looks after: of one cluster, these namespaces, or all where there are none."""
+
+    kubeconfig: Path
+    namespaces: frozenset[str]
+
+    def meets(self, other: "Scope") -> bool:
+        both = self.namespaces and other.namespaces
+        return self.kubeconfig == other.kubeconfig and not (both and self.namespaces.isdisjoint(other.namespaces))
+
+
+_alone: "list[OperatorProcess]" = []
+"""Those of this test process that run without a Lease."""
+
+
 @dataclass
 class OperatorProcess:
     """A started operator; `logs` are its lines so far."""
@@ -47,6 +64,7 @@ class OperatorProcess:
     log_file: Path
     health_port: int
     metrics_port: int
+    scope: Scope
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -139,11 +157,16 @@ def start(kubeconfig: Path, folder: Path, arguments: Sequence[str] = (), *, wait
         *FAST,
         *arguments,
     ]
-    if not any("leader-elect" in argument for argument in arguments):
+    scope = Scope(kubeconfig, frozenset(value for flag, value in pairwise(arguments) if flag == "--namespace"))
+    alone = not any("leader-elect" in argument for argument in arguments)
+    if alone:
         command.append("--no-leader-elect")
+        _require_no_rival(scope)
     with log_file.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    operator = OperatorProcess(process, log_file, health_port, metrics_port)
+    operator = OperatorProcess(process, log_file, health_port, metrics_port, scope)
+    if alone:
+        _alone.append(operator)
     if wait:
         operator.wait_in_sync()
     return operator
@@ -151,12 +174,21 @@ def start(kubeconfig: Path, folder: Path, arguments: Sequence[str] = (), *, wait
 
 @contextmanager
 def running(kubeconfig: Path, folder: Path, arguments: Sequence[str] = ()) -> Iterator[OperatorProcess]:
-    """An operator for the length of a block, stopped as Kubernetes stops it."""
+    """An operator for the length of a block, stopped as Kubernetes stops it; one that ended of itself fails whoever used it."""
     operator = start(kubeconfig, folder, arguments)
     try:
         yield operator
     finally:
+        by_itself = not operator.running and operator.process.returncode > 0
         operator.stop()
+    assert not by_itself, f"the operator ended with {operator.process.returncode}:\n{operator.log_file.read_text()[-4000:]}"
+
+
+def _require_no_rival(scope: Scope) -> None:
+    """Two that ask no Lease and look after the same objects undo each other's statuses: who of them writes last is chance."""
+    _alone[:] = [each for each in _alone if each.running]
+    rivals = [each.process.args for each in _alone if each.scope.meets(scope)]
+    assert not rivals, f"an operator of the same objects runs already: {rivals}"
 
 
 def _free_port() -> int:

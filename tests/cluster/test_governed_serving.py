@@ -106,18 +106,17 @@ def test_withdrawn_data_take_out_every_adapter_of_every_deployment(governed: Gov
         made = updated(governed)
         if down:
             operator.stop()
-            governed.withdraw("newer")
+        seen = len(site.watch.caught_up()) if down else 0  # what follows is the next operator's, however soon it comes
+        governed.withdraw("newer")
+        if down:
             operator = operator_process.start(bed.kubeconfig, tmp_path, governed.arguments())
-        else:
-            governed.withdraw("newer")
-        seen = len(site.watch.caught_up())
         for name, (first, _) in made.items():
             site.wait(lambda status, first=first: stable(status) == first.digest, "taken back", name)
             condition = site.condition("Governed", name)
             assert condition["reason"] == "Revoked"
             assert f"TrainingDataset {site.place.namespace}/newer" in condition["message"]
             assert "consent revoked" in condition["message"]
-        after = [each.route for each in site.watch.caught_up()[seen if down else 0 :]]
+        after = [each.route for each in site.watch.caught_up()[seen:]]
         for name, (first, second) in made.items():
             routes = [route for route in after if route.deployment == name]
             last = max(number for number, route in enumerate(routes) if route.stable == second.name(name)) if not down else -1

@@ -1,19 +1,13 @@
 """The statuses of policies and registered data, by an operator of the whole cluster: said at once, and written only when they change."""
 
-from pathlib import Path
 from typing import Any
 
-from finetune_operator.api.base import API_VERSION
-from finetune_operator.api.crd import ADAPTERDEPLOYMENT, GOVERNANCEPOLICY
+from finetune_operator.api.crd import GOVERNANCEPOLICY
 from finetune_testbed.audit import AuditLog, tally
-from finetune_testbed.bed import Testbed
-from tests.cluster import crd, operator_process
-from tests.cluster.governance.conftest import ARGUMENTS
+from tests.cluster import crd
 from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import OperatorProcess, until
 from tests.cluster.test_operator_budget import WRITER, rest
-
-KIND = {"apiVersion": API_VERSION, "kind": ADAPTERDEPLOYMENT.kind}
 
 
 def policy_status(site: Site, name: str = "house") -> dict[str, Any]:
@@ -59,21 +53,3 @@ def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(o
 
     here.delete("tickets")
     assert until(lambda: found if (found := site.registered()).get("jobs") == 0 else {})["lastUsedAt"] == used["lastUsedAt"]
-
-
-def test_deployments_are_counted_too(t2: Testbed, site: Site, tmp_path: Path) -> None:
-    here = site.here
-    crd.install(here.server, ADAPTERDEPLOYMENT)
-    with operator_process.running(t2.kubeconfig, tmp_path, (*ARGUMENTS, "--serving")):
-        site.demand()
-        site.submit("tickets")
-        assert here.wait_ended("tickets") == "Succeeded"
-        spec = {"modelName": "tickets", "adapter": {"fineTuneJobRef": {"name": "tickets"}}, "baseModel": {"uri": "pvc://models/tiny-chat"}}
-        labels = {"finetune.dev/level": "secret", "finetune.dev/residency": "any"}
-        document = {**KIND, "metadata": {"name": "tickets", "labels": labels}, "spec": {**spec, "server": {"managed": {}}}}
-        path = here.path(ADAPTERDEPLOYMENT.plural, group=API_VERSION)
-        here.server.request("POST", path, document)
-        until(lambda: (policy_status(site).get("deployments") or {}).get("denied") == 1)
-        assert policy_status(site)["jobs"]["allowed"] == 1
-        here.server.request("DELETE", f"{path}/tickets")
-        until(lambda: (policy_status(site).get("deployments") or {}).get("denied") == 0)
