@@ -33,6 +33,7 @@ class ScriptedJudge:
     tokens: set[str | None] = field(default_factory=set)
     most_at_once: int = 0
     endpoint: str = ""
+    port: int = 0
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,7 +48,7 @@ class ScriptedJudge:
         with self._lock:
             self._now -= 1
         if failure:
-            return failure, b'{"error": {"message": "no"}}'
+            return failure, json.dumps({"error": {"message": f"cannot answer {body.decode()}"}}).encode()  # as many servers do
         return 200, self.body if self.body is not None else self._reply(json.loads(body))
 
     def _reply(self, document: dict[str, Any]) -> bytes:
@@ -89,7 +90,8 @@ def serving(judge: ScriptedJudge) -> Iterator[ScriptedJudge]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(judge.certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    judge.endpoint = f"{'http' if judge.certificate is None else 'https'}://127.0.0.1:{server.server_address[1]}/v1"
+    judge.port = server.server_address[1]
+    judge.endpoint = f"{'http' if judge.certificate is None else 'https'}://127.0.0.1:{judge.port}/v1"
     judge.gate.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

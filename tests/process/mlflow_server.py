@@ -19,8 +19,12 @@ SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
 
 @dataclass(frozen=True)
 class MlflowProcess:
-    uri: str
+    port: int
     folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -67,7 +71,7 @@ def mlflow_server(folder: Path) -> Iterator[MlflowProcess]:
         ]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, pass_fds=[listening.fileno()])
         try:
-            server = MlflowProcess(f"http://127.0.0.1:{listening.getsockname()[1]}", folder)
+            server = MlflowProcess(listening.getsockname()[1], folder)
             until(lambda: process.poll() is None and "experiments" in server.ask("experiments/search", {"max_results": 1}))
             yield server
         finally:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from finetune_trainer.pod.mlflow import MlflowServer
+from finetune_trainer.pod.tracker import Described, TrackerError
 from tests.process.conftest import Interruption, Run
 from tests.process.mlflow_server import MlflowProcess, mlflow_server
 
@@ -83,6 +85,11 @@ def _assert_every_figure(server: MlflowProcess, run: dict[str, Any], perplexity:
     assert {point["step"] for point in server.history(run, "validation/loss")} == {10, 20, 30}
     (tuned,) = server.history(run, "evaluation/Perplexity/tuned")
     assert tuned["value"] == pytest.approx(float(perplexity))
+
+
+def test_a_server_that_was_not_told_its_name_is_no_matter_of_credentials(server: MlflowProcess, tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match=r"its --allowed-hosts must list it"):
+        MlflowServer(f"http://127.1:{server.port}", tmp_path).begin(Described("x", "x", "x", {}), 0)
 
 
 def test_a_tracker_that_nobody_runs_changes_nothing_but_a_word_about_it(new_run: Callable[..., Run]) -> None:

@@ -24,6 +24,8 @@ ANSWER_LIMIT = 4 << 20
 _CODE = re.compile(r"[A-Z][A-Z_]{2,63}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MARK = "finetune.run"
+_UNKNOWN_HOST = b"Invalid Host header"
+"""From version 3.5 on a server answers by default under addresses of private networks only, and refuses names."""
 _NO_SERVER = "what answers is no MLflow server"
 
 
@@ -165,6 +167,8 @@ def _read(status: int, content: bytes) -> dict[str, Any]:
         raise _Absent(f"it answers HTTP {status} {code}")
     if status == 200 or 300 <= status < 400:
         raise TrackerError(_NO_SERVER if status == 200 else "it sends elsewhere, which is not followed")
+    if status == 403 and _UNKNOWN_HOST in content:
+        raise TrackerError("it is not told to answer under this host name: its --allowed-hosts must list it (HTTP 403)")
     if status in (401, 403):
         raise TrackerError(f"it does not let us in (HTTP {status})")
     raise TrackerError(f"it answers HTTP {status}" + (f" {code}" if _CODE.fullmatch(code) else ""))

@@ -184,6 +184,7 @@ def test_authorities_that_are_none_are_told_and_not_quoted(server: Answering, tm
 
 ODD: list[tuple[str, Any, str]] = [
     ("a redirect", (302, b""), "it sends elsewhere, which is not followed"),
+    ("under another name", (403, b"Invalid Host header - possible DNS rebinding"), r"it is not told to .* its --allowed-hosts .*403\)"),
     ("nobody may in", (401, b"<html>log in, ann</html>"), r"it does not let us in \(HTTP 401\)"),
     ("a refusal", (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "s3cret"}), "it answers HTTP 400 INVALID_PARAMETER_VALUE"),
     ("a code that is none", (500, {"error_code": "s3cret"}), "it answers HTTP 500"),
