@@ -14,7 +14,7 @@ OUR_CHILD: Final = re.compile(r"-[0-9a-f]{10}-(prepare|train|publish|clean|check
 """How Jobs and pods of a run are called; the only thing an Event tells about whether it concerns us."""
 
 _SERVING: Final = re.compile(r"^(server|finetune-router)-")
-_MOUNTING: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
+_BEFORE_START: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
 """All that is kept of what is said about pods that serve: of what else goes wrong with one its own status tells."""
 
 CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
@@ -62,7 +62,7 @@ def project_event(manifest: Manifest) -> Manifest | None:
     """Warnings about our Jobs and pods; everything else in the cluster is not kept at all."""
     regarding = manifest.get("involvedObject") or {}
     name = str(regarding.get("name") or "")
-    ours = OUR_CHILD.search(name) or (manifest.get("reason") in _MOUNTING and _SERVING.match(name))
+    ours = OUR_CHILD.search(name) or (manifest.get("reason") in _BEFORE_START and _SERVING.match(name))
     if manifest.get("type") != "Warning" or not ours:
         return None
     metadata = manifest["metadata"]

@@ -55,7 +55,7 @@ def newest(events: Iterable[Manifest]) -> tuple[WarningEvent, ...]:
     """Of several events of one reason about one object only the newest says something about now."""
     newest: dict[tuple[str, str], WarningEvent] = {}
     for event in events:
-        warning = _warning(event)
+        warning = read_warning(event)
         identity = (warning.regarding.uid, warning.reason)
         known = newest.get(identity)
         if known is None or known.last_seen <= warning.last_seen:
@@ -63,7 +63,8 @@ def newest(events: Iterable[Manifest]) -> tuple[WarningEvent, ...]:
     return tuple(newest.values())
 
 
-def _warning(event: Manifest) -> WarningEvent:
+def read_warning(event: Manifest) -> WarningEvent:
+    """An event as the cache keeps it."""
     regarding = event["involvedObject"]
     return WarningEvent(
         regarding=ObjectReference(

@@ -21,7 +21,10 @@ PATIENCE_SECONDS = 3.0
 MOUNT_EVENT_SECONDS = 180.0
 """kubelet repeats a mount that fails within two minutes: what is older has passed."""
 
-_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
+MOUNT_REASONS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
+SANDBOX_REASON = "FailedCreatePodSandBox"
+
+_CLAIM = re.compile(r'persistentvolumeclaims? "([^"]+)" not found')
 _CONFIG_MAP = re.compile(r'configmap "([^"]+)" not found|references non-existent config key: (\S+)')
 _SECRET = re.compile(r'secret "([^"]+)" not found')
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?(ErrImagePull: )?')
@@ -93,7 +96,7 @@ def of_quota(evidence: str, resources: str) -> str | None:
 
 
 def missing_claim(evidence: str) -> str | None:
-    """The claim that the scheduler does not find."""
+    """The claim that the scheduler, or a node, does not find."""
     found = _CLAIM.search(evidence)
     return found.group(1) if found is not None else None
 
@@ -101,6 +104,12 @@ def missing_claim(evidence: str) -> str | None:
 def missing_secret(evidence: str) -> str | None:
     """The Secret that a node does not find."""
     found = _SECRET.search(evidence)
+    return found.group(1) if found is not None else None
+
+
+def missing_config_map(evidence: str) -> str | None:
+    """The ConfigMap that a node does not find."""
+    found = _CONFIG_MAP.search(evidence)
     return found.group(1) if found is not None else None
 
 
@@ -153,7 +162,7 @@ def _of_mounts(pod: Pod, warnings: list[WarningEvent], spec: FineTuneJobSpec, ru
         return _of_references(pod.waiting_message, spec, run_name) or Trouble(
             Reason.FORBIDDEN, f"the node refuses the container: {_cut(pod.waiting_message)}"
         )
-    mounting = [e for e in warnings if e.reason in ("FailedMount", "FailedAttachVolume", "FailedMapVolume")]
+    mounting = [e for e in warnings if e.reason in MOUNT_REASONS]
     newest = max(mounting, key=_seen, default=None)
     if newest is None:
         return None

@@ -175,6 +175,24 @@ def test_what_the_check_waits_for_is_said_and_the_deadline_ends_it():
         "claim x does not exist in this namespace. Create it, or correct what names it: spec.adapter.uri and spec.baseModel.uri."
         in world.condition("Ready")[2]
     )
+    claim = 'error processing PVC support/x: persistentvolumeclaims "x" not found'
+    for reason, evidence, told in (
+        ("FailedMount", claim, "claim x does not exist in this namespace. Create it, or correct what names it: spec.adapter.uri and"),
+        (
+            "FailedAttachVolume",
+            "AttachVolume.Attach failed: timed out",
+            "Attach failed: timed out. Check the claims of spec.adapter.uri and",
+        ),
+        (
+            "FailedCreatePodSandBox",
+            f'for sandbox "{"0f" * 32}": no addresses are left',
+            "node-7 cannot make its sandbox: for sandbox: no a",
+        ),
+    ):
+        event = WarningEvent(pod.reference, reason, evidence, NOON)
+        world.jobs[name] = (order, replace(attempt, pod=replace(pod, unscheduled=None, node="node-7"), warnings=(event,)))
+        world.tick()
+        assert told in world.condition("Ready")[2], world.condition("Ready")[2]
     world.run(7300, step=100)
     assert world.condition("Ready")[1] == "DeadlineExceeded"
     assert world.ended == [name]

@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 
 from finetune_operator.cluster.projections import project_deployment, project_event
-from finetune_operator.domain.observed import WarningEvent
-from finetune_operator.domain.plan import ObjectReference
 from finetune_operator.domain.rollout.observed import Unmade
-from finetune_operator.domain.rollout.startup import ROUTER_PLACES, creation_trouble, server_places, startup_trouble
+from finetune_operator.domain.rollout.places import server_places
+from finetune_operator.domain.rollout.startup import creation_trouble, startup_trouble
 from tests.serving.rollout.world import NOON, ONE, World, serving, spec, version
 
-PIN = 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found'
 LOST_CLAIM = '0/2 nodes are available: persistentvolumeclaim "{}" not found. preemption: 0/2 nodes are available.'
 
 
@@ -29,10 +27,6 @@ def pod(*containers: dict[str, Any], scheduler: str = "", **status: Any) -> dict
 
 def waiting(name: str, reason: str, message: str = "", image: str = "") -> dict[str, Any]:
     return {"name": name, "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
-
-
-def mount_event(message: str, seconds_ago: float = 20.0) -> WarningEvent:
-    return WarningEvent(ObjectReference("v1", "Pod", "ns", "p", "u"), "FailedMount", message, NOON - timedelta(seconds=seconds_ago))
 
 
 @dataclass(frozen=True)
@@ -129,24 +123,6 @@ def test_an_odd_spec_gives_words_all_the_same(resource: dict[str, Any]) -> None:
     assert "Create it" in startup_trouble(pod(scheduler=LOST_CLAIM.format("x")), server_places(resource), (), NOON)
 
 
-def test_a_secret_that_a_router_waits_for_is_named() -> None:
-    said = startup_trouble(pod(waiting("router", "ContainerCreating")), ROUTER_PLACES, [mount_event(PIN)], NOON)
-    assert said.startswith("Secret pins, which it mounts, does not exist in this namespace. Create it with the entry token")
-    assert "serving.pinSecret" in said
-
-
-def test_a_volume_that_cannot_be_mounted_is_quoted() -> None:
-    said = startup_trouble(pod(), server_places(asked()), [mount_event("AttachVolume failed: timed out")], NOON)
-    assert said.startswith("AttachVolume failed: timed out. Check the claims of spec.baseModel.uri")
-
-
-def test_a_mount_that_failed_once_at_first_or_long_ago_or_before_it_ran_is_no_trouble() -> None:
-    early = pod(startTime=(NOON - timedelta(seconds=25)).isoformat())
-    running = pod({"name": "router", "state": {"running": {}}})
-    for found, event in ((early, mount_event(PIN)), (pod(), mount_event(PIN, 200.0)), (running, mount_event(PIN))):
-        assert startup_trouble(found, ROUTER_PLACES, [event], NOON) == ""
-
-
 def event(name: str, reason: str) -> dict[str, Any]:
     regarding = {"kind": "Pod", "namespace": "ns", "name": name, "uid": "u"}
     return {"metadata": {"name": f"{name}.1", "namespace": "ns"}, "type": "Warning", "involvedObject": regarding, "reason": reason}
@@ -157,12 +133,13 @@ def event(name: str, reason: str) -> dict[str, Any]:
     [
         ("finetune-router-5d8-x", "FailedMount", True),
         ("server-tickets-5d8-x", "FailedAttachVolume", True),
+        ("finetune-router-5d8-x", "FailedCreatePodSandBox", True),
         ("server-tickets-5d8-x", "Unhealthy", False),
         ("web-server-5d8-x", "FailedMount", False),
         ("tickets-0123456789-check-1-x", "Unhealthy", True),
     ],
 )
-def test_of_pods_that_serve_only_events_about_mounts_are_kept(name: str, reason: str, kept: bool) -> None:
+def test_of_pods_that_serve_only_events_from_before_their_start_are_kept(name: str, reason: str, kept: bool) -> None:
     assert (project_event(event(name, reason)) is not None) is kept
 
 

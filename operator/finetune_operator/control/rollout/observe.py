@@ -10,7 +10,7 @@ from finetune_operator.api.base import LABEL_DEPLOYMENT, LABEL_SERVING_ROLE, LAB
 from finetune_operator.cluster.cache import Key, controller_of
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.cluster.selected import selector
-from finetune_operator.control.observe import newest
+from finetune_operator.control.observe import newest, read_warning
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.held import held_versions
 from finetune_operator.control.rollout.own_engines import OwnEngines
@@ -30,7 +30,8 @@ from finetune_operator.domain.rollout.observed import (
     ServerPod,
     Unmade,
 )
-from finetune_operator.domain.rollout.startup import ROUTER_PLACES, Places, creation_trouble, server_places, startup_trouble
+from finetune_operator.domain.rollout.places import ROUTER_PLACES, Places, server_places
+from finetune_operator.domain.rollout.startup import creation_trouble, startup_trouble
 from finetune_operator.manifests.failurepolicy import TRAINER_CONTAINER
 from finetune_operator.manifests.names import label_value
 from finetune_operator.manifests.serving import CHECK, MERGE, SERVER, MergedModel, merged_model
@@ -63,7 +64,7 @@ def observe(
     """Everything known about one AdapterDeployment at this instant; ``engines`` where the user runs them himself."""
 
     def trouble_of(pod: Manifest) -> str:
-        return startup_trouble(pod, places, newest(warnings(pod["metadata"]["uid"])), now)
+        return _trouble_of(pod, places, warnings, now)
 
     places = server_places(resource)
     job, servers = observed_job(cache, key, resource), cache.servers(key)
@@ -160,9 +161,14 @@ def _unmade(cache: ServingCache, key: Key, places: Places) -> Iterator[Unmade]:
             yield Unmade(why, found["metadata"]["labels"].get(LABEL_VERSION) or "")
 
 
+def _trouble_of(pod: Manifest, places: Places, warnings: Warnings, now: datetime) -> str:
+    """All events count: of several with one reason the newest need not be the one that names what is missing."""
+    return startup_trouble(pod, places, [read_warning(event) for event in warnings(pod["metadata"]["uid"])], now)
+
+
 def _router_trouble(cache: ServingCache, namespace: str, warnings: Warnings, now: datetime) -> str:
     for pod in cache.idle_routers(namespace):
-        found = startup_trouble(pod, ROUTER_PLACES, newest(warnings(pod["metadata"]["uid"])), now)
+        found = _trouble_of(pod, ROUTER_PLACES, warnings, now)
         if found:
             return f"router pod {pod['metadata']['name']}: {found}"
     return next((why for each in cache.router_sets(namespace) if (why := creation_trouble(each, ROUTER_PLACES))), "")

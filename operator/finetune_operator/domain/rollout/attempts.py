@@ -14,8 +14,9 @@ from finetune_operator.domain.children import Pod
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import ObjectReference
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.mounting import of_sandbox
 from finetune_operator.domain.rollout.observed import JobAttempt
-from finetune_operator.domain.trouble import missing_claim, of_claim, of_creation, of_image, of_quota
+from finetune_operator.domain.trouble import MOUNT_REASONS, SANDBOX_REASON, missing_claim, of_claim, of_creation, of_image, of_quota
 
 ATTEMPTS: Final = 3
 MOST_ATTEMPTS: Final = 20
@@ -104,11 +105,24 @@ def trouble_of(attempt: JobAttempt, kind: Kind, *, tolerant: bool) -> str:
         newest = _newest(attempt.warnings, "FailedCreate")
         if newest is None:
             return ""
-        evidence = of_creation(newest)
+        evidence = of_creation(_cut(newest.message))
         return of_quota(evidence, kind.resources) or evidence
     if pod.running:
         return ""
-    return _of_pod(pod, kind, tolerant=tolerant) or _newest(attempt.warnings, "FailedMount", "FailedAttachVolume", "FailedMapVolume") or ""
+    return _of_pod(pod, kind, tolerant=tolerant) or _before_start(pod, attempt.warnings, kind)
+
+
+def _before_start(pod: Pod, warnings: Iterable[WarningEvent], kind: Kind) -> str:
+    """What its node tells in events alone."""
+    newest = _newest(warnings, *MOUNT_REASONS, SANDBOX_REASON)
+    if newest is None:
+        return ""
+    if newest.reason == SANDBOX_REASON:
+        return of_sandbox(newest.message, pod.node)
+    claim = missing_claim(newest.message)
+    if claim is not None:
+        return of_claim(claim, f"what names it: {kind.claims}")
+    return f"{_cut(newest.message)}. Check the claims of {kind.claims}."
 
 
 def _of_pod(pod: Pod, kind: Kind, *, tolerant: bool) -> str:
@@ -133,6 +147,9 @@ def _or_less(kind: Kind) -> str:
     return f", or ask for less in {kind.resources}" if kind.resources else ""
 
 
-def _newest(warnings: tuple[WarningEvent, ...], *reasons: str) -> str | None:
-    found = max((event for event in warnings if event.reason in reasons), key=lambda event: event.last_seen, default=None)
-    return None if found is None else found.message.strip().rstrip(".")[:_LIMIT]
+def _newest(warnings: Iterable[WarningEvent], *reasons: str) -> WarningEvent | None:
+    return max((event for event in warnings if event.reason in reasons), key=lambda event: event.last_seen, default=None)
+
+
+def _cut(evidence: str) -> str:
+    return evidence.strip().rstrip(".")[:_LIMIT]

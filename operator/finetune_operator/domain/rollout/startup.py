@@ -6,14 +6,15 @@ back-off.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from finetune_operator.domain import reading
 from finetune_operator.domain.observed import WarningEvent
 from finetune_operator.domain.plan import JsonObject
-from finetune_operator.domain.trouble import IMAGE_REASONS, MOUNT_EVENT_SECONDS, missing_claim, missing_secret, of_quota
+from finetune_operator.domain.rollout.mounting import trouble_before_start
+from finetune_operator.domain.rollout.places import Places, of_claim
+from finetune_operator.domain.trouble import IMAGE_REASONS, missing_claim, of_quota
 
 _WORDS: Final = 512
 """Characters that are kept of what others say."""
@@ -21,61 +22,8 @@ _CONTAINERS: Final = ("initContainerStatuses", "containerStatuses")
 _STARTING: Final = ("", "ContainerCreating", "PodInitializing")
 _PULL_FAILED, _PULLED_IN_VAIN = "ErrImagePull", "ImagePullBackOff"
 """kubelet alternates between them: one word for both, or each turn would be a status write."""
-_MOUNTS: Final = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
-_MOUNT_PATIENCE: Final = timedelta(seconds=10)
-"""A mount that fails in a pod's first seconds mostly succeeds in the next ones."""
 _POD: Final = re.compile(r'^pods "[^"]*" (is )?')
 """Every try has another name; the message must not change with it."""
-_CLAIMS: Final = ("spec.baseModel.uri", "spec.adapter.uri", "spec.merge.uri")
-"""Where one claim holds several, the first is named."""
-_INSTALLATION: Final = "image and imagePullSecrets of the operator's installation"
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a person looks when a pod does not run.
-
-    ``claims`` are fields by claim, ``volumes`` all of them in words. ``images`` are by container, ``image`` is of all others. ``room`` asks
-    for less; ``resources`` is the field with tolerations and nodeSelector, empty for none. ``remedy``: what to do about a Secret that is
-    not there.
-    """
-
-    volumes: str
-    room: str
-    claims: Mapping[str, str] = field(default_factory=dict)
-    images: Mapping[str, str] = field(default_factory=dict)
-    image: str = _INSTALLATION
-    resources: str = ""
-    remedy: str = ""
-
-
-ROUTER_PLACES: Final = Places(
-    volumes="the router's pod",
-    room="lower serving.router.replicas of the operator's installation",
-    remedy="Create it with the entry token, or unset serving.pinSecret of the operator's installation, which names it.",
-)
-_OWN: Final = "your server's manifest"
-OWN_PLACES: Final = Places(volumes=_OWN, room=f"ask for less in {_OWN}", image=f"image and pull secrets in {_OWN}")
-"""Pods that a user runs himself: every field is one of his own manifest."""
-
-
-def server_places(resource: JsonObject) -> Places:
-    """Of the server pods of an AdapterDeployment, read off the object however odd it is."""
-    spec = resource.get("spec")
-    if reading.at(spec, "server", "external") is not None:
-        return OWN_PLACES
-    job = reading.text(spec, "adapter", "fineTuneJobRef", "name")
-    claims = {_claim(reading.text(resource, *name.split("."))): name for name in reversed(_CLAIMS)}
-    claims.pop("", None)
-    volumes = " and ".join(sorted(claims.values())) + (f" and of spec.artifact.uri of FineTuneJob {job}" if job else "")
-    image = "spec.server.managed.image, or imagePullSecrets of the operator's installation"
-    return Places(
-        volumes=volumes,
-        room="ask for less in spec.server.managed.resources or for fewer spec.server.managed.replicas",
-        claims=claims,
-        images={"engine": image} if reading.text(spec, "server", "managed", "image") else {},
-        resources="spec.server.managed.resources",
-    )
 
 
 def startup_trouble(pod: JsonObject, places: Places, warnings: Iterable[WarningEvent], now: datetime) -> str:
@@ -88,7 +36,7 @@ def startup_trouble(pod: JsonObject, places: Places, warnings: Iterable[WarningE
         reason = reading.text(container, "state", "waiting", "reason")
         if reason not in _STARTING:
             return _of_container(container, reason, places)
-    return "" if _has_started(pod) else _of_mounts(pod, places, warnings, now)
+    return "" if _has_started(pod) else trouble_before_start(pod, places, warnings, now)
 
 
 def creation_trouble(found: JsonObject, places: Places) -> str:
@@ -107,9 +55,7 @@ def unscheduled(evidence: str, places: Places) -> str:
     said = evidence.strip().rstrip(".")[:_WORDS]
     claim = missing_claim(said)
     if claim is not None:
-        known = places.claims.get(claim)
-        where = f"{known}: " if known else ""
-        return f"{where}claim {claim} does not exist in this namespace. Create it, or correct {known or places.volumes}."
+        return of_claim(claim, places)
     if "persistentvolumeclaim" in said.lower() or "volume" in said.lower():
         return f"{said}. Check the claims of {places.volumes}."
     ways = ["Make room for it", places.room]
@@ -133,23 +79,6 @@ def _of_container(container: Mapping[str, object], reason: str, places: Places) 
     return f"container {name} waits: {reason[:_WORDS]}. Look at the pod's events and log."
 
 
-def _of_mounts(pod: JsonObject, places: Places, warnings: Iterable[WarningEvent], now: datetime) -> str:
-    begun = reading.moment(pod, "status", "startTime") or reading.moment(pod, "metadata", "creationTimestamp")
-    fresh = now - timedelta(seconds=MOUNT_EVENT_SECONDS)
-    mounting = [event for event in warnings if event.reason in _MOUNTS and event.last_seen > fresh]
-    newest = max(mounting, key=lambda event: event.last_seen, default=None)
-    if newest is None or (begun is not None and newest.last_seen < begun + _MOUNT_PATIENCE):
-        return ""
-    secret, said = missing_secret(newest.message), newest.message.strip().rstrip(".")[:_WORDS]
-    if secret is not None and places.remedy:
-        return f"Secret {secret}, which it mounts, does not exist in this namespace. {places.remedy}"
-    return f"{said}. Check the claims of {places.volumes}."
-
-
 def _has_started(pod: JsonObject) -> bool:
     states = [reading.at(container, "state") for kind in _CONTAINERS for container in reading.objects(pod, "status", kind)]
     return any(isinstance(state, Mapping) and ("running" in state or "terminated" in state) for state in states)
-
-
-def _claim(uri: str) -> str:
-    return uri.removeprefix("pvc://").partition("/")[0] if uri.startswith("pvc://") else ""

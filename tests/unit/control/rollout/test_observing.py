@@ -221,9 +221,10 @@ def test_router_pods_that_do_not_run_are_none_and_say_why() -> None:
         "message": 'MountVolume.SetUp failed for volume "pin" : secret "pins" not found',
         "lastSeen": "2026-11-22T11:59:00Z",
     }
+    summary = {**event, "message": "Unable to attach or mount volumes: unmounted volumes=[pin]", "lastSeen": "2026-11-22T11:59:30Z"}
 
     def said(uid: str) -> list[dict[str, Any]]:
-        return [event] if uid == "uid-r1" else []
+        return [event, summary] if uid == "uid-r1" else []
 
     readings = Readings(Silent())
     found = observe(cache, readings, KEY, deployment(), RolloutSettings(), schema=NO_SCHEMA, refusal="", warnings=said, now=NOON)
