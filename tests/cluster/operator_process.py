@@ -1,11 +1,8 @@
 """The real operator as a process of its own, as a user starts it, and what a test asks of it."""
 
-import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from finetune_testbed.state import PORTS
+from tests.engines.ports import free_ports
 
 T = TypeVar("T")
 
@@ -143,7 +140,7 @@ class OperatorProcess:
 
 def start(kubeconfig: Path, folder: Path, arguments: Sequence[str] = (), *, wait: bool = True) -> OperatorProcess:
     """Start an operator against this kubeconfig; its log goes into ``folder``."""
-    health_port, metrics_port = _free_port(), _free_port()
+    health_port, metrics_port = free_ports(2)
     log_file = folder / f"operator-{time.time_ns()}.log"
     command = [
         sys.executable,
@@ -189,15 +186,6 @@ def _require_no_rival(scope: Scope) -> None:
     _alone[:] = [each for each in _alone if each.running]
     rivals = [each.process.args for each in _alone if each.scope.meets(scope)]
     assert not rivals, f"an operator of the same objects runs already: {rivals}"
-
-
-def _free_port() -> int:
-    """Of those that the kernel gives to no outgoing connection, one of which could take it before the operator listens."""
-    for port in random.sample(PORTS, 100):
-        with contextlib.suppress(OSError), socket.socket() as listener:
-            listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError(f"no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
 def _progress_key(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from finetune_operator.cluster.bucketplace import BucketPlace
 from finetune_operator.cluster.sigv4 import Credentials, Request, signed_headers
 from finetune_testbed import binaries
 from tests.engines.certificates import self_signed
+from tests.engines.ports import free_port
 from tests.engines.processes import until
 
 PROGRAM = binaries.find("versitygw", binaries.cache_root())
@@ -33,7 +34,7 @@ class ObjectStore:
     folder: Path
     key: Path
     ca: Path
-    port: int = 0
+    port: int
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -78,7 +79,7 @@ class ObjectStore:
         log = self.folder / "log"
         with log.open("wb") as stream:
             self.process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
-        self.port = until(lambda: self._listening(log))
+        until(lambda: self._listening(log))
 
     def stop(self) -> None:
         if self.process is not None:
@@ -95,14 +96,14 @@ class ObjectStore:
         finally:
             self.start()
 
-    def _listening(self, log: Path) -> int:
+    def _listening(self, log: Path) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, log.read_text()
-        return _port_of(self.process.pid)
+        return _listens(self.process.pid)
 
 
-def _port_of(pid: int) -> int:
-    """The port that a process listens at on IPv4; 0 before it does."""
+def _listens(pid: int) -> bool:
+    """Whether a process listens on IPv4 by now."""
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -110,17 +111,14 @@ def _port_of(pid: int) -> int:
         except OSError:
             continue
         inodes |= set(re.findall(r"socket:\[(\d+)\]", str(target)))
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[3] == "0A" and columns[9] in inodes:
-            return int(columns[1].rpartition(":")[2], 16)
-    return 0
+    table = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return any(columns[3] == "0A" and columns[9] in inodes for columns in table)
 
 
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     folder.mkdir()
-    made = ObjectStore(folder, *self_signed(folder, "objects"))
+    made = ObjectStore(folder, *self_signed(folder, "objects"), free_port())
     made.start()
     try:
         yield made

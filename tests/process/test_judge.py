@@ -1,7 +1,6 @@
 """A judge behind HTTP: what it is asked, what is made of its verdicts, and every way in which it can fail."""
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -22,6 +21,7 @@ from finetune_trainer.evaluation.judge.judging import CONCURRENCY
 from finetune_trainer.pod.context import StepContext
 from finetune_trainer.pod.datamanifest import seal_data
 from finetune_trainer.pod.errors import ConfigurationError, StepError, Stopped, StorageError
+from tests.engines.ports import free_port
 from tests.process.conftest import Run
 from tests.process.judges import Opinion, ScriptedJudge, serving
 from tests.unit.trainer.evaluation.judged import numbered
@@ -139,9 +139,7 @@ def test_a_few_are_asked_at_once_and_no_more(judged: Callable[..., ScriptedJudge
 
 def unreachable() -> ScriptedJudge:
     """A port that is nobody's."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return ScriptedJudge(knows, endpoint=f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+    return ScriptedJudge(knows, endpoint=f"http://127.0.0.1:{free_port()}/v1")
 
 
 @pytest.mark.parametrize(

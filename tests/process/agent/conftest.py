@@ -9,6 +9,7 @@ import pytest
 
 from tests.engines.artifacts import BASE_CONFIG, BASE_DIGEST, BASE_NAME, AdapterFiles, Published, publish
 from tests.engines.forked import Process, until
+from tests.engines.ports import free_port
 
 
 class Pod:
@@ -23,7 +24,7 @@ class Pod:
         self.store = folder / "store"
         self.desired_file = folder / "desired.json"
         self.engine_options: list[str] = []
-        self.engine_port = 0
+        self.engine_port = free_port()
         self._engine: Process | None = None
         self._agent: Process | None = None
 
@@ -41,11 +42,11 @@ class Pod:
         return publish(AdapterFiles(seed=seed, **changes), self.volume)
 
     def start_engine(self, *options: str) -> None:
-        self.engine_options = list(options) or self.engine_options
+        """The first one listens when this returns."""
+        self.engine_options, first = list(options) or self.engine_options, self._engine is None
         arguments = ["--port", str(self.engine_port), "--served-model-name", BASE_NAME]
         self._engine = Process("engine", [*arguments, *self.engine_options], self.folder / "engine.log")
-        if self.engine_port == 0:
-            self.engine_port = self._engine.port
+        assert not first or self._engine.port
 
     def start_agent(self, *options: str, source: Sequence[str] | None = None) -> None:
         arguments = ["--port", "0", "--address", "127.0.0.1", *(source or ("--desired", str(self.desired_file)))]

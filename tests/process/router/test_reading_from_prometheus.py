@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from finetune_operator.domain.analysis.counters import Counts, Sample, Series, r
 from finetune_operator.domain.analysis.prometheus import LastScrapes
 from tests.engines import processes
 from tests.engines.load import Load
+from tests.engines.ports import free_port
 from tests.engines.processes import CANARY, STABLE, EngineProcess, RouterProcess, table_of
 from tests.engines.prometheus import PrometheusProcess, job, prometheus
 
@@ -40,8 +40,7 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory, shared_engines: list[EngineProcess]) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     processes.write_table(folder, table_of(shared_engines, canary=CANARY, weight=40))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     pod = {"namespace": "team", "pod": "router-0"}
     jobs = [job("routers", port, pod | {"replica": "a"}), job("again", port, pod | {"replica": "b"}, honor_labels=True)]
     jobs.append(job("elsewhere", port, {"namespace": "other", "pod": "impostor"}))
