@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from peft import LoraConfig
@@ -19,6 +18,20 @@ from finetune_trainer.contract import ExitCode, FailureClass, TerminationMessage
 from finetune_trainer.pod.basefiles import file_set_digest
 from tests.process.conftest import ENVIRONMENT
 from tests.serving.merging.conftest import save_adapter
+
+# The merge waits where the test means to strike: a signal from outside may otherwise find it finished.
+HELD = """
+import sys
+from finetune_trainer.cli.main import main
+from finetune_trainer.pod.events import EventLog
+emit = EventLog.emit
+def held(log, event, **fields):
+    emit(log, event, **fields)
+    if fields.get("phase", event) == sys.argv[1]:
+        sys.stdin.read()
+EventLog.emit = held
+sys.exit(main(sys.argv[2:]))
+"""
 
 
 @pytest.fixture
@@ -33,18 +46,23 @@ def command(tiny_base: Path, tmp_path: Path) -> list[str]:
 @contextmanager
 def started(command: list[str], words: Path) -> Iterator["subprocess.Popen[str]"]:
     environment = {**os.environ, **ENVIRONMENT, "FINETUNE_TERMINATION_LOG": str(words)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, text=True, **streams) as process:
         yield process
         process.kill()
 
 
-def read_until(process: "subprocess.Popen[str]", **fields: Any) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if all(event.get(name) == value for name, value in fields.items()):
-            return
-    raise AssertionError(f"ended without {fields}")
+def strike(command: list[str], words: Path, at: str, number: signal.Signals) -> int:
+    """The exit code of a merge that got this signal at this event or phase."""
+    with started([sys.executable, "-c", HELD, at, *command[3:]], words) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("phase", event["event"]) == at:
+                process.send_signal(number)
+                process.communicate(timeout=120)
+                return process.returncode
+    raise AssertionError(f"ended without {at}")
 
 
 def finish(command: list[str], words: Path) -> TerminationMessage:
@@ -55,10 +73,7 @@ def finish(command: list[str], words: Path) -> TerminationMessage:
 
 def test_a_merge_killed_in_the_middle_is_done_by_the_next_attempt_and_only_once(command: list[str], tmp_path: Path) -> None:
     out = tmp_path / "merged"
-    with started(command, tmp_path / "first") as process:
-        read_until(process, event="phase", phase="Comparing")  # the weights are written
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(30) == -signal.SIGKILL
+    assert strike(command, tmp_path / "first", "Comparing", signal.SIGKILL) == -signal.SIGKILL  # the weights are written
     left = [path.name for path in out.iterdir() if path.name != ".merges"]
     assert left, "the kill came after nothing was written"
     second = finish([*command, "--attempt", "2"], tmp_path / "second")
@@ -73,10 +88,7 @@ def test_a_merge_killed_in_the_middle_is_done_by_the_next_attempt_and_only_once(
 
 
 def test_a_stop_ends_at_once_and_publishes_nothing(command: list[str], tmp_path: Path) -> None:
-    with started(command, tmp_path / "words") as process:
-        read_until(process, event="inputs_verified")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == ExitCode.STOPPED
+    assert strike(command, tmp_path / "words", "inputs_verified", signal.SIGTERM) == ExitCode.STOPPED
     word = TerminationMessage.from_json((tmp_path / "words").read_bytes())
     assert (word.outcome, word.step) == (FailureClass.STOPPED, "merge")
     assert not [path for path in (tmp_path / "merged").iterdir() if not path.name.startswith(".")]

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -115,15 +117,14 @@ def test_a_canary_that_was_just_loaded_is_looked_for_before_it_is_routed(site: S
 
 def test_open_requests_are_told_by_version(site: Site):
     for engine in site.engines:
-        engine.change(first_token=3.0)
-    import threading
-
-    asking = [threading.Thread(target=ask, args=(site,)) for _ in range(3)]
-    for thread in asking:
-        thread.start()
-    until(lambda: site.router.acknowledged().routes[0].in_flight.get(STABLE) == 3)
-    for thread in asking:
-        thread.join()
+        engine.change(first_token=600.0)
+    address = urlsplit(site.router.url)
+    body = json.dumps(BODY).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: router\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as asking:
+        for _ in range(3):
+            asking.enter_context(socket.create_connection((address.hostname, address.port))).sendall(head.encode() + body)
+        until(lambda: site.router.acknowledged().routes[0].in_flight.get(STABLE) == 3)
     until(lambda: site.router.acknowledged().routes[0].in_flight == {})
 
 

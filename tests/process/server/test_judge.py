@@ -3,7 +3,7 @@
 from finetune_trainer.contract import Judge
 from finetune_trainer.evaluation.judge import Judging
 from finetune_trainer.evaluation.judge.endpoint import Access, JudgeEndpoint
-from tests.process.server.conftest import Server
+from tests.process.server.conftest import Server, until
 from tests.unit.trainer.evaluation.judged import numbered
 
 
@@ -14,4 +14,4 @@ def test_a_random_model_answers_as_a_judge_and_is_not_believed(server: Server) -
     assert (found.usable, found.calibration_pairs, found.calibration_right) == (False, 4, 0)
     assert "of 4 a verdict could not be read" in found.message
     assert found.model == "lora"
-    assert server.metric("vllm:request_success_total") == before + 8
+    until(lambda: server.metric("vllm:request_success_total") == before + 8, "eight counted")
