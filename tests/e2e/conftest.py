@@ -17,6 +17,7 @@ from examples.models import tiny_base
 from finetune_testbed import binaries, images
 from finetune_testbed.bed import Testbed
 from finetune_testbed.node.outward import Watch, watched
+from tests.e2e.beside import Tracker, tracking
 from tests.e2e.tenant import NAMESPACE, Tenant
 
 LOOKS_AT_THE_HOST = "test_host_is_left_as_it_was.py"
@@ -66,6 +67,13 @@ def installed(t3: Testbed, outward: Watch) -> Environment:
 @pytest.fixture(scope="session")
 def kubectl(installed: Environment) -> Kubectl:
     return Kubectl(installed.kubectl, installed.kubeconfig, Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def tracker(t3: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
+    """An MLflow server that pods reach."""
+    with tracking(t3, tmp_path_factory.mktemp("tracked")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

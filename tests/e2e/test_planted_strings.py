@@ -16,8 +16,9 @@ from finetune_testbed.bed import Testbed
 from finetune_testbed.node.layout import NodeLayout
 from finetune_trainer.contract import PROGRESS_PORT
 from tests.e2e.adapterdeployment.served import Served
+from tests.e2e.beside import Judge, Tracker, judging
 from tests.e2e.planted import ASKED, ROWS, files, found_below, is_core, written
-from tests.e2e.tenant import NAMESPACE, Job, Tenant, artifact_folder, manifest
+from tests.e2e.tenant import NAMESPACE, Job, Tenant, artifact_folder, manifest, merged
 
 JOBS = {
     "planted": manifest("planted", dataset={"inline": {"uri": "pvc://datasets/planted/good.jsonl", "format": "Messages"}}, task=None),
@@ -79,14 +80,23 @@ def served(tenant: Tenant, kubectl: Kubectl) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def ended(tenant: Tenant, kubectl: Kubectl, served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Job]]:
+def judge(t3: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    with judging(t3, tmp_path_factory.mktemp("judged"), rows()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ended(
+    tenant: Tenant, kubectl: Kubectl, served: Served, tracker: Tracker, judge: Judge, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Job]]:
     folder = tmp_path_factory.mktemp("planted")
     good = "".join(json.dumps(row) + "\n" for row in [*rows(), *mistaken()])
     (folder / "good.jsonl").write_text(good)
     (folder / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mistaken() * 20))
     (folder / "torn.jsonl").write_text(good + json.dumps({"messages": [{"role": "user", "content": ROWS["name in a torn row"]}]})[:-4])
     claims.put(kubectl, NAMESPACE, folder, "/claims/datasets/planted")
-    tenant.start(*JOBS.values())
+    told: Job = {"tracking": tracker.tracking, "evaluation": {"metrics": ["ExactMatch", "Judge"], **judge.evaluation}}
+    tenant.start(*({**job, "spec": merged(job["spec"], told)} for job in JOBS.values()))
     pod = tenant.training_pod("planted")["metadata"]["name"]
     tenant.follow_until(pod, "progress")
     kubectl.run("get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{PROGRESS_PORT}/proxy/metrics")
@@ -175,6 +185,19 @@ def test_they_are_where_data_lie_and_nowhere_else(
     (tmp_path / "told" / "meta" / "examples.json").unlink()  # texts are what it is for, on the volume of whoever owns the data
     assert found_below([tmp_path / "told"], planted) == {}
     assert [path for path in files([*stored, layout.volumes]) if path.name.startswith("core") and is_core(path)] == []
+
+
+def test_a_tracker_is_told_figures_and_a_judge_what_it_judges(ended: dict[str, Job], tracker: Tracker, judge: Judge) -> None:
+    """Searched is all that pods have sent and all that the tracker has stored. A judge is shown rows, hence the policies' `judgeHosts`."""
+    (run,) = tracker.server.runs(f"{NAMESPACE}/planted")
+    assert run["info"]["status"] == "FINISHED"
+    assert conditions(ended["planted"])["Tracked"]["reason"] == "Tracked"
+    words = {**ROWS, **ASKED, "a digest": "finetune.artifact_digest"}
+    for place in (tracker.heard, tracker.server.folder):
+        assert found_below([place], words).keys() == {"a digest"}, place
+    judged = ended["planted"]["status"]["evaluation"]["judge"]
+    assert (judged["usable"], judged["calibrationRight"]) == (True, judged["calibrationPairs"]), judged
+    assert found_below([judge.heard], words).keys() == {"name in a prompt", "card in a prompt", "name in an answer", "secret in an answer"}
 
 
 def metrics(kubectl: Kubectl) -> str:

@@ -78,6 +78,10 @@ class Governed:
         listed = self.kubectl.get("jobs", "-n", self.namespace, "-l", f"finetune.dev/finetunejob={job}")
         return {str(item["metadata"]["labels"]["finetune.dev/step"]) for item in listed.get("items", [])}
 
+    def network_policies(self, job: str) -> list[Job]:
+        listed = self.kubectl.get("networkpolicies", "-n", self.namespace, "-l", f"finetune.dev/finetunejob={job}")
+        return list(listed.get("items", []))
+
     def on_claims(self, script: str) -> str:
         """Where the claims are mounted below /claims, by whoever may write there."""
         return self.kubectl.run("exec", "-n", self.namespace, claims.LOADER, "--", "sh", "-ec", script)

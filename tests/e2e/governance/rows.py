@@ -16,18 +16,27 @@ Row = dict[str, Any]
 
 
 def write(folder: Path) -> None:
-    plain = tickets.rows(240, seed=11)
+    plain = _plain()
     few = [said(row, f"My social security number is {SSN.format(1000 + number)}.") for number, row in enumerate(plain[:60])]
     _lines(folder / "clean.jsonl", plain)
-    _lines(folder / "people.jsonl", [said(row, f"SSN {SSN.format(1000 + number)}.") for number, row in enumerate(plain)])
+    _lines(folder / "people.jsonl", people())
     _lines(folder / "few.jsonl", [*few, *few[:20]])
     _lines(folder / "asked.jsonl", [*few[:SEEN], *tickets.rows(UNSEEN, seed=12)])
     _lines(folder / "long.jsonl", [*plain, said(plain[0], NEITHER_CARD * 4_100)])
 
 
+def people() -> list[Row]:
+    """Each with a number of its own."""
+    return [said(row, f"SSN {SSN.format(1000 + number)}.") for number, row in enumerate(_plain())]
+
+
 def said(row: Row, more: str) -> Row:
     system, asked, answered = row["messages"]
     return {"messages": [system, {**asked, "content": f"{asked['content']} {more}"}, answered]}
+
+
+def _plain() -> list[Row]:
+    return tickets.rows(240, seed=11)
 
 
 def _lines(path: Path, rows: Iterable[Row]) -> None:

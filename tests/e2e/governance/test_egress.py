@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from demo.environment import Environment
 from demo.kubectl import Kubectl, conditions
 from finetune_testbed.bed import Testbed
 from finetune_testbed.node import outside
+from finetune_trainer.pod.tracker import END_SECONDS
 from tests.e2e.governance.governed import CLEARANCE, DECLARED, addresses, operators, reason, told
 from tests.e2e.tenant import NAMESPACE, Job, Tenant, manifest
 
@@ -23,6 +25,9 @@ POLICY = {
         "egress": "Closed",
     },
 }
+
+BUSY_SECONDS = 10
+"""What a node under load may take for anything."""
 
 
 def governed(name: str, **changes: Any) -> Job:
@@ -75,7 +80,8 @@ def test_without_a_positive_control_nothing_begins_and_on_a_plain_network_the_ru
 def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_it_stops(
     governing: Tenant, kubectl: Kubectl, t3: Testbed
 ) -> None:
-    closed, opened = governed("closed"), governed("opened", training={"maxSteps": 20_000})
+    untold = {"mlflow": {"uri": f"http://{outside.ADDRESS}:5000"}}  # no policy opens it
+    closed, opened = governed("closed", tracking=untold), governed("opened", training={"maxSteps": 20_000})
     with outside.listening(t3), outside.closed(t3, addresses(operators(kubectl))), deleted(governing, closed):
         done = governing.wait_decided("closed")
         assert reason(done) == "RunSucceeded", conditions(done)["Ready"]
@@ -86,6 +92,7 @@ def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_i
         (report,) = told(log)
         assert report["digest"] == said["prepare"]["digest"]
         assert all(each["answered"] == 0 for each in report["tried"])
+        assert_the_tracker_is_missed_and_nothing_waits_for_it(governing, done)
         with deleted(governing, opened):
             pod = governing.training_pod("opened")
             governing.follow_until(pod["metadata"]["name"], "progress")
@@ -96,3 +103,22 @@ def test_closed_it_trains_with_the_probes_in_status_and_opened_while_it_trains_i
             train = next(each for each in run["egress"] if each["step"] == "train")
             assert train["result"] == "Open"
             assert train["watchDigest"].startswith("sha256:")
+
+
+def assert_the_tracker_is_missed_and_nothing_waits_for_it(tenant: Tenant, job: Job) -> None:
+    """Packets to it are dropped, which takes longer to find out than a refusal."""
+    missed = conditions(job)["Tracked"]
+    assert (missed["status"], missed["reason"]) == ("False", "TrackerUnreachable")
+    assert "no answer in time; the training goes on without it" in missed["message"]
+    assert "Look at spec.tracking.mlflow" in missed["message"]
+    assert "network policy" in missed["message"]
+    tenant.wait_event("closed", "TrackerUnreachable")
+    assert job["status"]["currentRun"]["tracking"]["lost"] > 0
+    (pod,) = [each for each in tenant.pods("closed") if each["metadata"]["labels"]["finetune.dev/step"] == "train"]
+    lines = tenant.log(pod["metadata"]["name"]).splitlines()
+    at = {told["event"]: datetime.fromisoformat(told["ts"]) for told in map(json.loads, filter(is_object, lines))}
+    assert (at["end"] - at["evaluated"]).total_seconds() < END_SECONDS + BUSY_SECONDS
+
+
+def is_object(line: str) -> bool:
+    return line.startswith("{") and line.endswith("}")

@@ -20,6 +20,7 @@ from finetune_testbed.node import outside
 from finetune_trainer.contract import digest_of
 from tests.cluster import signed_site
 from tests.e2e.adapterdeployment.served import QUESTIONS, Served
+from tests.e2e.beside import Judge, Tracker, judging
 from tests.e2e.governance import rows
 from tests.e2e.governance.governed import (
     CLEARANCE,
@@ -32,78 +33,44 @@ from tests.e2e.governance.governed import (
     rules,
     told,
 )
-from tests.e2e.tenant import Job, artifact_folder, manifest, merged
-
-NAMESPACE, ELSEWHERE = "governed-tour", "governed-elsewhere"
-PII = "finetune.dev/regime.pii"
-HERE = {"namespaceLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
-POLICIES: dict[str, Job] = {
-    "tour": {
-        "match": HERE,
-        "scan": "Identifiers",
-        "quality": {"minExamples": 100, "maxDuplicatePercent": 5},
-        "licences": {"allow": ["Permissive"]},
-        "requireProofs": True,
-    },
-    "tour-closed": {"match": {**HERE, "regimes": ["pii"]}, "egress": "Closed"},
-    "tour-agreed": {"match": {**HERE, "regimes": ["phi"]}, "approvals": [{"stage": "Train", "count": 1}]},
-}
-DATA = {"clean": "clean.jsonl", "few": "few.jsonl"}
-JOBS: dict[str, tuple[dict[str, str], Job]] = {
-    "good": ({PII: "true"}, {"training": {"maxSteps": 40}}),
-    "undeclared": ({}, {}),
-    "unsafe": ({}, {"baseModel": {"uri": "pvc://models/pickled"}}),
-    "refuted": (
-        {},
-        {"dataset": {"inline": None, "ref": {"name": "few"}}, "evaluation": {"dataset": {"uri": "pvc://datasets/asked.jsonl"}}},
-    ),
-    "agreed": ({}, {"dataset": {"inline": None, "ref": {"name": "clean"}}}),
-    "cut": ({}, {"dataset": {"inline": {"uri": "pvc://datasets/long.jsonl"}}}),
-}
-"""Name → labels and changes; ``good`` and ``undeclared`` read the same rows."""
-ROLE = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "Role",
-    "metadata": {"name": "approver", "namespace": NAMESPACE},
-    "rules": [
-        {"apiGroups": ["finetune.dev"], "resources": ["finetunejobs"], "verbs": ["approve-train"]},
-        {"apiGroups": ["finetune.dev"], "resources": ["approvals"], "verbs": ["create"]},
-    ],
-}
-BINDING = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "RoleBinding",
-    "metadata": {"name": "approver", "namespace": NAMESPACE},
-    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "approver"},
-    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}],
-}
+from tests.e2e.governance.tour import (
+    BINDING,
+    DATA,
+    DEPLOYED,
+    EDITED,
+    ELSEWHERE,
+    JOBS,
+    NAMESPACE,
+    PICKLED,
+    PII,
+    POLICIES,
+    RESTORED,
+    ROLE,
+    heard,
+    policies,
+    spec_of,
+)
+from tests.e2e.planted import found_below
+from tests.e2e.tenant import Job, artifact_folder, merged
 
 
-COMMON: Job = {
-    "dataset": {"inline": {"uri": "pvc://datasets/people.jsonl"}},
-    "task": {"type": "Style", "outputSchema": None},
-    "evaluation": {"metrics": ["Perplexity"], "maxItems": 2},
-}
-PICKLED = """cd /claims/models; cp -r tiny-chat pickled; cd pickled; rm model.safetensors README.md
-echo 'GNU GENERAL PUBLIC LICENSE Version 3' > LICENSE; echo pickled > pytorch_model.bin"""
-EDITED = """cd {folder}; cp record.dsse.json ../kept
-sed -i 's/"payload":"e/"payload":"f/' record.dsse.json; ! cmp -s record.dsse.json ../kept"""
-RESTORED = "cd {folder}; cp ../kept record.dsse.json"
-DEPLOYED: Job = {
-    "modelName": "tour",
-    "adapter": {"fineTuneJobRef": {"name": "good"}},
-    "baseModel": {"uri": "pvc://models/tiny-chat"},
-    "server": {"managed": {"replicas": 1, "resources": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}}},
-    "preflight": {"requireEvaluation": False},
-    "rollback": {"drainTimeoutSeconds": 1},
-}
+@pytest.fixture(scope="module")
+def judge(t3: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    with judging(t3, tmp_path_factory.mktemp("judged"), rows.people()) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def here(
-    governing_release: Environment, kubectl: Kubectl, t3: Testbed, base_model: Path, tmp_path_factory: pytest.TempPathFactory
+    governing_release: Environment,
+    kubectl: Kubectl,
+    t3: Testbed,
+    base_model: Path,
+    tracker: Tracker,
+    judge: Judge,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Governed]:
-    """A governed namespace with its data, policies and jobs, whose pods reach nothing outside."""
+    """A governed namespace with its data, policies and jobs, whose pods reach nothing outside; ``good`` has a tracker and a judge."""
     folder = tmp_path_factory.mktemp("tour")
     made = Governed(kubectl, NAMESPACE, kubectl.run("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"))
     with outside.listening(t3), outside.closed(t3, addresses(operators(kubectl))):
@@ -114,16 +81,14 @@ def here(
         claims.put(kubectl, NAMESPACE, base_model, "/claims/models/tiny-chat")
         made.on_claims(PICKLED)
         kubectl.run("label", "namespace", NAMESPACE, "finetune.dev/governed=true", f"{CLEARANCE}=internal", *cleared("pii", "phi"))
-        for name, demands in POLICIES.items():
-            apply(kubectl, {"apiVersion": "finetune.dev/v1alpha1", "kind": "GovernancePolicy", "metadata": {"name": name}, "spec": demands})
-        for document in (ROLE, BINDING):
+        for document in (*policies(tracker.host), ROLE, BINDING):
             apply(kubectl, document)
         for name, file in DATA.items():
             registered = {"uri": f"pvc://datasets/{file}", "level": "internal", "regimes": ["phi"], "claimsSafeHarbor": True}
             made.create("TrainingDataset", name, registered)
         for name, (labels, changes) in JOBS.items():
-            spec = merged(manifest(name, **COMMON, artifact={"uri": f"pvc://adapters/{name}"})["spec"], changes)
-            made.create("FineTuneJob", name, spec, {**DECLARED, **labels})
+            more = heard(tracker.tracking, judge.evaluation) if name == "good" else {}
+            made.create("FineTuneJob", name, spec_of(name, merged(changes, more)), {**DECLARED, **labels})
         yield made
         kubectl.run("delete", "namespace", NAMESPACE, "--wait=true")
         kubectl.run("delete", "governancepolicy", *POLICIES)
@@ -190,6 +155,32 @@ def test_row_17_what_was_agreed_to_is_exchanged_before_it_is_trained_on(here: Go
     assert "artifact" not in ended["status"]
 
 
+def test_row_14_a_tracker_and_a_judge_elsewhere_are_refused_and_those_of_the_policy_are_reached_where_egress_is_closed(
+    here: Governed, good: Job, tracker: Tracker, judge: Judge
+) -> None:
+    """What the tracker has stored and was sent holds no identifier; the judge was shown rows, which is what the policy allows it."""
+    there = {"tracker": "http://192.0.2.9:5000", "judge": "http://192.0.2.9/v1"}
+    elsewhere = heard({"mlflow": {"uri": there["tracker"]}}, {"judge": {"endpoint": there["judge"], "model": "critic"}})
+    with pytest.raises(KubectlError, match="ExternalTracker") as refused:
+        here.create("FineTuneJob", "elsewhere", spec_of("elsewhere", elsewhere), {**DECLARED, PII: "true"})
+    assert "ExternalJudge" in str(refused.value)
+    opened = [rule for policy in here.network_policies("good") for rule in policy["spec"]["egress"]]
+    assert opened == [only(address) for address in (tracker.address, judge.address)]
+    (run,) = tracker.server.runs(f"{NAMESPACE}/good")
+    assert (run["info"]["status"], reason(good, "Tracked")) == ("FINISHED", "Tracked")
+    assert tracker.tags(run)["finetune.artifact_digest"] == good["status"]["artifact"]["digest"]
+    words = {"a digest": "finetune.artifact_digest", "a person": rows.SSN.removesuffix("{:04d}")}
+    assert found_below([tracker.heard, tracker.server.folder], words).keys() == {"a digest"}
+    assert good["status"]["evaluation"]["judge"]["usable"] is True
+    assert found_below([judge.heard], words).keys() == {"a person"}
+
+
+def only(address: str) -> Job:
+    """The rule of a network policy that opens this address and port."""
+    host, _, port = address.partition(":")
+    return {"to": [{"ipBlock": {"cidr": f"{host}/32"}}], "ports": [{"port": int(port), "protocol": "TCP"}]}
+
+
 def test_good_passes_them_all(here: Governed, good: Job) -> None:
     run = good["status"]["currentRun"]
     assert rules(good) == set()
@@ -201,7 +192,7 @@ def test_good_passes_them_all(here: Governed, good: Job) -> None:
 
 
 def test_its_record_verifies_without_its_cluster_has_the_probes_and_a_changed_byte_is_found(
-    here: Governed, good: Job, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    here: Governed, good: Job, tracker: Tracker, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact = good["status"]["artifact"]
     assert artifact["signed"] is True
@@ -216,6 +207,7 @@ def test_its_record_verifies_without_its_cluster_has_the_probes_and_a_changed_by
     assert (record["identity"]["namespace"], record["identity"]["submitter"]) == (NAMESPACE, here.submitter)
     assert [each["name"] for each in record["policy"]["policies"]] == ["tour", "tour-closed"]
     assert record["environment"]["node"]
+    assert record["environment"]["tracker"] == tracker.host
     assert {each["name"] for each in record["outputs"]["documents"]} >= {"evaluation-items.jsonl", "record.json", "resolved.json"}
     assert digest_of((folder.with_name(f"{folder.name}.meta") / "scan-report.json").read_bytes()) == scanned(record)
     tried(here, record["environment"]["egress"])
