@@ -198,6 +198,7 @@ class Site:
             plural = f"{document['kind'].removesuffix('y')}ies" if document["kind"].endswith("y") else f"{document['kind']}s"
             group = f"/apis/{document['apiVersion']}/{plural.lower()}"
             self.admin.apply(f"{group}/{document['metadata']['name']}", document)
+        self.admin.apply(policies(MATCHING["metadata"]["name"]), MATCHING)
         here = self.namespace(CLINIC)
         self.pod(here, "probe")
         self.grant_cluster(DAVE)
@@ -210,6 +211,7 @@ class Site:
             (ALICE, "POST", f"{NAMESPACES}/{here}/pods/probe/exec?command=id", None),
             (ALICE, "POST", f"{networkpolicies(here)}?dryRun=All", networkpolicy("probe")),
             ("", "PUT", f"{NAMESPACES}/{here}?dryRun=All", misspelt),
+            (ALICE, "PUT", f"{NAMESPACES}/{here}?dryRun=All", {"metadata": {"name": here, "labels": {**CLINIC, TEAM: "a"}}}),
             (ALICE, "POST", f"{datasets(here)}?dryRun=All", dataset("probe", regimes=["hippa"])),
             (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", BOB)),
             (ALICE, "POST", f"{approvals(here)}?dryRun=All", approval("probe", ALICE)),
@@ -228,6 +230,7 @@ class Site:
             for document in reversed(policy.to_manifests()):
                 plural = plurals.get(document["kind"], "validatingadmissionpolicies")
                 self.admin.request("DELETE", f"{REGISTRATION}/{plural}/{document['metadata']['name']}")
+        self.admin.request("DELETE", policies(MATCHING["metadata"]["name"]))
         for name in self._made:
             for path in (jobs(name), deployments(name), datasets(name), f"{NAMESPACES}/{name}"):
                 self.admin.request("DELETE", path)
@@ -353,6 +356,9 @@ def _bound(role: str, kind: str, user: str) -> Object:
     return {"roleRef": {"apiGroup": api, "kind": kind, "name": role}, "subjects": [{"kind": "User", "apiGroup": api, "name": user}]}
 
 
+TEAM = "example.com/team"
+MATCHING = policy("teams", match={"namespaceLabels": {TEAM: "clinic"}}, approvals=[{"stage": "Train"}])
+"""Finds its namespaces by a label that is not of finetune.dev."""
 HOUSE = policy("house", zones=["*"], dataSources=["*"])
 """Applies to everything; says nothing of digests, so that they are asked for from confidential on."""
 _OPEN = {"level": "public", "regimes": [], "residency": "any"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune_testbed.apiserver import MERGE
-from tests.cluster.admission.governed import ALICE, CLEARANCE, CLINIC, GOVERNED, LEVEL, NAMESPACES, RESIDENCY, Site
+from tests.cluster.admission.governed import ALICE, CLEARANCE, CLINIC, GOVERNED, LEVEL, NAMESPACES, RESIDENCY, TEAM, Refused, Site
 from tests.cluster.chart import NAME
 
 SECURITY = "pod-security.kubernetes.io/enforce"
@@ -56,6 +56,19 @@ def test_other_labels_of_other_namespaces_are_nobodys_business(site: Site, label
 def test_other_labels_of_a_governed_one_neither(site: Site, ward: str) -> None:
     request = "PATCH", f"{NAMESPACES}/{ward}?dryRun=All", {"metadata": {"labels": {"team": "a"}}}, MERGE
     assert site.found(ALICE, *request) == set()
+
+
+@pytest.mark.parametrize("part", ["", "/status"])
+@pytest.mark.parametrize("value", [None, "another"])
+def test_its_own_admin_is_not_rid_of_a_policy_by_the_label_that_it_matches_by(site: Site, value: str | None, part: str) -> None:
+    """Nor comes by a milder one: that would be the same label with another value."""
+    ward = site.shared_namespace({**CLINIC, TEAM: "clinic"})
+    request = "PATCH", f"{NAMESPACES}/{ward}{part}?dryRun=All", {"metadata": {"labels": {TEAM: value}}}, MERGE
+    with pytest.raises(Refused, match="policy 'teams' matches by it"):
+        site.ask(ALICE, *request)
+    assert site.found("", *request) == set()
+    free = site.shared_namespace({TEAM: "clinic"})
+    assert site.found(ALICE, "PATCH", f"{NAMESPACES}/{free}{part}?dryRun=All", {"metadata": {"labels": {TEAM: value}}}, MERGE) == set()
 
 
 def test_whoever_is_bound_to_the_charts_role_may(site: Site, ward: str) -> None:

@@ -7,7 +7,7 @@ from finetune_operator.manifests.admission.agreed import approvals, four_eyes
 from finetune_operator.manifests.admission.documents import documents
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
 from finetune_operator.manifests.admission.filled import FillingPolicy, approvers, submitters
-from finetune_operator.manifests.admission.namespaces import namespaces
+from finetune_operator.manifests.admission.namespaces import matched, namespaces
 from finetune_operator.manifests.admission.policy import AdmissionPolicy
 from finetune_operator.manifests.admission.protected import definitions, facts, statuses
 from finetune_operator.manifests.admission.registered import trainingdatasets
@@ -24,6 +24,7 @@ POLICIES: tuple[AdmissionPolicy, ...] = (
     connections(),
     networkpolicies(),
     namespaces(),
+    matched(),
     definitions(),
     facts(),
     statuses(),

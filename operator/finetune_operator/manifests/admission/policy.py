@@ -19,6 +19,7 @@ ITSELF, OPERATORS = "__ITSELF__", "__OPERATORS__"
 REGIMES, PLACES = "__REGIMES__", "__PLACES__"
 MESSAGE_LIMIT = 4_800
 """Characters of a message; above 5,120 bytes the API server drops it for the static one."""
+_GOVERNED = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
 
 Variables = dict[str, str]
 
@@ -103,8 +104,7 @@ class AdmissionPolicy:
         return [self._manifest("ValidatingAdmissionPolicy", self.full_name, self._spec()), *self._bindings()]
 
     def _bindings(self) -> list[dict[str, Any]]:
-        selector = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}
-        governed = selector if self.governed_only else {}
+        governed = _GOVERNED if self.governed_only else {}
         if self.params is None:
             return [self._binding(self.full_name, governed)]
         if not self.params.name:
@@ -135,7 +135,12 @@ class AdmissionPolicy:
         return {
             "failurePolicy": "Fail",
             **({"paramKind": {"apiVersion": self.params.api_version, "kind": self.params.kind}} if self.params else {}),
-            "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [rule.to_manifest() for rule in self.requests]},
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                # Without the kind of its parameters a policy refuses all that it matches, whatever its bindings say.
+                **(_GOVERNED if self.governed_only and self.params else {}),
+                "resourceRules": [rule.to_manifest() for rule in self.requests],
+            },
             **({"matchConditions": conditions} if conditions else {}),
             "variables": [
                 *({"name": name, "expression": expression} for name, expression in self.variables.items()),
