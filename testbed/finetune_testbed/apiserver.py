@@ -36,7 +36,8 @@ class ApiServer:
         context.load_cert_chain(bed.pki / "admin.crt", bed.pki / "admin.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", bed.ports.apiserver, timeout=seconds, context=context)
         self._used = time.monotonic()
-        self._behalf = {"Impersonate-User": user} if user else {}
+        kubelet = {"Impersonate-Group": "system:nodes"} if user.startswith("system:node:") else {}
+        self._behalf = {"Impersonate-User": user, **kubelet} if user else {}
 
     def __enter__(self) -> Self:
         return self

@@ -121,11 +121,13 @@ def test_what_controllers_make(
 
 @pytest.fixture(scope="module")
 def made(site: Site, clinic: str) -> str:
-    """What the operator made and its controllers: a pod, a Job with a pod of its own, a Deployment, and what else scales."""
+    """What the operator made and its controllers: pods, a Job with a pod of its own, a Deployment, and what else scales."""
     for plural in WORKLOADS:
         site.ask(OPERATOR, "POST", path(clinic, plural), document(plural, "made"))
     site.ask(f"{CONTROLLERS}job-controller", "POST", path(clinic, "pods"), document("pods", "owned", OWNER))
     site.admin.request("POST", "/api/v1/nodes", {"metadata": {"name": "admission-node"}})
+    bound = document("pods", "bound")
+    site.ask(OPERATOR, "POST", path(clinic, "pods"), {**bound, "spec": {**bound["spec"], "nodeName": "admission-node"}})
     return clinic
 
 
@@ -135,6 +137,9 @@ TEMPLATE = {"spec": {"template": {"metadata": {"annotations": {"restarted": "now
 MOUNTED = {"spec": {"template": {"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}}}}
 EPHEMERAL = {"spec": {"ephemeralContainers": [{"name": "e", "image": "registry.invalid/sh:1"}]}}
 RESIZED = {"spec": {"containers": [{"name": "x", "resources": {"requests": {"cpu": "1"}}}]}}
+TERMINATED = {"exitCode": 0, "reason": "Completed", "message": "{}"}
+FORGED = {"status": {"phase": "Succeeded", "containerStatuses": [{"name": "x", "state": {"terminated": TERMINATED}}]}}
+ANNOTATED = {"metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "outside"}}}
 NODE = {"apiVersion": "v1", "kind": "Node", "name": "admission-node"}
 BYPASSES: list[tuple[str, str, str, str, dict[str, Any], set[str]]] = [
     ("image of a live pod", "PATCH", "pods", "made", IMAGE, FOREIGN),
@@ -155,7 +160,11 @@ BYPASSES: list[tuple[str, str, str, str, dict[str, Any], set[str]]] = [
     ("template of a Deployment", "PATCH", "deployments", "made", TEMPLATE, FOREIGN),
     ("template with a folder of the host", "PATCH", "deployments", "made", MOUNTED, FOREIGN),
     ("template of a CronJob", "PATCH", "cronjobs", "made", {"spec": {"suspend": True}}, FOREIGN),
-    ("an annotation changes nothing that runs", "PATCH", "pods", "made", {"metadata": {"annotations": {"note": "x"}}}, set()),
+    ("what a pod has found, through its status", "PATCH", "pods", "made/status", FORGED, FOREIGN),
+    ("that a Job has succeeded", "PATCH", "jobs", "made/status", {"status": {"succeeded": 1}}, FOREIGN),
+    ("another network by a pod's annotation", "PATCH", "pods", "made", ANNOTATED, FOREIGN),
+    ("the same through its status", "PATCH", "pods", "made/status", ANNOTATED, FOREIGN),
+    ("an annotation of a Job changes nothing that runs", "PATCH", "jobs", "made", {"metadata": {"annotations": {"note": "x"}}}, set()),
     ("a finalizer neither", "PATCH", "jobs", "made", {"metadata": {"finalizers": ["finetune.dev/test"]}}, set()),
 ]
 
@@ -185,7 +194,10 @@ def test_a_binding_by_its_older_path(site: Site, made: str) -> None:
 
 DUTIES: list[tuple[str, str, str, str, str, dict[str, Any]]] = [
     ("scheduler binds", "system:kube-scheduler", "POST", "pods", "made/binding", {"target": NODE, "metadata": {"name": "made"}}),
-    ("kubelet reports", "", "PATCH", "pods", "made/status", {"status": {"phase": "Running"}}),
+    ("kubelet reports", "system:node:admission-node", "PATCH", "pods", "bound/status", FORGED),
+    ("network plugin annotates", "", "PATCH", "pods", "made/status", ANNOTATED),
+    ("operator annotates", OPERATOR, "PATCH", "pods", "made", ANNOTATED),
+    ("Job controller counts", f"{CONTROLLERS}job-controller", "PUT", "jobs", "made/status", {"status": {"active": 1}}),
     ("operator suspends", OPERATOR, "PATCH", "jobs", "made", {"spec": {"suspend": False}}),
     ("operator rolls out", OPERATOR, "PATCH", "deployments", "made", TEMPLATE),
     ("Job controller releases", f"{CONTROLLERS}job-controller", "PATCH", "pods", "owned", {"metadata": {"ownerReferences": None}}),
@@ -201,7 +213,7 @@ def test_what_kubernetes_does_is_let_pass(
     body = change
     if method == "PUT":
         present = site.admin.request("GET", path(made, plural, name))
-        body = {**present, "spec": {**present["spec"], **change["spec"]}}
+        body = {**present, **{part: {**present.get(part, {}), **changes} for part, changes in change.items()}}
     content = MERGE if method == "PATCH" else "application/json"
     assert site.found(user, method, f"{path(made, plural, name)}?dryRun=All", body, content) == set()
 

@@ -5,7 +5,7 @@ What is not covered, and why, is in docs/governance/admission.md.
 
 from finetune_operator.manifests.admission import classified
 from finetune_operator.manifests.admission.cel import differs, quoted, text, texts, together, told, when
-from finetune_operator.manifests.admission.policy import OPERATORS, AdmissionPolicy, Requests, Variables
+from finetune_operator.manifests.admission.policy import OPERATORS, AdmissionPolicy, Requests, Validation, Variables
 from finetune_trainer.contract.governance import vocabulary as words
 from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
 
@@ -43,6 +43,9 @@ CHANGED_PARTS = together(
     f"({differs(path)} ? [{text(name)}] : [])"
     for path, name in (("?spec", "spec"), ("metadata.?labels", "labels"), ("metadata.?ownerReferences", "ownerReferences"))
 )
+_HERE_AND_ELSEWHERE = "authorizer.group(request.resource.group).resource(request.resource.resource).subresource(variables.subresource)"
+MAY_EVERYWHERE = f"{_HERE_AND_ELSEWHERE}.check('update').allowed() || {_HERE_AND_ELSEWHERE}.check('patch').allowed()"
+"""Whether who asks may do this in every namespace, as kubelets, controllers and network plugins may and nobody whose rights end here."""
 _KINDS = ("deployments", "replicasets", "statefulsets", "daemonsets")
 _CHANGES = ("UPDATE",)
 _BOTH = ("CREATE", "UPDATE")
@@ -69,10 +72,11 @@ def workloads() -> AdmissionPolicy:
             told(EnclosureRuleId.INTERACTIVE_ACCESS, "variables.what", text("no container is added to a running pod")),
         ),
         "findings": "variables.foreign + variables.entered",
+        "reported": _reported(),
     }
     return AdmissionPolicy(
         name="workloads",
-        message="in a governed namespace only the operator and the controllers of Kubernetes make and change what runs",
+        message="in a governed namespace only the operator and the controllers of Kubernetes make, change and report on what runs",
         requests=(
             Requests("", "v1", ("pods", "replicationcontrollers"), _BOTH),
             Requests("", "v1", ("bindings", "pods/binding"), ("CREATE",)),
@@ -84,6 +88,7 @@ def workloads() -> AdmissionPolicy:
             Requests("batch", "v1", ("jobs/status", "cronjobs/status"), _CHANGES),
         ),
         variables=variables,
+        validations=(Validation("findings"), Validation("reported", unless=MAY_EVERYWHERE)),
     )
 
 
@@ -139,4 +144,13 @@ def _made() -> str:
 def _altered() -> str:
     reason = f"{quoted('variables.shown')} + ' may not change its ' + variables.changed.join(', ')"
     condition = "variables.what != 'pods/ephemeralcontainers' && variables.changed.size() > 0 && !(variables.mayChange)"
+    return when(condition, told(EnclosureRuleId.FOREIGN_WORKLOAD, "variables.what", reason))
+
+
+def _reported() -> str:
+    """What a pod found is read from its status, and network plugins and runtimes go by its annotations."""
+    status = f"variables.subresource == 'status' && {differs('?status')}"
+    annotations = f"request.resource.resource == 'pods' && {differs('metadata.?annotations')}"
+    condition = f"request.operation == 'UPDATE' && !variables.isOperator && (({status}) || ({annotations}))"
+    reason = quoted("variables.shown", after=" may not say how it is, nor annotate it, as he may not do that in every namespace")
     return when(condition, told(EnclosureRuleId.FOREIGN_WORKLOAD, "variables.what", reason))
