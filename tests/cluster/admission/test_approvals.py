@@ -66,6 +66,43 @@ def test_an_approval(site: Site, ward: str, user: str, changes: dict[str, Any], 
     assert site.found(user, "POST", f"{approvals(ward)}?dryRun=All", document) == rules
 
 
+BOT = "system:serviceaccount:{}:bot"
+
+
+def test_nobody_approves_by_an_account_that_he_makes(site: Site, ward: str) -> None:
+    """Alice has every right in the namespace, so that she can make the account, give it the verb and get its token."""
+    bot = BOT.format(ward)
+    subject = [{"kind": "ServiceAccount", "name": "bot", "namespace": ward}]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"metadata": {"name": "puppet"}, "roleRef": role, "subjects": subject}
+    site.ask(ALICE, "POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{ward}/rolebindings", binding)
+    site.until_found({"ApproverMismatch"}, bot, "POST", f"{approvals(ward)}?dryRun=All", approval("notes", BOB))
+    document = {**approval("notes", bot), "metadata": {"name": "puppets"}}
+    with pytest.raises(Refused, match="a service account is whoever can have its token"):
+        site.ask(bot, "POST", f"{approvals(ward)}?dryRun=All", document)
+
+
+def test_nobody_approves_what_he_submitted_by_an_account_that_he_can_be(site: Site) -> None:
+    there = site.namespace(CLINIC)
+    bot = BOT.format(there)
+    site.allow(bot, there, {"apiGroups": ["finetune.dev"], "resources": ["finetunejobs"], "verbs": ["create"]})
+    approve = {"apiGroups": ["finetune.dev"], "resources": ["finetunejobs"], "verbs": ["approve-train"]}
+    make = {"apiGroups": ["finetune.dev"], "resources": ["approvals"], "verbs": ["create", "get"]}
+    site.allow(EVE, there, make, approve)
+    site.allow(FRANK, there, make, approve, {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]})
+    site.until_found(set(), bot, "POST", f"{jobs(there)}?dryRun=All", job("piped", submitter=bot))
+    site.ask(bot, "POST", jobs(there), job("piped", submitter=bot))
+    governance = {"decision": "NeedsApproval", "digest": DIGEST, "classification": {"level": "confidential"}}
+    site.ask(OPERATOR, "PATCH", f"{jobs(there, 'piped')}/status", {"status": {"governance": governance}}, MERGE)
+    where = f"{approvals(there)}?dryRun=All"
+    site.until_found({"ApprovalOfAnotherDecision"}, EVE, "POST", where, approval("piped", EVE, OTHER))
+    site.until_found({"ApprovalOfAnotherDecision"}, FRANK, "POST", where, approval("piped", FRANK, OTHER))
+    for user in (BOB, FRANK):
+        with pytest.raises(Refused, match=f"'{user}' can act as who has submitted 'piped'"):
+            site.ask(user, "POST", where, approval("piped", user))
+    assert site.found(EVE, "POST", where, approval("piped", EVE)) == set()
+
+
 def test_what_is_wrong_is_told_with_the_names(site: Site, ward: str) -> None:
     with pytest.raises(Refused, match=r"spec.subjectDigest: of 'notes' the decision is sha256:a{64}"):
         site.ask(BOB, "POST", f"{approvals(ward)}?dryRun=All", approval("notes", BOB, OTHER))

@@ -56,10 +56,19 @@ class TestApprovals:
             ({"name": "bob", "reason": "again"}, "1 of 2"),
             ({"name": "eve", "digest": DIGEST}, "another decision"),
             ({"name": "eve", "expiresAt": rfc3339(NOON)}, "expired"),
+            ({"name": "system:serviceaccount:clinic:bot"}, "service account"),
             ({"name": "eve", "stage": "Promote"}, "1 of 2"),
             ({"name": "eve", "subject": "other"}, "1 of 2"),
         ],
-        ids=["by the submitter", "twice by one", "for another decision", "expired", "for another stage", "for another job"],
+        ids=[
+            "by the submitter",
+            "twice by one",
+            "for another decision",
+            "expired",
+            "by a service account",
+            "for another stage",
+            "for another job",
+        ],
     )
     def test_what_does_not_count_is_said(self, second: dict[str, Any], word: str) -> None:
         job, digest = self.waiting()

@@ -7,6 +7,7 @@ from finetune_operator.api.run import CurrentRun
 from finetune_operator.domain import reading
 from finetune_operator.domain.draft import Draft
 from finetune_operator.domain.governance.view import read_approval
+from finetune_trainer.contract.governance.vocabulary import SERVICE_ACCOUNTS
 
 MOST = 16
 _REASON = 256
@@ -21,7 +22,9 @@ def counted(draft: Draft) -> list[AgreementStatus]:
     found = []
     for manifest in view.approvals:
         given = read_approval(manifest, draft.scene.owner.name)
-        if given is None or given.subject_digest != governance.digest or given.approver == submitter or given.given_at > now:
+        if given is None or given.subject_digest != governance.digest or given.given_at > now:
+            continue
+        if given.approver == submitter or given.approver.startswith(SERVICE_ACCOUNTS):
             continue
         if given.expires_at is not None and given.expires_at <= now:
             continue

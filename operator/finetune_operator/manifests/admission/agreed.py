@@ -11,6 +11,7 @@ from finetune_operator.manifests.admission.enclave import ASKER, COLLECTORS
 from finetune_operator.manifests.admission.policy import ITSELF, AdmissionPolicy, Params, Requests, Validation
 from finetune_operator.manifests.admission.subjects import SUBMITTER
 from finetune_trainer.contract.governance.enclosure import EnclosureRuleId
+from finetune_trainer.contract.governance.vocabulary import SERVICE_ACCOUNTS
 
 _VERB = "'approve-' + object.spec.stage.lowerAscii()"
 _ALLOWED = (
@@ -18,6 +19,14 @@ _ALLOWED = (
     f".namespace(request.namespace).name(object.spec.subjectRef.name).check({_VERB}).allowed()"
 )
 """RBAC is asked, names of single jobs included; a message cannot ask it."""
+_ACCOUNTS = text(SERVICE_ACCOUNTS)
+_ACCOUNT = "authorizer.group('').resource('serviceaccounts')"
+_NAMED = ".namespace(variables.account[2]).name(variables.account[3])"
+_ACTS_AS = (
+    f"variables.account.size() == 4 && ({_ACCOUNT}.subresource('token'){_NAMED}.check('create').allowed() || "
+    f"{_ACCOUNT}{_NAMED}.check('impersonate').allowed())"
+)
+"""Whether who asks can be the service account that has submitted; more questions than two cost more than one expression may."""
 
 
 def approvals() -> AdmissionPolicy:
@@ -35,7 +44,11 @@ def approvals() -> AdmissionPolicy:
             f"request.operation == 'DELETE' && !({gone})",
             told(EnclosureRuleId.WITHDRAWN_BY_ANOTHER, text("spec.approver"), quoted("variables.shown", after=" did not give it")),
         ),
-        "findings": "variables.forged + variables.withdrawn",
+        "anybodys": when(
+            f"request.operation == 'CREATE' && object.spec.approver.startsWith({_ACCOUNTS})",
+            told(EnclosureRuleId.SELF_APPROVAL, text("spec.approver"), text("a service account is whoever can have its token")),
+        ),
+        "findings": "variables.forged + variables.anybodys + variables.withdrawn",
         "unauthorized": f"[{_not_allowed(named)}]",
     }
     return AdmissionPolicy(
@@ -71,6 +84,11 @@ def four_eyes() -> AdmissionPolicy:
             ),
         ),
         "findings": "variables.own + variables.nobodys + variables.stale",
+        "account": f"{submitter}.startsWith({_ACCOUNTS}) ? {submitter}.split(':') : []",
+        "puppets": when(
+            "variables.account.size() == 4",
+            told(EnclosureRuleId.SELF_APPROVAL, text("spec.approver"), _both("variables.shown", " can act as who has submitted ", job)),
+        ),
     }
     return AdmissionPolicy(
         name="four-eyes",
@@ -82,6 +100,7 @@ def four_eyes() -> AdmissionPolicy:
                 f"{job} == object.spec.subjectRef.name && object.spec.approver == request.userInfo.username && {_ALLOWED}"
             )
         },
+        validations=(Validation("findings"), Validation("puppets", unless=f"!({_ACTS_AS})")),
         params=Params(API_VERSION, FINETUNEJOB.kind),
     )
 

@@ -75,7 +75,8 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
     ),
     EnclosureRuleId.SELF_APPROVAL: Rule(
         Severity.DENY,
-        "Who approves has submitted the job; or nobody knows who submitted it, so nobody can be another.",
+        "Who approves has submitted the job, or can act as the service account that has; or is a service account, which anybody may be; or "
+        "nobody knows who submitted it, so nobody can be another.",
         "Ask somebody else.",
     ),
     EnclosureRuleId.APPROVAL_OF_ANOTHER_DECISION: Rule(

@@ -29,6 +29,8 @@ LABEL_ZONE: Final = "zone.node-restriction.kubernetes.io/name"
 
 ANNOTATION_SUBMITTED_BY: Final = f"{LABEL_PREFIX}submitted-by"
 """On a job: the API server's own name of who made it."""
+SERVICE_ACCOUNTS: Final = "system:serviceaccount:"
+"""How the API server's names of service accounts begin; whoever can have a token of one acts by it, and nobody can tell who did."""
 POD_SECURITY_LABELS: Final = "pod-security.kubernetes.io/"
 """On a Namespace: what its pods may do to their node."""
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from finetune_trainer.contract.governance.case import Case
-from finetune_trainer.contract.governance.facts import ApprovalFacts, ApprovalStage, Stage
+from finetune_trainer.contract.governance.facts import ApprovalFacts, ApprovalStage, Stage, SubjectFacts
 from finetune_trainer.contract.governance.findings import Finding, find, listed, shown
 from finetune_trainer.contract.governance.policy import ApprovalRule, Policy
 from finetune_trainer.contract.governance.rules import RuleId, Severity
+from finetune_trainer.contract.governance.vocabulary import SERVICE_ACCOUNTS
 
 _ASKED_AT = {
     ApprovalStage.TRAIN: frozenset({Stage.SEAL, Stage.START}),
@@ -87,11 +88,8 @@ _STALE = frozenset({_EXPIRED, _OTHER})
 
 def _flaw(case: Case, approval: ApprovalFacts, valid_for_seconds: int | None) -> str:
     """Why an approval does not count, or nothing."""
-    subject = case.facts.subject
-    if not subject.submitter:
-        return "nobody knows who submitted it, so nobody can be another"
-    if not approval.approver or approval.approver == subject.submitter or approval.approver in subject.authors:
-        return "is submitter or author of the spec"
+    if by_nobody_else := _person(case.facts.subject, approval.approver):
+        return by_nobody_else
     if approval.subject_digest != case.digest:
         return _OTHER
     if approval.given_at > case.now:
@@ -100,3 +98,12 @@ def _flaw(case: Case, approval: ApprovalFacts, valid_for_seconds: int | None) ->
     if too_old or (approval.expires_at is not None and case.now >= approval.expires_at):
         return _EXPIRED
     return ""
+
+
+def _person(subject: SubjectFacts, approver: str) -> str:
+    """Why this is not known to be another person than who submitted, or nothing."""
+    if not subject.submitter:
+        return "nobody knows who submitted it, so nobody can be another"
+    if not approver or approver == subject.submitter or approver in subject.authors:
+        return "is submitter or author of the spec"
+    return "is a service account, and nobody can tell who acts by it" if approver.startswith(SERVICE_ACCOUNTS) else ""
