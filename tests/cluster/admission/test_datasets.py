@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune_testbed.apiserver import MERGE
-from tests.cluster.admission.governed import ALICE, CLEARANCE, CLINIC, GOVERNED, Site, dataset, datasets
+from tests.cluster.admission.governed import ALICE, CLEARANCE, CLINIC, CONTROLLERS, GOVERNED, NAMESPACES, Site, dataset, datasets
 
 REGISTERED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("all is well", {}, set()),
@@ -36,3 +36,23 @@ def test_it_is_withdrawn_although_the_clearance_is_gone(site: Site) -> None:
     site.until_found({"NamespaceNotCleared"}, ALICE, "POST", f"{datasets(there)}?dryRun=All", dataset("other"))
     withdrawn = {"spec": {"withdrawn": {"reason": "consent withdrawn"}}}
     assert site.found(ALICE, "PATCH", f"{datasets(there, 'notes')}?dryRun=All", withdrawn, MERGE) == set()
+
+
+def test_what_was_said_of_data_is_not_taken_back(site: Site) -> None:
+    """By whoever may delete one, all of them, or something that he makes its owner."""
+    there = site.namespace(CLINIC)
+    site.ask(ALICE, "POST", datasets(there), dataset("notes"))
+    for user in (ALICE, f"{CONTROLLERS}generic-garbage-collector"):
+        assert site.found(user, "DELETE", f"{datasets(there, 'notes')}?dryRun=All") == {"GovernanceProtected"}
+    assert site.found(ALICE, "DELETE", f"{datasets(there)}?dryRun=All") == {"GovernanceProtected"}
+    assert site.found("", "DELETE", f"{datasets(there, 'notes')}?dryRun=All") == set()
+    free = site.free
+    site.ask(ALICE, "POST", datasets(free), dataset("passing"))
+    assert site.found(ALICE, "DELETE", datasets(free, "passing")) == set()
+
+
+def test_it_goes_with_its_namespace(site: Site) -> None:
+    there = site.namespace(CLINIC)
+    site.ask(ALICE, "POST", datasets(there), dataset("notes"))
+    site.admin.request("DELETE", f"{NAMESPACES}/{there}")
+    site.until_found(set(), f"{CONTROLLERS}namespace-controller", "DELETE", f"{datasets(there, 'notes')}?dryRun=All")

@@ -91,7 +91,8 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
     ),
     EnclosureRuleId.GOVERNANCE_PROTECTED: Rule(
         Severity.DENY,
-        "A GovernancePolicy, a GovernanceFacts or the definition of one of our kinds was made, changed or deleted by somebody who may not.",
+        "A GovernancePolicy, a GovernanceFacts or the definition of one of our kinds was made, changed or deleted by somebody who may not; "
+        "or what is registered about data was deleted.",
         "Ask somebody who holds the verb administer on governancepolicies.finetune.dev.",
     ),
     EnclosureRuleId.FOREIGN_STATUS: Rule(
