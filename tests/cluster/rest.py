@@ -20,7 +20,8 @@ def writes_since(log: AuditLog, mark: int, namespace: str) -> list[Call]:
 
 
 def writes_at_rest(bed: Testbed, namespace: str, operator: OperatorProcess, looks: int) -> list[Call]:
-    """What was written during so many looks that decided nothing; the first may have begun before."""
+    """What was written during so many looks that decided nothing; before them one, so that events of the last write are told."""
+    wait_idle(operator, 2)  # of two the second began after what the test has seen
     log = AuditLog(bed)
     mark = log.mark()
     wait_idle(operator, looks)

@@ -51,7 +51,7 @@ def test_an_agent_lets_no_engine_see_what_it_cannot_verify(governed: GovernedSit
             )["failedVersions"][0]
             assert failed["reason"] == reason
             assert f"pod server-0 refuses {adapter.name('tickets')}: {reason}: record: " in failed["message"]
-            assert site.condition("Ready")["reason"] == reason
+            site.wait(lambda _, reason=reason: site.condition("Ready")["reason"] == reason, f"told: {reason}")
             assert site.condition("Governed")["status"] == "False"
             assert site.status()["stable"]["digest"] == good.digest
             digits = adapter.digest.removeprefix("sha256:")
@@ -80,7 +80,7 @@ def test_a_check_tells_the_operator_what_the_record_of_a_typed_uri_says(
         governed.people.register("newer", uri="pvc://data/newer.jsonl")
         governed.withdraw("newer")
         site.wait(lambda _: site.condition("Governed").get("reason") == "Revoked", "revoked by what the record names")
-        assert not (site.status()["route"]).get("stable")
+        site.wait(lambda status: not status["route"].get("stable"), "answered by nobody")
 
 
 def test_only_a_higher_level_changes_the_pods_of_the_servers(governed: GovernedSite, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_an_operator_that_is_killed_in_a_load_finds_it_done_and_loads_nothing_tw
         operator.kill()
     with operator_process.running(own.site.place.bed.kubeconfig, tmp_path, arguments(own)):
         own.site.wait_phase("Healthy", "killed")
+        until(lambda: own.site.condition("TrafficApplied", "killed")["status"] == "True")  # the last word about it
     assert engine.log == [f"load {version}"]
     log = AuditLog(own.site.place.bed)
     mark = log.mark()

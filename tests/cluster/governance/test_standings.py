@@ -7,7 +7,7 @@ from finetune_testbed.audit import AuditLog, tally
 from tests.cluster import crd
 from tests.cluster.governed_site import Site
 from tests.cluster.operator_process import OperatorProcess, until
-from tests.cluster.test_operator_budget import WRITER, rest
+from tests.cluster.test_operator_budget import WRITER, rest, settled
 
 
 def policy_status(site: Site, name: str = "house") -> dict[str, Any]:
@@ -42,8 +42,7 @@ def test_a_policy_says_whom_it_concerns_how_jobs_fare_and_what_nobody_can_meet(o
 
     log = AuditLog(here.bed)
     until(lambda: policy_status(site, "other").get("jobs") is not None)
-    rest(1.5)
-    mark = log.mark()
+    mark = settled(log)
     stranger = f"{here.namespace}-stranger"  # news, of which there is nothing to say
     here.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": stranger}})
     rest()
