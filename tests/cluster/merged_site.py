@@ -111,7 +111,11 @@ class Kubelet:
             metadata, template = job["metadata"], job["spec"]["template"]
             self.merges.append(metadata["name"])
             words = self._words(template["spec"]["containers"][0]["args"])
-            end_job(self._server, self.site.place, job, 0 if self.outcome is FailureClass.DONE else 66, words)
+            try:
+                end_job(self._server, self.site.place, job, 0 if self.outcome is FailureClass.DONE else 66, words)
+            except RequestError as error:
+                if error.status != 404:  # deleted meanwhile, as one that nobody waits for
+                    raise
 
     def _words(self, arguments: list[str]) -> str:
         given = dict(zip(arguments[1::2], arguments[2::2], strict=True))

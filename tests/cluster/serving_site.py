@@ -20,7 +20,7 @@ from finetune_testbed.bed import Testbed
 from tests.cluster import finetunejobs
 from tests.cluster.crd import install
 from tests.cluster.finetunejobs import Object, Place
-from tests.cluster.operator_process import until
+from tests.cluster.operator_process import PATIENCE, until
 from tests.cluster.route_watch import RouteWatch
 from tests.cluster.serving.accounts import ROUTER_RULES, account, agent_rules, write_token
 from tests.cluster.serving.pods import EngineProgram, Server, fake_engine
@@ -113,7 +113,7 @@ class Site:
             raise
         return False
 
-    def wait(self, wanted: Callable[[Object], Any], what: str, name: str = NAME, seconds: float = 60.0) -> Object:
+    def wait(self, wanted: Callable[[Object], Any], what: str, name: str = NAME, seconds: float = PATIENCE) -> Object:
         """The first status that is as wanted."""
 
         def look() -> Object:
@@ -125,7 +125,7 @@ class Site:
         except AssertionError:
             raise AssertionError(f"never {what}: {json.dumps(self.status(name), indent=1)[:6000]}") from None
 
-    def wait_phase(self, phase: str, name: str = NAME, seconds: float = 60.0) -> Object:
+    def wait_phase(self, phase: str, name: str = NAME, seconds: float = PATIENCE) -> Object:
         return self.wait(lambda status: status.get("phase") == phase, phase, name, seconds)
 
     # What a kubelet does.

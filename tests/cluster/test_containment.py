@@ -66,19 +66,20 @@ def test_a_node_relabelled_after_binding_loses_the_pod_and_without_another_nothi
     site.submit("bound")
     assert "nodes" in here.wait_reason("bound", "NoCompliantNode")["message"]
     assert here.jobs("bound") == []
-    with labelled_node(here) as node:
-        holding = PodOutcome(hold=True)
-        with outcomes.played(here.bed, {"finetune.dev/step": "train"}, holding, name=here.namespace, namespace=here.namespace):
-            pod = running(here, "bound", "train")
-            assert pod["spec"]["nodeName"] == node
-            label_node(here, node, "stolen")
-            assert here.wait_reason("bound", "NoCompliantNode")["status"] == "False"
-            until(lambda: all(each["status"].get("phase") != "Running" for each in here.pods("bound")))
-            assert here.status("bound")["currentRun"]["interruption"]["reason"] == "ResidencyViolation"
-            here.wait_event("bound", "ResidencyViolation")
-            label_node(here, node, "a")
-            again = running(here, "bound", "train")
-            assert again["metadata"]["labels"]["finetune.dev/attempt"] == "2"
+    holding = outcomes.played(
+        here.bed, {"finetune.dev/step": "train"}, PodOutcome(hold=True), name=here.namespace, namespace=here.namespace
+    )
+    with holding, labelled_node(here) as node:  # in this order: what trains before the first is in force ends at once
+        pod = running(here, "bound", "train")
+        assert pod["spec"]["nodeName"] == node
+        label_node(here, node, "stolen")
+        assert here.wait_reason("bound", "NoCompliantNode")["status"] == "False"
+        until(lambda: all(each["status"].get("phase") != "Running" for each in here.pods("bound")))
+        assert here.status("bound")["currentRun"]["interruption"]["reason"] == "ResidencyViolation"
+        here.wait_event("bound", "ResidencyViolation")
+        label_node(here, node, "a")
+        again = running(here, "bound", "train")
+        assert again["metadata"]["labels"]["finetune.dev/attempt"] == "2"
         outcomes.release(here.bed, here.namespace, again["metadata"]["name"])
         assert here.wait_ended("bound") == "Succeeded"
 
@@ -153,7 +154,7 @@ def test_a_network_policy_that_somebody_takes_away_under_a_pod_is_put_back(site:
         until(lambda: [each for each in network_policies(here) if each["metadata"]["uid"] != policy["metadata"]["uid"]])
         opened = {"spec": {"egress": [{}]}}
         here.server.request("PATCH", path, opened, "application/merge-patch+json")
-        until(lambda: "egress" not in network_policies(here)[0]["spec"])
+        until(lambda: all("egress" not in each["spec"] for each in network_policies(here)) and network_policies(here))
         outcomes.release(here.bed, here.namespace, pod["metadata"]["name"])
         assert here.wait_ended("kept") == "Succeeded"
 

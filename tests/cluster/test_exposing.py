@@ -141,7 +141,7 @@ def test_the_operator_may_die_after_either_write_and_leaves_what_is_somebody_els
             until(lambda: not gateway.route())
 
             site.apply(adapter, server=SERVERS, traffic=TRAFFIC)
-            until(gateway.route)
+            wait_exposed(site, "Exposing")
             proxy.set_strike(Strike(1, kill(operator.pid), Moment.COMMITTED, is_a("delete")))
             site.apply(adapter, server=SERVERS)
             until(lambda: proxy.has_struck)

@@ -196,7 +196,7 @@ def test_a_bucket_that_is_away_holds_no_run_up_and_gets_its_checkpoint_later(
             assert any("the bucket of checkpoints cannot be used now" in message for message in operator.messages("warning"))
             run(site, "one")
             until(lambda: operator.metric(counted % "failed") >= 1)
-            assert operator.metric(gap) == 1
+            operator.wait_metric(gap, 1)
         operator.wait_metric(counted % "kept", 1)
         operator.wait_metric(gap, 0)
         events = f"/apis/events.k8s.io/v1/namespaces/{registry.records}/events"

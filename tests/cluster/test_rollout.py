@@ -49,13 +49,12 @@ def test_an_update_goes_step_by_step_until_it_answers_all_callers(site: Site, op
     site.wait_phase("Healthy")
     with site.traffic() as load:
         site.apply(second, strategy=canary)
-        site.wait(lambda status: (status.get("step") or {}).get("text") == "1/2", "step 1")
-        site.wait(lambda status: (status.get("step") or {}).get("text") == "2/2", "step 2")
         status = site.wait_phase("Retaining")
+    assert site.watch.weights() == [20, 60]
     assert status["stable"]["version"] == second.name(NAME)
     assert status["history"][0]["outcome"] == "Promoted"
     assert not load.failures
-    assert operator.metric(f'finetune_rollouts_total{{namespace="{site.place.namespace}",outcome="Promoted"}}') == 2
+    operator.wait_metric(f'finetune_rollouts_total{{namespace="{site.place.namespace}",outcome="Promoted"}}', 2)
 
 
 def test_a_bad_canary_is_taken_back_with_its_numbers_and_routers_follow_within_two_seconds(t1: Testbed, tmp_path: Path) -> None:
@@ -71,10 +70,8 @@ def test_a_bad_canary_is_taken_back_with_its_numbers_and_routers_follow_within_t
             site.servers[0].fault(error_share={canary: 0.3})
             with site.traffic() as load:
                 site.apply(second)
-                site.wait(lambda status: status.get("route", {}).get("canary") == canary, "a canary")
-                site.wait(lambda status: not status.get("route", {}).get("canary"), "taken back")
                 status = site.wait_phase("Degraded")
-                after = len(load.records) + load.open
+                after = load.open + len(load.records)
                 until(lambda: len(load.records) > after + 30)
                 assert {record.version for record in load.records[after:]} == {stable}
             verdicts = Chronicle(site).verdicts(operator, log, mark)
@@ -120,27 +117,29 @@ def test_deleting_ends_though_no_router_answers(site: Site, operator: OperatorPr
     try:
         site.delete()
         site.wait_phase("Draining")
-        until(site.gone, 30)
+        until(site.gone)
     finally:
         site.routers[0].process.send_signal(signal.SIGCONT)
 
 
-def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unloaded(site: Site, operator: OperatorProcess) -> None:
+def test_deleting_waits_until_routers_have_closed_the_alias_and_pods_have_unloaded(site: Site, tmp_path: Path) -> None:
     first = site.publish(1)
-    site.apply(first, rollback={"drainTimeoutSeconds": 600})
-    generation = site.wait_phase("Healthy")["route"]["generation"]
-    assert site.routers[0].generation(NAME) == generation
-    site.routers[0].process.send_signal(signal.SIGSTOP)
-    try:
-        site.delete()
-        site.wait_phase("Draining")
-        wait_idle(operator, 3)
-        assert not site.gone()
-        assert first.name(NAME) in site.servers[0].held(), "the router may still send requests there"
-    finally:
-        site.routers[0].process.send_signal(signal.SIGCONT)
-    until(site.gone, 30, every=0.01)
-    assert first.name(NAME) not in site.servers[0].held()
+    patient = ("--namespace", site.place.namespace, *FAST, "--rollout-unload-seconds", "120")  # a busy machine's agent takes its time
+    with operator_process.running(site.place.bed.kubeconfig, tmp_path, patient) as operator:
+        site.apply(first, rollback={"drainTimeoutSeconds": 600})
+        generation = site.wait_phase("Healthy")["route"]["generation"]
+        until(lambda: site.routers[0].generation(NAME) == generation)
+        site.routers[0].process.send_signal(signal.SIGSTOP)
+        try:
+            site.delete()
+            site.wait_phase("Draining")
+            wait_idle(operator, 3)
+            assert not site.gone()
+            assert first.name(NAME) in site.servers[0].held(), "the router may still send requests there"
+        finally:
+            site.routers[0].process.send_signal(signal.SIGCONT)
+        until(site.gone, every=0.01)
+        assert first.name(NAME) not in site.servers[0].held()
     assert site.routers[0].generation(NAME) in (generation + 1, 0), "it has closed the alias, or knows it no more"
 
 

@@ -78,7 +78,7 @@ class Rollouts:
         self.proxy.set_strike(Strike(die_after, kill(self.operator.pid), moment) if die_after else None)
         self._since = len(self.site.watch.caught_up())
         self.site.apply(adapter, **SPEC)
-        until(lambda: self.proxy.has_struck or self._at_rest(adapter), 60)
+        until(lambda: self.proxy.has_struck or self._at_rest(adapter))
         struck = self.proxy.has_struck
         if struck:
             self.operator.process.wait()
@@ -96,8 +96,9 @@ class Rollouts:
         found = self.site.get()
         status = found.get("status") or {}
         settled = status.get("phase") == "Healthy" and status.get("observedGeneration") == found["metadata"]["generation"]
-        applied = {each["type"]: each["status"] for each in status.get("conditions") or []}.get("TrafficApplied") == "True"
-        return settled and applied and bool(status["stable"]["version"] == adapter.name(NAME)) and not status.get("retained")
+        told = {each["type"]: each["status"] for each in status.get("conditions") or []}
+        heard = told.get("TrafficApplied") == told.get("Loaded") == "True"
+        return settled and heard and bool(status["stable"]["version"] == adapter.name(NAME)) and not status.get("retained")
 
 
 @pytest.mark.timeout(900)

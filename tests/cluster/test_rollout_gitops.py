@@ -29,7 +29,7 @@ def owners_of_spec(found: Object) -> set[str]:
 
 
 def reads(site: Site, wanted: str) -> None:
-    until(lambda: kstatus(site.get()) == wanted, 60)
+    until(lambda: kstatus(site.get()) == wanted)
 
 
 def test_git_holds_approves_goes_back_and_ends_and_nobody_else_writes_the_spec(site: Site, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_git_holds_approves_goes_back_and_ends_and_nobody_else_writes_the_spec(s
         status = site.wait(lambda status: status["phase"] in ("Healthy", "Retaining") and not status["route"].get("canary"), "back")
         assert status["stable"]["version"] == old
         assert "step" not in status
-        until(lambda: site.condition("TrafficApplied")["status"] == "True", 60)
+        until(lambda: site.condition("TrafficApplied")["status"] == "True")
         reads(site, "Current")
 
         site.apply(second, strategy=HELD, approvedVersion=second.digest)
@@ -69,7 +69,7 @@ def test_git_holds_approves_goes_back_and_ends_and_nobody_else_writes_the_spec(s
         assert before["metadata"]["generation"] == 5, "the spec was changed by these edits and by nothing else"
         assert WRITER not in owners_of_spec(before)
         site.delete()
-        until(site.gone, 60)
+        until(site.gone)
 
     written = {call.kind for call in log.writes(WRITER, since=mark) if call.namespace == site.place.namespace}
     mine = {kind for kind in written if "adapterdeployments" in kind}

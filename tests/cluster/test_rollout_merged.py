@@ -61,7 +61,7 @@ def test_five_steps_between_two_sets_of_servers_fail_no_request_and_cost_at_most
             site.wait(lambda _: len(load.records) > 20, "traffic")
             rollout(site, second, strategy=steps)
             site.wait_phase("Retaining")
-            answered = len(load.records) + load.open
+            answered = load.open + len(load.records)
             until(lambda: len(load.records) > answered + 20)
         assert not load.failures
         assert {record.version for record in load.records} == {first.name(NAME), second.name(NAME)}

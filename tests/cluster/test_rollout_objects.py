@@ -59,7 +59,7 @@ def test_objects_come_with_a_deployment_and_go_with_the_last_one(t1: Testbed, tm
         site.place.server.request("PATCH", site.path(NAME), {"spec": {"server": {"managed": {"replicas": 3}}}}, MERGE)
         until(lambda: site.place.server.request("GET", path)["spec"]["replicas"] == 3)
         site.delete()
-        until(site.gone, 30)
+        until(site.gone)
         assert {(plural, name) for plural, name in objects(site) if "finetune-" in name} == set()
 
 

@@ -122,7 +122,7 @@ def test_a_server_goes_with_its_owner_and_the_router_stays(here: Place, deployme
     def left() -> list[str]:
         return [kind for kind in kinds if exists(here, path_of(here, kind, name))]
 
-    until(lambda: not left(), seconds=60)
+    until(lambda: not left())
     until(lambda: not servers(here, deployment))
     assert exists(here, path_of(here, "Deployment", of_kind(namespace_objects(here.namespace, SETTINGS), "Deployment")["metadata"]["name"]))
 

@@ -100,7 +100,7 @@ def scaled(here: Place, tmp_path: Path) -> Iterator[Scaled]:
 
 def test_hand_and_autoscaler_set_the_replicas_and_git_does_not_fight_them(scaled: Scaled) -> None:
     until(lambda: scaled.asked_for() == 3)
-    until(lambda: scaled.autoscaler()[1], seconds=60)
+    until(lambda: scaled.autoscaler()[1])
     conditions, since = scaled.autoscaler()
     assert conditions["AbleToScale"] == "True", "it reads and writes the scale; what it lacks here is measures"
     before = scaled.get()["metadata"]

@@ -38,7 +38,7 @@ def test_once_serving_is_off_a_deployment_answers_as_before_and_can_be_deleted(s
             until(lambda: len(load.records) > 20)
         assert {record.version for record in load.records} == {first.name(NAME)}
         assert not load.failures
-        operator.wait_metric('finetune_reconcile_total{kind="AdapterDeployment",result="idle"}', 1)
+        until(lambda: operator.metric('finetune_reconcile_total{kind="AdapterDeployment",result="idle"}') >= 1)
         assert site.get() == before
         site.delete()
         until(lambda: site.get()["metadata"]["finalizers"] == [THEIRS])

@@ -181,13 +181,13 @@ def test_row_19_a_policy_wants_a_gate_and_one_that_has_passed_will_do(operator: 
     assert "GateMissing: spec.evaluation.gates: names no gate" in site.here.wait_reason("without", "GateMissing")["message"]
     assert site.here.jobs("without") == []
     site.demand(requireEvaluation=False)
-    ungated = words("train", "", verdict=Verdict.NOT_GATED)
-    with outcomes.played(
-        site.here.bed, TICKETS, PodOutcome(termination_message=ungated), name=site.here.namespace, namespace=site.here.namespace
-    ):
+    ungated = PodOutcome(hold=True, termination_message=words("train", "", verdict=Verdict.NOT_GATED))
+    with outcomes.played(site.here.bed, TICKETS, ungated, name=site.here.namespace, namespace=site.here.namespace):
         site.submit("ungated")
-        site.here.wait_reason("ungated", "Allowed", "Governed")
+        training = until(lambda: [pod for pod in site.here.pods("ungated") if TICKETS.items() <= pod["metadata"]["labels"].items()])
         site.demand(requireEvaluation=True)
+        site.here.wait_reason("ungated", "PolicyDrift", "Governed")
+        outcomes.release(site.here.bed, site.here.namespace, training[0]["metadata"]["name"])
         assert "GateMissing" in site.here.wait_reason("ungated", "GateMissing")["message"]
     assert [job for job in site.here.jobs("ungated") if "publish" in job["metadata"]["name"]] == []
 
