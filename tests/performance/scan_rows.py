@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 from finetune_trainer.identifiers.recognizer import Recognizer, RowText
@@ -32,7 +33,7 @@ def run(full: bool) -> Section:
     scanned, looped = _seconds(lambda: [scan(row.row) for row in rows]), _seconds(lambda: [_count(row.row) for row in rows])
     found, validated, checked = _recall(each)
     decoys = _by_chance(each)
-    pattern, whole = _hostile()
+    pattern, whole, turns = _hostile()
     cells = [
         ("rows/s", f"{len(rows) / scanned:,.0f} (plain loop {len(rows) / looped:,.0f})"),
         ("found", found),
@@ -40,6 +41,7 @@ def run(full: bool) -> Section:
     ]
     cells += [(f"decoys: {name}", told) for name, told in decoys.items()]
     cells += [("worst pattern on a megabyte built for it", pattern[1]), ("worst whole scan of such a megabyte", whole[1])]
+    cells += [("whole scan of a megabyte that is built to hurt all patterns by turns", turns[1])]
     limits = [
         Limit("scan in times of the plain loop", scanned / looped, LOOPS),
         Limit("least share found of a kind with a checksum", checked, 0.99, at_most=False),
@@ -47,6 +49,7 @@ def run(full: bool) -> Section:
     if full:
         limits.append(Limit("rows/s on one core", len(rows) / scanned, ROWS_PER_SECOND, at_most=False))
         limits.append(Limit("ms of the worst pattern on a megabyte built for it", pattern[0], 100))
+        limits.append(Limit("ms of the worst whole scan of a megabyte built for one pattern", whole[0], 100))
     flags = f"Rows of {planted.ROW_CHARACTERS} characters, {each:,} of each kind and decoy, one thread, processor time, least of three."
     return Section("Scanning rows for identifiers", flags, ("figure", "measured"), tuple(cells), tuple(limits))
 
@@ -88,21 +91,25 @@ def _by_chance(each: int) -> dict[str, str]:
     return told
 
 
-def _hostile() -> tuple[tuple[float, str], tuple[float, str]]:
-    """Milliseconds of the worst pattern on its own row, and of the worst row for the whole scan."""
-    own, whole = [], []
-    for each in RECOGNIZERS:
-        text = hostile.row(hostile.PIECES[each.name], MEGABYTE)
-        row = RowText.of(row_text(text)[0])
+Time = tuple[float, str]
 
-        def through(row: RowText = row, known: Recognizer = each) -> None:
-            candidates = known.pattern.finditer(row.lower if known.lower else row.text)
+
+def _hostile() -> tuple[Time, Time, Time]:
+    """Milliseconds of the worst pattern on its own row, of the worst row for the whole scan, and of the row that is built to hurt all."""
+    own = []
+    for each in RECOGNIZERS:
+        text = row_text(hostile.row(hostile.PIECES[each.name], MEGABYTE))[0]
+
+        def through(text: str = text, known: Recognizer = each) -> None:
+            row = RowText.of(text)
+            candidates = known.candidates(row)
             for match in islice(candidates, MAX_CANDIDATES):
                 known.judge(match, row)
             for _ in candidates:
                 pass
 
         own.append((_seconds(through) * 1000, each.name))
-        whole.append((_seconds(lambda text=text: scan(text)) * 1000, each.name))  # type: ignore[misc]
-    whole += [(_seconds(lambda run=run: scan(hostile.row(run, MEGABYTE))) * 1000, repr(run)) for run in hostile.RUNS]  # type: ignore[misc]
-    return tuple((most, f"{most:.0f} ms ({name})") for most, name in (max(own), max(whole)))  # type: ignore[return-value]
+    whole = {name: _seconds(partial(scan, hostile.row(piece, MEGABYTE))) * 1000 for name, piece in hostile.ROWS.items()}
+    turns = whole.pop(hostile.ALL_BY_TURNS), hostile.ALL_BY_TURNS
+    worst = max(own), max((most, name) for name, most in whole.items()), turns
+    return tuple((most, f"{most:.0f} ms ({name})") for most, name in worst)  # type: ignore[return-value]

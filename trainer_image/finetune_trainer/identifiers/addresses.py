@@ -5,33 +5,50 @@ import re
 from typing import Final
 
 from finetune_trainer.contract.governance.vocabulary import Entity
+from finetune_trainer.identifiers import beginnings
 from finetune_trainer.identifiers.recognizer import Needs, Recognizer, RowText, pattern
 
-_MONTHS: Final = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?"
-    r"|dec(?:ember)?)"
+_MONTHS: Final = "|".join(
+    f"{month}(?<![a-z]{month}){rest}"
+    for months, rest in {
+        "jan": "(?:uary)?",
+        "feb": "(?:ruary)?",
+        "mar": "(?:ch)?",
+        "apr": "(?:il)?",
+        "may": "",
+        "jun": "e?",
+        "jul": "y?",
+        "aug": "(?:ust)?",
+        "sep": "t?(?:ember)?",
+        "oct": "(?:ober)?",
+        "nov dec": "(?:ember)?",
+    }.items()
+    for month in months.split()
 )
+"""No letter before it."""
 _DAY_BEFORE: Final = re.compile(r"[^0-9][0-3]?[0-9](?:st|nd|rd|th)?\.?(?: of)?[ -]\Z")
 _PHONE: Final = r"\+?\(?[0-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![0-9])"
 
 
 def _ip_four(match: re.Match[str], _row: RowText) -> bool | None:
     """A text that is an address, and not one that every machine has."""
-    address = _parsed(match[0] + match[1])
-    return None if address is None or address.is_loopback or address.is_unspecified or address.is_multicast else False
+    try:
+        address = ipaddress.IPv4Address(match[0] + match[1])
+    except ValueError:
+        return None
+    return None if address.is_loopback or address.is_unspecified or address.is_multicast else False
 
 
 def _ip_six(match: re.Match[str], _row: RowText) -> bool | None:
     """An address of the ranges that machines have (2000::/3, fc00::/7, fe80::/10): programs write others, as in ``rows[100::2]``."""
-    address = _parsed(match[0].rstrip("."))
-    return False if address is not None and (address.packed[0] >> 5 == 1 or 0xFC <= address.packed[0] <= 0xFE) else None
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    text = match[0].rstrip(".")
+    if text.count("::") > 1 or ("::" not in text and text.count(":") not in {6, 7}):
+        return None  # most of what looks like one: an error costs more
     try:
-        return ipaddress.ip_address(text)
+        first = ipaddress.IPv6Address(text).packed[0]
     except ValueError:
         return None
+    return False if first >> 5 == 1 or 0xFC <= first <= 0xFE else None
 
 
 def _device(match: re.Match[str], _row: RowText) -> bool | None:
@@ -60,7 +77,12 @@ ADDRESSES: Final = (
         hints=("@",),
         lower=True,
     ),
-    Recognizer(Entity.PHONE, "phone-international", pattern(r"\+(?<![0-9A-Za-z+]\+)(?=[1-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![0-9]))")),
+    Recognizer(
+        Entity.PHONE,
+        "phone-international",
+        pattern(r"\+(?<![0-9A-Za-z+]\+)(?=[1-9](?:[ ().\-/]{0,2}[0-9]){6,14}(?![0-9]))"),
+        begins=beginnings.phone_international,
+    ),
     Recognizer(Entity.PHONE, "phone-parentheses", pattern(r"\((?=[2-9][0-9]{2}\) ?[2-9][0-9]{2}[-. ][0-9]{4}(?![0-9]))")),
     Recognizer(
         Entity.PHONE,
@@ -68,16 +90,18 @@ ADDRESSES: Final = (
         pattern(
             r"[2-9](?<![0-9A-Za-z.][0-9])(?<![0-9][0-9]-[0-9])(?=[0-9]{2}([-. ])[2-9][0-9]{2}\1[0-9]{4}(?![0-9]|[-.][0-9]))",
         ),
+        begins=beginnings.phone_american,
     ),
     Recognizer(
         Entity.PHONE,
         "phone-national",
         pattern(r"0(?<![0-9A-Za-z.\-]0)(?=[1-9][0-9]{1,4}[ -][0-9]{3,4}[ -]?[0-9]{3,4}(?![0-9]|[-.][0-9]))"),
+        begins=beginnings.phone_national,
     ),
     Recognizer(
         Entity.PHONE,
         "phone-labelled",
-        pattern(r"(?:phone|mobile|whatsapp|fax|(?<![a-z])tel(?![a-z])|(?<![a-z])cell(?![a-z]))[^0-9+(\n]{0,16}+", _PHONE),
+        pattern(r"(?:phone|mobile|whatsapp|fax|tel(?<![a-z]tel)(?![a-z])|cell(?<![a-z]cell)(?![a-z]))[^0-9+(\n]{0,16}+", _PHONE),
         hints=("phone", "mobile", "whatsapp", "fax", "tel", "cell"),
         lower=True,
     ),
@@ -92,6 +116,7 @@ ADDRESSES: Final = (
         _ip_four,
         needs=Needs.DIGIT,
         lower=True,
+        begins=beginnings.ip_four,
     ),
     Recognizer(
         Entity.IP_ADDRESS,
@@ -101,6 +126,7 @@ ADDRESSES: Final = (
         _ip_six,
         needs=Needs.COLONS,
         lower=True,
+        begins=beginnings.ip_six,
     ),
     Recognizer(
         Entity.DEVICE,
@@ -112,6 +138,7 @@ ADDRESSES: Final = (
         _device,
         needs=Needs.COLONS,
         lower=True,
+        begins=beginnings.mac_address,
     ),
     Recognizer(Entity.URL, "url", pattern(r"://(?<=[a-z0-9]://)(?=[\w\[])"), needs=Needs.NOTHING, hints=("://",), lower=True),
     Recognizer(
@@ -131,6 +158,7 @@ ADDRESSES: Final = (
         ),
         "a day of the calendar",
         needs=Needs.YEAR,
+        begins=beginnings.date_iso,
     ),
     Recognizer(
         Entity.DATE,
@@ -139,11 +167,12 @@ ADDRESSES: Final = (
         "a day of the calendar",
         _day,
         needs=Needs.YEAR,
+        begins=beginnings.date_figures,
     ),
     Recognizer(
         Entity.DATE,
         "date-words",
-        pattern(r"(?<![a-z])", _MONTHS, r"(?:\.? |\.?-|,)([0-3]?[0-9](?:st|nd|rd|th)?,? )?(?:19|20)[0-9]{2}(?![0-9])"),
+        pattern(rf"(?:{_MONTHS})", r"(?:\.? |\.?-|,)([0-3]?[0-9](?:st|nd|rd|th)?,? )?(?:19|20)[0-9]{2}(?![0-9])"),
         "a day of the calendar",
         _month,
         needs=Needs.YEAR,

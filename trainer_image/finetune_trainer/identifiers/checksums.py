@@ -6,10 +6,13 @@ check digit · NHS Data Dictionary, "NHS Number" · J. Verhoeff, Error Detecting
 """
 
 import re
-from itertools import product
+from itertools import cycle
+from operator import mul
 from typing import Final
 
-_TWICE: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_ZERO: Final = ord("0")
+_TWICE: Final = bytes.maketrans(b"0123456789", b"0246813579")
+_LETTERS_AS_NUMBERS: Final = {ord(letter): str(number) for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz", start=10)}
 _CARD_ISSUERS: Final = re.compile(
     r"4[0-9]{15}(?:[0-9]{3})?"  # Visa
     r"|5[1-5][0-9]{14}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}"  # Mastercard
@@ -46,14 +49,7 @@ IBAN_LENGTHS: Final = {
     for code in codes.split()
 }
 """Letters and digits of an IBAN by country, in lower case; SWIFT's IBAN registry."""
-_VIN_VALUES: Final = {
-    **{str(digit): digit for digit in range(10)},
-    **dict(zip("ABCDEFGH", range(1, 9), strict=True)),
-    **dict(zip("JKLMN", range(1, 6), strict=True)),
-    "P": 7,
-    "R": 9,
-    **dict(zip("STUVWXYZ", range(2, 10), strict=True)),
-}
+_VIN_VALUES: Final = bytes.maketrans(b"0123456789ABCDEFGHJKLMNPRSTUVWXYZ", bytes(map(int, "012345678912345678123457923456789")))
 _VIN_WEIGHTS: Final = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _NOT_ISSUED: Final = frozenset({"078051120", "219099999"})
 """Printed on sample cards and in advertisements."""
@@ -61,8 +57,8 @@ _NOT_ISSUED: Final = frozenset({"078051120", "219099999"})
 
 def luhn(digits: str) -> bool:
     """Whether the sum of the digits, every second one from the right doubled and its digits added, is a multiple of ten."""
-    values = [ord(digit) - 48 for digit in digits[::-1]]
-    return (sum(values[::2]) + sum(_TWICE[value] for value in values[1::2])) % 10 == 0
+    values = digits.encode()
+    return (sum(values[::-2]) + sum(values[-2::-2].translate(_TWICE)) - _ZERO * len(values)) % 10 == 0
 
 
 def card(digits: str) -> bool:
@@ -74,7 +70,7 @@ def iban(text: str) -> bool:
     """ISO 13616, in lower case: the length of its country, and 1 as the remainder by 97 with letters as 10 to 35."""
     if IBAN_LENGTHS.get(text[:2]) != len(text):
         return False
-    return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
+    return int((text[4:] + text[:4]).translate(_LETTERS_AS_NUMBERS)) % 97 == 1
 
 
 def ssn(digits: str) -> bool:
@@ -93,10 +89,13 @@ def npi(digits: str) -> bool:
     return digits[0] in "12" and luhn("80840" + digits)
 
 
+_NHS_WEIGHTS: Final = range(10, 0, -1)
+
+
 def nhs(digits: str) -> bool:
     """Ten digits, weights 10 to 2, remainder by 11; ten times the same digit was given to nobody."""
-    check = (11 - sum(weight * int(digit) for weight, digit in zip(range(10, 1, -1), digits, strict=False)) % 11) % 11
-    return check == int(digits[9]) and len(set(digits)) > 1
+    values = digits.encode()  # the check digit has weight 1; the weights' sum is a multiple of 11, so "0" need not be 0
+    return sum(map(mul, _NHS_WEIGHTS, values)) % 11 == 0 and len(set(digits)) > 1
 
 
 def _dihedral(left: int, right: int) -> int:
@@ -105,17 +104,18 @@ def _dihedral(left: int, right: int) -> int:
     return turn + 5 * ((left >= 5) != (right >= 5))
 
 
-_PRODUCTS = {(left, right): _dihedral(left, right) for left, right in product(range(10), repeat=2)}
 _SWAPS = [list(range(10)), [1, 5, 7, 6, 2, 8, 3, 0, 9, 4]]
 for _ in range(6):
     _SWAPS.append([_SWAPS[1][digit] for digit in _SWAPS[-1]])
+_STEPS = [{_ZERO + digit: [_dihedral(check, swap[digit]) for check in range(10)] for digit in range(10)} for swap in _SWAPS]
+"""By the place from the right and the digit: what becomes of the check so far."""
 
 
 def verhoeff(digits: str) -> bool:
     """Whether the last digit is Verhoeff's check digit of the others."""
     check = 0
-    for position, digit in enumerate(reversed(digits)):
-        check = _PRODUCTS[check, _SWAPS[position % 8][ord(digit) - 48]]
+    for steps, digit in zip(cycle(_STEPS), digits.encode()[::-1], strict=False):
+        check = steps[digit][check]
     return check == 0
 
 
@@ -126,8 +126,8 @@ def aadhaar(digits: str) -> bool:
 
 def vin(text: str) -> bool:
     """Seventeen capitals and digits with the check digit at place nine, as North America asks for it; letters and digits both occur."""
-    total = sum(weight * _VIN_VALUES[character] for weight, character in zip(_VIN_WEIGHTS, text, strict=True)) % 11
-    return text[8] == ("X" if total == 10 else str(total)) and not text.isdigit() and sum(map(str.isdigit, text)) >= 4
+    total = sum(map(mul, _VIN_WEIGHTS, text.encode().translate(_VIN_VALUES))) % 11
+    return text[8] == "0123456789X"[total] and not text.isdigit() and sum(map(str.isdigit, text)) >= 4
 
 
 def imei(digits: str) -> bool:

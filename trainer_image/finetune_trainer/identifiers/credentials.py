@@ -36,7 +36,7 @@ SECRETS: Final = (
     _token("hugging-face-token", "hf_", rf"hf_(?<![A-Za-z0-9_]hf_)[A-Za-z0-9]{{34}}{_END}"),
     _token("openai-key", "sk-", r"sk-(?<![A-Za-z0-9_\-]sk-)(?:proj-|svcacct-|ant-[a-z0-9]{3,8}-)?[A-Za-z0-9_\-]{32}"),
     _token("sendgrid-key", "sg.", rf"SG\.(?<![A-Za-z0-9_]SG\.)[A-Za-z0-9_\-]{{22}}\.[A-Za-z0-9_\-]{{43}}{_END}"),
-    _token("digitalocean-token", "dop_v1_", rf"dop_v1_[0-9a-f]{{64}}{_END}"),
+    _token("digitalocean-token", "dop_v", rf"dop_v1_[0-9a-f]{{64}}{_END}"),
     _token(
         "json-web-token",
         "eyj",

@@ -8,16 +8,18 @@ import re
 from typing import Final
 
 from finetune_trainer.contract.governance.vocabulary import Entity
-from finetune_trainer.identifiers import checksums
+from finetune_trainer.identifiers import beginnings, checksums
 from finetune_trainer.identifiers.recognizer import Needs, Recognizer, RowText, pattern
 
 _BEGINS: Final = r"(?<![0-9][0-9])(?<![0-9][\-.][0-9])"
 """After a first digit has been consumed: it is not inside another number, nor behind the point of a fraction."""
 _ENDS: Final = r"(?![0-9]|[\-.][0-9])"
-_NAMED_SSN: Final = re.compile(r"ssn|social security")
-_NAMED_AADHAAR: Final = re.compile(r"aadha|uidai")
-_NAMED_NHS: Final = re.compile(r"nhs")
-_NAMED_VIN: Final = re.compile(r"(?<![a-z])vin(?![a-z])|vehicle|chassis")
+_NAMED_SSN: Final = ("ssn", "social security")
+_NAMED_AADHAAR: Final = ("aadha", "uidai")
+_NAMED_NHS: Final = ("nhs",)
+_NAMED_NPI: Final = ("npi", "provider identifier")
+_NAMED_IMEI: Final = ("imei",)
+_NAMED_VIN: Final = ("vehicle", "chassis", re.compile(r"vin(?<![a-z]vin)(?![a-z])"))
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -38,7 +40,7 @@ def _iban(match: re.Match[str], row: RowText) -> bool | None:
     shown = length + (length - 1) // 4 if separator else length
     written, after = row.lower[start : start + shown], row.lower[start + shown : start + shown + 1]
     compact = written.replace(separator, "") if separator else written
-    if len(compact) != length or not compact.isalnum() or (after.isascii() and after.isalnum()):
+    if len(compact) != length or not (compact.isascii() and compact.isalnum()) or (after.isascii() and after.isalnum()):
         return None
     return checksums.iban(compact) or None
 
@@ -46,7 +48,7 @@ def _iban(match: re.Match[str], row: RowText) -> bool | None:
 def _ssn(match: re.Match[str], row: RowText) -> bool | None:
     if not checksums.ssn(_digits(match)):
         return None
-    return match[2] == "-" or row.says(_NAMED_SSN)
+    return match[2] == "-" or row.says(*_NAMED_SSN)
 
 
 def _labelled_ssn(match: re.Match[str], _row: RowText) -> bool | None:
@@ -56,27 +58,27 @@ def _labelled_ssn(match: re.Match[str], _row: RowText) -> bool | None:
 def _aadhaar(match: re.Match[str], row: RowText) -> bool | None:
     if not checksums.aadhaar(_digits(match)):
         return None
-    return row.says(_NAMED_AADHAAR) or (False if match[2] else None)
+    return row.says(*_NAMED_AADHAAR) or (False if match[2] else None)
 
 
 def _nhs(match: re.Match[str], row: RowText) -> bool | None:
     if not checksums.nhs(_digits(match)):
         return None
-    return row.says(_NAMED_NHS) or (False if match[2] == " " else None)
+    return row.says(*_NAMED_NHS) or (False if match[2] == " " else None)
 
 
-def _npi(match: re.Match[str], _row: RowText) -> bool | None:
-    return checksums.npi(_digits(match)) or None
+def _npi(match: re.Match[str], row: RowText) -> bool | None:
+    return (row.says(*_NAMED_NPI) and checksums.npi(_digits(match))) or None
 
 
 def _vin(match: re.Match[str], row: RowText) -> bool | None:
     if not checksums.vin(match[0] + match[1]):
         return None
-    return row.says(_NAMED_VIN)
+    return row.says(*_NAMED_VIN)
 
 
-def _imei(match: re.Match[str], _row: RowText) -> bool | None:
-    return checksums.imei(_digits(match)) or None
+def _imei(match: re.Match[str], row: RowText) -> bool | None:
+    return (row.says(*_NAMED_IMEI) and checksums.imei(_digits(match))) or None
 
 
 NUMBERS: Final = (
@@ -93,6 +95,7 @@ NUMBERS: Final = (
         "issuer's prefix and length, Luhn",
         _card,
         validates=True,
+        begins=beginnings.card,
     ),
     Recognizer(
         Entity.IBAN,
@@ -103,6 +106,7 @@ NUMBERS: Final = (
         validates=True,
         needs=Needs.DIGIT,
         lower=True,
+        begins=beginnings.iban,
     ),
     Recognizer(
         Entity.SSN,
@@ -111,12 +115,14 @@ NUMBERS: Final = (
         "ranges given out, and dashes or its name in the row",
         _ssn,
         validates=True,
+        begins=beginnings.ssn,
     ),
     Recognizer(
         Entity.SSN,
         "ssn-labelled",
         pattern(
-            r"(?:ssn(?![a-z])|social[ _-]?security|taxpayer|(?<![a-z])i?tin(?![a-z]))[^0-9\n]{0,24}+([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})",
+            r"(?:ssn(?![a-z])|social[ _-]?security|taxpayer|itin(?<![a-z]itin)(?![a-z])|tin(?<![a-z]tin)(?![a-z]))",
+            r"[^0-9\n]{0,24}+([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})",
             _ENDS,
         ),
         "ranges given out, and its name before it",
@@ -138,6 +144,7 @@ NUMBERS: Final = (
         "Verhoeff, and its name in the row",
         _aadhaar,
         validates=True,
+        begins=beginnings.aadhaar,
     ),
     Recognizer(
         Entity.NHS_NUMBER,
@@ -146,6 +153,7 @@ NUMBERS: Final = (
         "remainder by 11, and its name in the row",
         _nhs,
         validates=True,
+        begins=beginnings.nhs_number,
     ),
     Recognizer(
         Entity.NPI,
@@ -154,7 +162,8 @@ NUMBERS: Final = (
         "Luhn with 80840, and its name in the row",
         _npi,
         validates=True,
-        hints=("npi", "provider identifier"),
+        hints=_NAMED_NPI,
+        begins=beginnings.npi,
     ),
     Recognizer(
         Entity.VEHICLE,
@@ -166,6 +175,7 @@ NUMBERS: Final = (
         _vin,
         validates=True,
         needs=Needs.DIGIT,
+        begins=beginnings.vin,
     ),
     Recognizer(
         Entity.DEVICE,
@@ -174,6 +184,7 @@ NUMBERS: Final = (
         "Luhn, and its name in the row",
         _imei,
         validates=True,
-        hints=("imei",),
+        hints=_NAMED_IMEI,
+        begins=beginnings.imei,
     ),
 )

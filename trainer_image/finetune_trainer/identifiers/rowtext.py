@@ -4,8 +4,10 @@ What a row holds besides the texts that are learned (columns of numbers, names o
 column that no format uses is still in the file. A name and its value stand on one line, so that a label is beside what it labels.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 MAX_CHARACTERS: Final = 4_000_000
@@ -41,6 +43,13 @@ class _Folding(dict[int, str]):
 
 
 _FOLDED = _Folding()
+_BEYOND: Final = re.compile(r"[^\x00-\uffff]")
+
+
+@cache
+def _basic_plane() -> dict[int, str]:
+    """All that is folded of the first 65,536 characters: a plain dictionary is read in two thirds of the time."""
+    return {code: _FOLDED[code] for code in range(1 << 16)}
 
 
 def row_text(value: Any) -> tuple[str, bool]:
@@ -77,4 +86,6 @@ def _plain(value: Any) -> str:
 def _folded(lines: list[str]) -> str:
     lines.append("")
     text = "\n".join(lines)  # begins and ends with a line break, so that no pattern needs to know where a text ends
-    return text if text.isascii() else text.translate(_FOLDED)
+    if text.isascii():
+        return text
+    return text.translate(_FOLDED if _BEYOND.search(text) else _basic_plane())

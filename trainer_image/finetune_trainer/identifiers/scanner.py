@@ -17,7 +17,7 @@ from finetune_trainer.identifiers.credentials import SECRETS
 from finetune_trainer.identifiers.labelled import LABELLED
 from finetune_trainer.identifiers.names import NameFinder
 from finetune_trainer.identifiers.numbered import NUMBERS
-from finetune_trainer.identifiers.recognizer import CONDITIONS, Needs, Recognizer, RowText
+from finetune_trainer.identifiers.recognizer import Needs, Recognizer, RowText
 from finetune_trainer.identifiers.rowtext import row_text
 
 SCANNER_VERSION: Final = 1
@@ -48,11 +48,11 @@ def scan(value: Any, recognizers: Sequence[tuple[Needs, Sequence[Recognizer]]] =
     row = RowText.of(text)
     entities: dict[Entity, bool] = {}
     for need, group in recognizers:
-        if need is not Needs.NOTHING and CONDITIONS[need].search(text) is None:
+        if not row.has(need):
             continue
         for recognizer in group:
             known = entities.get(recognizer.entity)
-            if known or (known is False and not recognizer.validates) or not _hinted(recognizer.hints, row.lower):
+            if known or (known is False and not recognizer.validates) or not _hinted(recognizer.hints, row.hinting):
                 continue
             verdict, all_judged = _judged(recognizer, row)
             whole = whole and all_judged
@@ -75,7 +75,7 @@ def _hinted(hints: tuple[str, ...], text: str) -> bool:
 def _judged(recognizer: Recognizer, row: RowText) -> tuple[bool | None, bool]:
     """The best verdict about any candidate, and whether all were judged that could better it."""
     best: bool | None = None
-    for number, match in enumerate(recognizer.pattern.finditer(row.lower if recognizer.lower else row.text), start=1):
+    for number, match in enumerate(recognizer.candidates(row), start=1):
         verdict = recognizer.judge(match, row)
         if verdict is not None:
             best = verdict

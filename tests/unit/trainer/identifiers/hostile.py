@@ -1,5 +1,8 @@
 """Rows of any length that are built to hurt one recognizer each: what nearly matches, or is never validated, again and again."""
 
+import random
+import re
+
 PIECES: dict[str, str] = {
     "card": "4111 1111 1111 1112 ",
     "iban": " DE89 3704 0044 0532 0130 01",
@@ -53,8 +56,23 @@ PIECES: dict[str, str] = {
 }
 """By the name of the recognizer."""
 
-RUNS = ("1", "a", "A", "1 ", "1-", "1.", "-", ":", "a:", "@", "a@", "://", "eyJ", "f0:", "\uff11", "+1(", "é", "\n", "A1", "a.")
+RUNS = (
+    *("1", "a", "A", "1 ", "1-", "1.", "-", ":", "a:", "@", "a@", "://", "eyJ", "f0:", "\uff11", "+1(", "\u00e9", "\n", "A1", "a."),
+    *("0", "0 ", "9", "9.", "(", "+", "+1 ", "+1 2 ", "19", "2019-", "\uff11\uff0d", "aaaaaaaaaaaaaaa1", "AAAAAAA1", "1a", "mrn", "med1"),
+)
 """What is the same all over: for repeats that could be tried from every place."""
+
+
+def _by_turns() -> str:
+    """All pieces, many times, each with other digits in its form: nothing is met twice, and all patterns have something to do."""
+    chance = random.Random(7)
+    turned = [re.sub("[1-9]", lambda _digit: chance.choice("123456789"), piece) for piece in [*PIECES.values()] * 40]
+    return "".join(turned)
+
+
+ALL_BY_TURNS = "all pieces by turns"
+ROWS: dict[str, str] = {**PIECES, **{repr(run): run for run in RUNS}, ALL_BY_TURNS: _by_turns()}
+"""What each is made of, by its name."""
 
 
 def row(piece: str, characters: int) -> str:

@@ -34,7 +34,7 @@ def _luhn(number: str) -> bool:
     return sum(sum(map(int, str(value))) for value in doubled) % 10 == 0
 
 
-def _figures(chance: random.Random, count: int) -> str:
+def figures(chance: random.Random, count: int) -> str:
     return "".join(chance.choices(string.digits, k=count))
 
 
@@ -49,7 +49,7 @@ def _grouped(number: str, *sizes: int, by: str = " ") -> str:
 def _card(chance: random.Random) -> str:
     prefix = chance.choice(["4", "51", "55", "2221", "2720", "34", "37", "6011", "65", "3528", "36", "305", "62"])
     length = {"34": 15, "37": 15, "36": 14, "305": 14}.get(prefix, 19 if prefix == "4" and chance.random() < 0.2 else 16)
-    number = _completed(prefix + _figures(chance, length - len(prefix) - 1), _luhn)
+    number = _completed(prefix + figures(chance, length - len(prefix) - 1), _luhn)
     assert number
     sizes = {15: (4, 6, 5), 14: (4, 6, 4)}.get(length, (4, 4, 4, 4))
     return chance.choice([number, number, _grouped(number, *sizes), _grouped(number, *sizes, by="-")])
@@ -61,7 +61,7 @@ _COUNTRIES = {"DE": 22, "GB": 22, "FR": 27, "NL": 18, "ES": 24, "IT": 27, "CH": 
 def _iban(chance: random.Random) -> str:
     country, length = chance.choice(list(_COUNTRIES.items()))
     bank = "".join(chance.choices(string.ascii_uppercase, k=4)) if country in {"GB", "NL", "MT"} else ""
-    account = bank + _figures(chance, length - 4 - len(bank))
+    account = bank + figures(chance, length - 4 - len(bank))
     spelled = "".join(str(ord(character) - 55) if character.isalpha() else character for character in f"{account}{country}00")
     number = f"{country}{98 - int(spelled) % 97:02d}{account}"
     return chance.choice([number, _grouped(number, *[4] * 8), number.lower()])
@@ -87,7 +87,7 @@ def _aadhaar(chance: random.Random) -> str:
             check = multiply[check][permute[place % 8][int(digit)]]
         return check == 0
 
-    number = _completed(chance.choice("23456789") + _figures(chance, 10), valid)
+    number = _completed(chance.choice("23456789") + figures(chance, 10), valid)
     assert number
     return chance.choice([f"Aadhaar {number}", f"aadhaar no. {_grouped(number, 4, 4)}", _grouped(number, 4, 4)])
 
@@ -95,13 +95,13 @@ def _aadhaar(chance: random.Random) -> str:
 def _nhs(chance: random.Random) -> str:
     number = None
     while number is None:
-        number = _completed(_figures(chance, 9), lambda text: sum((10 - place) * int(digit) for place, digit in enumerate(text)) % 11 == 0)
+        number = _completed(figures(chance, 9), lambda text: sum((10 - place) * int(digit) for place, digit in enumerate(text)) % 11 == 0)
     # the weights 10 to 2 and 1 for the check digit itself sum to a multiple of 11
     return chance.choice([f"NHS number {number}", f"NHS {_grouped(number, 3, 3)}", _grouped(number, 3, 3)])
 
 
 def _npi(chance: random.Random) -> str:
-    number = _completed(chance.choice("12") + _figures(chance, 8), lambda text: _luhn("80840" + text))
+    number = _completed(chance.choice("12") + figures(chance, 8), lambda text: _luhn("80840" + text))
     return f"NPI {number}"
 
 
@@ -120,7 +120,7 @@ def _vin(chance: random.Random) -> str:
 
 
 def _imei(chance: random.Random) -> str:
-    number = _completed("35" + _figures(chance, 12), _luhn)
+    number = _completed("35" + figures(chance, 12), _luhn)
     return f"IMEI {number}"
 
 
@@ -159,25 +159,25 @@ CHECKED: dict[Entity, tuple[Maker, ...]] = {
 FORMED: dict[Entity, tuple[Maker, ...]] = {
     Entity.EMAIL: (lambda c: f"{c.choice(_WORDS)}.{c.choice(_WORDS)}{c.randint(1, 99)}@mail{c.randint(1, 9)}.example.org",),
     Entity.PHONE: (
-        lambda c: f"+{c.randint(1, 98)} {_figures(c, 3)} {_figures(c, 6)}",
-        lambda c: f"({c.randint(200, 999)}) {c.randint(200, 999)}-{_figures(c, 4)}",
-        lambda c: f"{c.randint(200, 999)}-{c.randint(200, 999)}-{_figures(c, 4)}",
-        lambda c: f"phone: {_figures(c, 8)}",
+        lambda c: f"+{c.randint(1, 98)} {figures(c, 3)} {figures(c, 6)}",
+        lambda c: f"({c.randint(200, 999)}) {c.randint(200, 999)}-{figures(c, 4)}",
+        lambda c: f"{c.randint(200, 999)}-{c.randint(200, 999)}-{figures(c, 4)}",
+        lambda c: f"phone: {figures(c, 8)}",
     ),
     Entity.IP_ADDRESS: (
         lambda c: ".".join(str(c.randint(11, 126)) for _ in range(4)),
         lambda c: ":".join(f"{part:x}" for part in (c.randint(0x2000, 0x3FFF), *(c.randint(1, 0xFFFF) for _ in range(7)))),
     ),
     Entity.MEDICAL_RECORD: (
-        lambda c: f"MRN {_figures(c, 8)}",
-        lambda c: f"medical record number: {_figures(c, 7)}",
-        lambda c: f"patient ID #{_figures(c, 6)}",
+        lambda c: f"MRN {figures(c, 8)}",
+        lambda c: f"medical record number: {figures(c, 7)}",
+        lambda c: f"patient ID #{figures(c, 6)}",
     ),
-    Entity.HEALTH_PLAN: (lambda c: f"member id: W{_figures(c, 9)}", lambda c: f"policy number {_figures(c, 10)}"),
-    Entity.ACCOUNT: (lambda c: f"account number {_figures(c, 10)}", lambda c: f"acct no. {_figures(c, 8)}"),
+    Entity.HEALTH_PLAN: (lambda c: f"member id: W{figures(c, 9)}", lambda c: f"policy number {figures(c, 10)}"),
+    Entity.ACCOUNT: (lambda c: f"account number {figures(c, 10)}", lambda c: f"acct no. {figures(c, 8)}"),
     Entity.LICENCE: (
-        lambda c: f"passport number {c.choice('CFGHJK')}{_figures(c, 8)}",
-        lambda c: f"driver's license no. D{_figures(c, 7)}",
+        lambda c: f"passport number {c.choice('CFGHJK')}{figures(c, 8)}",
+        lambda c: f"driver's license no. D{figures(c, 7)}",
     ),
     Entity.BIRTH_DATE: (
         lambda c: f"DOB {c.randint(1, 12):02d}/{c.randint(1, 28):02d}/{c.randint(1930, 2015)}",
@@ -188,22 +188,22 @@ FORMED: dict[Entity, tuple[Maker, ...]] = {
         lambda c: f"{c.randint(1, 28)}.{c.randint(1, 12)}.{c.randint(1990, 2030)}",
         lambda c: f"October {c.randint(1, 28)}, {c.randint(1990, 2030)}",
     ),
-    Entity.URL: (lambda c: f"https://{c.choice(_WORDS)}.example.com/{_figures(c, 4)}", lambda c: f"www.{c.choice(_WORDS)}.example"),
+    Entity.URL: (lambda c: f"https://{c.choice(_WORDS)}.example.com/{figures(c, 4)}", lambda c: f"www.{c.choice(_WORDS)}.example"),
     Entity.SECRET: (_secret,),
 }
 """Identifiers that are known by form, by a label or by a beginning."""
 
 DECOYS: dict[str, Maker] = {
-    "16 random digits": lambda c: _figures(c, 16),
+    "16 random digits": lambda c: figures(c, 16),
     "order number": lambda c: f"order {c.randint(10**7, 10**10)}",
-    "article number": lambda c: f"article {_figures(c, 13)}",
+    "article number": lambda c: f"article {figures(c, 13)}",
     "version": lambda c: f"version {c.randint(0, 20)}.{c.randint(0, 30)}.{c.randint(0, 99)}",
     "time in seconds": lambda c: f"at {c.randint(10**9, 2 * 10**9 - 1)}",
     "time in milliseconds": lambda c: f"at {c.randint(10**12, 2 * 10**12 - 1)}",
-    "fraction": lambda c: f"score 0.{_figures(c, 16)}",
+    "fraction": lambda c: f"score 0.{figures(c, 16)}",
     "digest": lambda c: f"commit {c.getrandbits(160):040x}",
     "identifier": lambda c: str(uuid.UUID(int=c.getrandbits(128), version=4)),
-    "amount": lambda c: f"{c.randint(1, 999)},{_figures(c, 3)}.{_figures(c, 2)} euros",
+    "amount": lambda c: f"{c.randint(1, 999)},{figures(c, 3)}.{figures(c, 2)} euros",
     "ticket": lambda c: f"ticket #{c.randint(1000, 999999)}",
 }
 

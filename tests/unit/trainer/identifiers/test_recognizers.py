@@ -212,6 +212,12 @@ def test_what_only_looks_a_little_like_one_is_none(text: object) -> None:
     assert scan(text).entities == {}
 
 
+@pytest.mark.parametrize("letter", ["\u00e9", "\u00aa", "\u2461", "\u00df"])
+def test_an_iban_with_a_letter_that_none_has_is_none_and_ends_nothing(letter: str) -> None:
+    assert scan(f"DE8937040044053201{letter}000").entities == {}
+    assert scan(f"DE89 3704 0044 0532 01{letter}0 00").entities == {}
+
+
 def test_every_kind_has_a_recognizer_whose_name_is_its_own() -> None:
     assert {recognizer.entity for recognizer in RECOGNIZERS} == set(Entity) - set(NAMES)
     names = [recognizer.name for recognizer in RECOGNIZERS]

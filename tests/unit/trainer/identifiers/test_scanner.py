@@ -103,13 +103,13 @@ def own_time(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def linear(work: Callable[[int], Callable[[], object]], size: int) -> tuple[float, float]:
-    """Least seconds for the size and how many times those for half of it; measured again while it seems to be too many."""
-    whole, half = work(size), work(size // 2)
+def linear(work: Callable[[int], Callable[[], object]], size: int, parts: int = 2, most: float = 3) -> tuple[float, float]:
+    """Least seconds for the size and how many times those for a part of it; measured again while it seems to be too many."""
+    whole, part = work(size), work(size // parts)
     best = (float("inf"), float("inf"))
     for _ in range(6):
-        best = min(best[0], own_time(whole)), min(best[1], own_time(half))
-        if best[0] <= 3 * max(best[1], 0.004):
+        best = min(best[0], own_time(whole)), min(best[1], own_time(part))
+        if best[0] <= most * max(best[1], 0.004):
             break
     return best[0], best[0] / max(best[1], 0.004)
 
@@ -133,10 +133,11 @@ class TestTimeIsLinear:
     @pytest.mark.parametrize("each", RECOGNIZERS, ids=lambda known: known.name)
     def test_of_each_pattern_and_judgement_on_a_megabyte_that_is_built_to_hurt_it(self, each: Recognizer) -> None:
         def work(size: int) -> Callable[[], object]:
-            row = RowText.of(row_text(hostile.row(hostile.PIECES[each.name], size))[0])
+            text = row_text(hostile.row(hostile.PIECES[each.name], size))[0]
 
             def all_and_judge_as_many_as_a_scan_does() -> None:
-                candidates = each.pattern.finditer(row.lower if each.lower else row.text)
+                row = RowText.of(text)
+                candidates = each.candidates(row)
                 for match in islice(candidates, MAX_CANDIDATES):
                     each.judge(match, row)
                 deque(candidates, maxlen=0)
@@ -152,6 +153,16 @@ class TestTimeIsLinear:
         seconds, ratio = linear(lambda size: lambda: scan(hostile.row(run, size)), 200_000)
         assert ratio <= 3
         assert seconds <= 20 * plain_loop(200_000)  # 5 times: a character is looked at by some patterns, and not a hundred times by one
+
+    @pytest.mark.parametrize("name", hostile.ROWS)
+    def test_of_the_whole_scan_on_each_megabyte_that_is_built_to_hurt(self, name: str) -> None:
+        rows = {size: hostile.row(hostile.ROWS[name], size) for size in (1_000_000, 250_000)}
+        seconds, ratio = linear(lambda size: lambda: scan(rows[size]), 1_000_000, parts=4, most=6)
+        assert ratio <= 6  # four times the row: a square would be 16
+        most = (5 if name == hostile.ALL_BY_TURNS else 3) * plain_loop(1_000_000)  # 1 to 2 times; 3 times where all patterns are hurt
+        for _ in range(4):
+            seconds = min(seconds, own_time(lambda: scan(rows[1_000_000]))) if seconds > most else seconds
+        assert seconds <= most
 
     def test_every_pattern_has_a_row_that_hurts_it(self) -> None:
         assert set(hostile.PIECES) == {recognizer.name for recognizer in RECOGNIZERS}
