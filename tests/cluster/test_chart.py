@@ -27,6 +27,7 @@ from finetune_operator.manifests.serving import (
 from finetune_operator.runtime.preflight import (
     GOVERNANCE_RIGHTS,
     LEASE_RIGHTS,
+    NAMESPACE_RIGHTS,
     POLICY_STATUS_RIGHTS,
     RIGHTS,
     SERVING_OBJECT_RIGHTS,
@@ -48,7 +49,7 @@ SERVING = ("--set", "serving.enabled=true")
 GOVERNANCE = ("--set", "governance.enabled=true")
 RIGHTS_OF = {
     "without serving": ((), RIGHTS),
-    "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS)),
+    "with serving": (SERVING, (*RIGHTS, *SERVING_RIGHTS, *SERVING_OBJECT_RIGHTS, *NAMESPACE_RIGHTS)),
     "with governance": (GOVERNANCE, (*RIGHTS, *GOVERNANCE_RIGHTS, *POLICY_STATUS_RIGHTS)),
 }
 

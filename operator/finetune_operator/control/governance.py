@@ -94,6 +94,11 @@ class GovernanceCache:
             known=namespace is not None,
         )
 
+    def is_ending(self, namespace: str) -> bool:
+        """Whether it is being deleted."""
+        found = self.namespaces.get("", namespace)
+        return found is not None and bool(found["metadata"].get("deletionTimestamp"))
+
     def cluster(self) -> str:
         """UID of the namespace kube-system, by which clusters are told apart; empty where it is not known."""
         system = self.namespaces.get("", "kube-system")

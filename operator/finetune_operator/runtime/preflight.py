@@ -80,6 +80,8 @@ SERVING_OBJECT_RIGHTS: Final = (
 )
 """Reading pods is what the router's Role grants, and nobody can grant what he may not do. HTTPRoutes are listed to learn whether there is
 such a kind; a right to a kind that is not there harms nobody."""
+NAMESPACE_RIGHTS: Final = (Right(NAMESPACES, ("list", "watch")),)
+"""Of an operator of all namespaces: what serves in one that is being deleted ends at once. Governance has these rights in any case."""
 GOVERNANCE_RIGHTS: Final = (
     Right(NAMESPACES, ("list", "watch")),
     Right(GOVERNANCE_POLICIES, ("list", "watch")),
@@ -125,6 +127,7 @@ async def require_rights(
         *RIGHTS,
         *(SERVING_RIGHTS if serving else ()),
         *(SERVING_OBJECT_RIGHTS if objects else ()),
+        *(NAMESPACE_RIGHTS if objects and not namespaces and not governance else ()),
         *(PROXY_RIGHTS if through_proxy else ()),
         *(GOVERNANCE_RIGHTS if governance else ()),
         *(POLICY_STATUS_RIGHTS if governance and not namespaces else ()),

@@ -13,7 +13,7 @@ from finetune_operator.cluster.engines import Engines
 from finetune_operator.cluster.kube import KubeApi, Manifest, Selection
 from finetune_operator.cluster.prometheus import PrometheusClient
 from finetune_operator.cluster.reflector import Reflector
-from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS, JOBS, PODS
+from finetune_operator.cluster.resources import ADAPTER_DEPLOYMENTS, DEPLOYMENTS, JOBS, NAMESPACES, PODS
 from finetune_operator.cluster.secrets import NamespaceSecret
 from finetune_operator.cluster.selected import SelectedPods
 from finetune_operator.cluster.serving import PodClient
@@ -25,6 +25,7 @@ from finetune_operator.control.recorder import Recorder
 from finetune_operator.control.resync import Sweep
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.endings import Endings
 from finetune_operator.control.rollout.exposures import Exposures
 from finetune_operator.control.rollout.jobs import Jobs
 from finetune_operator.control.rollout.objects import InstalledObjects
@@ -105,6 +106,7 @@ class Serving:
         self.cache = ServingCache(
             self._changed, seen=self._seen, pod_gone=self._readings.drop, by_namespace=bool(namespaces), selected=self._selected
         )
+        self._endings = Endings(self.cache.wake_all_of)
         self._reconciler = RolloutReconciler(
             kube,
             self.cache,
@@ -123,11 +125,14 @@ class Serving:
             governance=governance,
             rest_seconds=settings.rollout_rest_seconds,
             audit_seconds=settings.rollout_audit_seconds,
+            is_ending=governance.is_ending if governance is not None else lambda namespace: namespace in self._endings,
         )
         if governance is not None:
             governance.also_tell(self.cache.deployments, self._changed)
         self._sweep = Sweep(kube, self.cache.deployments, self.queue, namespaces, kind=ADAPTER_DEPLOYMENTS)
         self.reflectors = self._make_reflectors(kube, namespaces)
+        if objects is not None and governance is None and not namespaces:
+            self.reflectors.append(watch(kube, metrics, self._endings.namespaces, NAMESPACES, Selection()))
 
     def start(self, begin: StartTask) -> list[Any]:
         """Everything that writes; the tasks of the workers, which end last."""

@@ -58,6 +58,10 @@ class ServingCache:
         if self.artifacts.forget(key):
             self._wake_all(self.siblings.following(key))
 
+    def wake_all_of(self, namespace: str) -> None:
+        """Something that concerns each deployment of it has changed."""
+        self._wake_all(self.siblings.keys_of(namespace))
+
     # What a decision asks.
 
     def servers(self, key: Key) -> list[Manifest]:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -96,6 +97,7 @@ class Children:
         self._clock = clock
         self._verified: dict[Key | str, _Verified] = {}
         self._settled: dict[Key | str, dict[tuple[str, str], object]] = {}
+        self._ended: dict[Key, str] = {}
 
     async def ensure(
         self,
@@ -163,9 +165,26 @@ class Children:
             except (Forbidden, Invalid) as error:
                 log.warning("%s %s stays: %s", resource.kind, name, error, extra={"key": namespace})
 
+    async def end(self, key: Key, uid: str) -> None:
+        """Delete what runs pods, of this AdapterDeployment and of its namespace, where all others end too. Raises `ApiError`.
+
+        What open requests are promised is the pods' to keep, as whenever one ends. Network policies stay: they are about those pods.
+        """
+        if self._ended.get(key) == uid:
+            return
+        await self._prune(key, uid, ())
+        shared = (made["metadata"]["name"] for made in self._objects.namespace_objects(key.namespace) if made["kind"] == DEPLOYMENTS.kind)
+        for name in shared:
+            with suppress(NotFound):
+                found = await self._api.get(DEPLOYMENTS, key.namespace, name)
+                if is_ours(found, "") and not found["metadata"].get("deletionTimestamp"):
+                    await self._api.delete(DEPLOYMENTS, key.namespace, name, uid=found["metadata"]["uid"])
+        self._ended[key] = uid
+
     def forget(self, key: Key) -> None:
         self._drop(key)
         self._drop(_check_of(key))
+        self._ended.pop(key, None)
 
     def _drop(self, whose: Key | str) -> None:
         self._verified.pop(whose, None)

@@ -64,6 +64,7 @@ class RolloutReconciler:
         governance: GovernanceCache | None = None,
         rest_seconds: float = REST_SECONDS,
         audit_seconds: float = AUDIT_SECONDS,
+        is_ending: Callable[[str], bool] = lambda _namespace: False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cache = cache
@@ -97,6 +98,7 @@ class RolloutReconciler:
             exposures=exposures,
             settings=settings,
             audit_seconds=audit_seconds,
+            is_ending=is_ending,
         )
         self.advanced = self._writes.advanced
 

@@ -5,6 +5,7 @@ harm in traffic.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +17,7 @@ from finetune_operator.cluster.errors import ApiError
 from finetune_operator.cluster.kube import Manifest
 from finetune_operator.control.rollout.cache import ServingCache
 from finetune_operator.control.rollout.children import Children
+from finetune_operator.control.rollout.endings import ENDS
 from finetune_operator.control.rollout.exposures import Exposures, condition_of
 from finetune_operator.control.rollout.finalizer import Finalizer, is_held, serves
 from finetune_operator.control.rollout.governing import is_labelled, sensitivity_of
@@ -50,6 +52,7 @@ class Upkeep:
         exposures: Exposures | None,
         settings: RolloutSettings,
         audit_seconds: float,
+        is_ending: Callable[[str], bool] = lambda _namespace: False,
     ) -> None:
         self._cache = cache
         self._looking = looking
@@ -59,12 +62,15 @@ class Upkeep:
         self._exposures = exposures
         self._settings = settings
         self._audit_seconds = audit_seconds
+        self._is_ending = is_ending
 
     async def servers(self, key: Key, resource: Manifest, pace: Pace) -> tuple[Pace, str]:
         """What stands against the objects that serving runs as; those of an object being deleted are left as they are.
 
-        What is refused, or is to be checked first, and serves nothing gets none.
+        What is refused, or is to be checked first, and serves nothing gets none; in a namespace that is being deleted nothing does.
         """
+        if self._children is not None and self._is_ending(key.namespace):
+            return await self._end(key, resource, self._children, pace)
         if resource["metadata"].get("deletionTimestamp"):
             return pace, ""
         spec = _spec_of(resource)
@@ -76,6 +82,14 @@ class Upkeep:
         if self._looking.governs and not is_labelled(self._looking.known(key, resource), resource):
             return pace, refusal  # the status first, so that everything is made with its labels
         return await self._see_to(key, resource, spec, pace, refusal)
+
+    async def _end(self, key: Key, resource: Manifest, children: Children, pace: Pace) -> tuple[Pace, str]:
+        try:
+            await children.end(key, resource["metadata"]["uid"])
+        except ApiError as error:
+            log.warning("the servers of a namespace that ends wait: %s", error, extra={"key": str(key)})
+            pace = replace(pace, look_in=min(pace.look_in, self._settings.poll_seconds))
+        return pace, ENDS.format(key.namespace)
 
     async def _see_to(self, key: Key, resource: Manifest, spec: AdapterDeploymentSpec, pace: Pace, refusal: str) -> tuple[Pace, str]:
         assert self._children is not None
