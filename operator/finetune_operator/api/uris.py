@@ -104,6 +104,11 @@ class VolumePath:
     path: str
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two places are the same, or one is a folder that holds the other: who reads a folder reads what lies in it."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
 def volume_path(uri: str) -> VolumePath | None:
     """The claim and path of a ``pvc://`` URI; None for another scheme. Raises ``ValueError`` for a malformed one."""
     if not uri.startswith(PVC_SCHEME):

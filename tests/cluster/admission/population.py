@@ -98,7 +98,9 @@ def mostly(random: Random, usual: tuple[str, ...], *odd: str) -> str:
 def described(random: Random, number: int) -> Object:
     """What is said of data: some lie in the same place, some have the same digest, few are withdrawn."""
     said: Object = {
-        "uri": random.choice((f"pvc://data/{number}.jsonl", "pvc://data/same.jsonl", f"pvc://other/a/b/{'long' * 20}")),
+        "uri": random.choice(
+            (f"pvc://data/{number}.jsonl", "pvc://data/same.jsonl", "pvc://data/same.jsonl/part", f"pvc://other/a/b/{'long' * 20}")
+        ),
         "digest": random.choice((None, DIGEST, OTHER)),
         "level": random.choice(("public", *LEVELS)),
         "regimes": random.sample(REGIMES, random.choice((0, 0, 1, 2))),

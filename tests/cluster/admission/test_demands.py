@@ -37,6 +37,8 @@ DATA = [
     dataset("highest", level="restricted", digest=C),
     dataset("pinless", digest=None),
     dataset("gone", digest=D, withdrawn={"reason": "consent withdrawn"}),
+    dataset("folder", uri="pvc://data/2026/09", level="restricted", digest=f"sha256:{'f' * 64}"),
+    dataset("lower", uri="pvc://data/highest.jsonl", level="public", regimes=[], digest=C),
 ]
 LOWEST = {LEVEL: "internal", RESIDENCY: "any"}
 OWN = {"uri": "pvc://data/own.jsonl", "digest": f"sha256:{'e' * 64}"}
@@ -47,6 +49,10 @@ CASES: list[tuple[str, dict[str, Any], dict[str, str], set[str]]] = [
     ("nothing sensitive declared about data that are", {"ref": {"name": "notes"}}, LOWEST, DOWNGRADE),
     ("the same place named as if nobody knew it", {"inline": {"uri": "pvc://data/highest.jsonl", "digest": C}}, LABELS, DOWNGRADE),
     ("the same rows copied to another place", {"inline": {**OWN, "digest": C}}, LABELS, DOWNGRADE),
+    ("a part of what is registered", {"inline": {**OWN, "uri": "pvc://data/2026/09/a.jsonl"}}, LOWEST, DOWNGRADE),
+    ("a folder that holds it", {"inline": {**OWN, "uri": "pvc://data/2026"}}, LOWEST, DOWNGRADE),
+    ("a name that begins so", {"inline": {**OWN, "uri": "pvc://data/2026/0"}}, LOWEST, set()),
+    ("the same data by a record that says less", {"ref": {"name": "lower"}}, LOWEST, DOWNGRADE),
     ("data that are not registered", {"ref": {"name": "absent"}}, LABELS, {"DatasetMissing"}),
     ("above internal without a record", {"inline": OWN}, LABELS, {"DatasetNotRegistered"}),
     ("not sensitive without a record", {"inline": OWN}, LOWEST, set()),

@@ -132,6 +132,29 @@ class TestRegisteredData:
         assert told(job, "Ready")[1] == "ClassificationDowngrade"
         assert (job.status or {})["governance"]["classification"]["regimes"] == ["phi"]
 
+    @pytest.mark.parametrize(
+        ("place", "holds"),
+        [
+            ("pvc://tickets/2026", True),
+            ("pvc://tickets/2026/09/train.jsonl", True),
+            ("pvc://tickets/202", False),
+            ("pvc://tickets/2026/09-a", False),
+            ("pvc://others/2026", False),
+        ],
+        ids=["a folder that holds it", "a part of it", "a name that begins so", "a longer name", "another claim"],
+    )
+    def test_it_holds_for_parts_of_the_data_and_for_folders_that_hold_them(self, place: str, *, holds: bool) -> None:
+        used = {"dataset__inline": {"uri": "pvc://tickets/2026/09", "digest": "sha256:" + "4" * 64}}
+        record = dataset(uri=place, digest=DIGEST, level="restricted", withdrawn={"reason": "consent revoked"})
+        said = told(world(view(policy(), datasets=(record,)), **used), "Governed")[2]
+        assert ("ClassificationDowngrade" in said) is holds
+        assert ("DatasetWithdrawn" in said) is holds
+
+    def test_a_lower_record_of_the_same_data_lowers_nothing(self) -> None:
+        known = dataset("known", level="restricted")
+        job = registered(view(policy(), datasets=(dataset(level="public"), known)))
+        assert told(job, "Ready")[1] == "ClassificationDowngrade"
+
     def test_items_and_rows_held_out_are_registered_and_pinned_as_the_data_are(self) -> None:
         open_ = policy(egress="Open", zones=["*"], dataSources=["*"], licences={"allow": ["*"]}, requireEvaluation=False)
         labels = {**LABELS, "finetune.dev/level": "confidential"}

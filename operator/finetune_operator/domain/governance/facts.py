@@ -3,7 +3,6 @@
 from typing import Any
 
 from finetune_operator.api.findings import DatasetStatus, EvaluationStatus
-from finetune_operator.api.governance.dataset import TrainingDatasetSpec
 from finetune_operator.api.governance.job import GovernanceStatus
 from finetune_operator.api.governance.vocabulary import SUBMITTER_ANNOTATION
 from finetune_operator.api.inputs import LicenceStatus
@@ -192,24 +191,18 @@ def datasets_of(view: GovernanceView, spec: FineTuneJobSpec, *, read: bool = Fal
 
     ``read``: all that was to be read has been, and how long the data may be kept is no question any more.
     """
-    rows, reference, validation, items = spec.dataset.rows, spec.dataset.ref, spec.dataset.validation, spec.evaluation.dataset
-    if reference is None:
-        found = [_source(view, "spec.dataset.inline", rows.uri, rows.digest, view.records(rows.uri, rows.digest))]
-    else:
-        record = view.dataset(reference.name)
-        if record is not None and (record.uri, record.digest) != (rows.uri, rows.digest):
-            record = None  # another version by the same name, made after the run was accepted: it says nothing about these rows
-        found = [_source(view, "spec.dataset.ref", rows.uri, rows.digest, (record,) if record is not None else ())]
+    rows, validation, items = spec.dataset.rows, spec.dataset.validation, spec.evaluation.dataset
+    found = [_source(view, "spec.dataset.inline" if spec.dataset.ref is None else "spec.dataset.ref", rows.uri, rows.digest)]
     if validation.uri:
-        records = view.records(validation.uri, validation.digest)
-        found.append(_source(view, "spec.dataset.validation", validation.uri, validation.digest, records))
+        found.append(_source(view, "spec.dataset.validation", validation.uri, validation.digest))
     if items is not None:
-        found.append(_source(view, "spec.evaluation.dataset", items.uri, items.digest, view.records(items.uri, items.digest)))
+        found.append(_source(view, "spec.evaluation.dataset", items.uri, items.digest))
     return tuple(source.model_copy(update={"retain_until": None}) if read else source for source in found)
 
 
-def _source(view: GovernanceView, field: str, uri: str, digest: str | None, records: tuple[TrainingDatasetSpec, ...]) -> DatasetFacts:
-    """Where several records are about the same data, all of them hold."""
+def _source(view: GovernanceView, field: str, uri: str, digest: str | None) -> DatasetFacts:
+    """Where several records are about the same data, all of them hold, whichever of them the job refers to."""
+    records = view.records(uri, digest)
     limits = [record.purposes for record in records if record.purposes]
     ends = [record.retain_until for record in records if record.retain_until is not None]
     return DatasetFacts(

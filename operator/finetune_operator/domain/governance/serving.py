@@ -13,6 +13,7 @@ from finetune_operator.api.adapterdeployment.spec import AdapterDeploymentSpec
 from finetune_operator.api.adapterdeployment.status import AdapterRecordStatus
 from finetune_operator.api.governance.job import ClassificationStatus
 from finetune_operator.api.inputs import TrainedOn
+from finetune_operator.api.uris import overlap
 from finetune_operator.manifests.labels import classification_labels
 from finetune_operator.manifests.names import Owner
 from finetune_trainer.contract.governance import Classification, Decision, Facts, Policy, decide, strictest
@@ -40,13 +41,16 @@ class Withdrawal:
     reason: str
 
     def reaches(self, data: TrainedOn, namespace: str) -> bool:
-        """Whether these are the data: the same digest is, wherever it lies; the same place is, unless two digests are named that differ."""
+        """Whether these are the data, or a part or the whole of them.
+
+        The same digest is, wherever it lies; the same place is, unless two digests are named that differ.
+        """
         if self.digest and self.digest == data.digest:
             return True
         if self.namespace != (data.namespace or namespace):
             return False
-        differ = bool(self.digest and data.digest)
-        return self.name == data.name or (self.uri == data.uri and not differ)
+        differ = self.uri == data.uri and bool(self.digest and data.digest)
+        return self.name == data.name or (data.uri is not None and overlap(self.uri, data.uri) and not differ)
 
 
 @dataclass(frozen=True)

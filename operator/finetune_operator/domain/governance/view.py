@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from finetune_operator.api.governance.approval import Approval
 from finetune_operator.api.governance.dataset import TrainingDataset, TrainingDatasetSpec
 from finetune_operator.api.governance.policy import GovernancePolicy
+from finetune_operator.api.uris import overlap
 from finetune_operator.domain import reading
 from finetune_operator.domain.governance.serving import Withdrawal
 from finetune_operator.domain.plan import JsonObject
@@ -60,11 +61,14 @@ class GovernanceView:
         return tuple(record for record in found if record is not None)
 
     def _about(self, uri: str, digest: str | None) -> Iterator[JsonObject]:
-        """The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ."""
+        """The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ.
+
+        A folder is what lies in it, and what lies in it is of the folder: a part has another digest than the whole, which says nothing.
+        """
         for name in sorted(self.datasets):
-            known = reading.text(self.datasets[name], "spec", "digest")
-            same_place = reading.text(self.datasets[name], "spec", "uri") == uri
-            if (known and known == digest) or (same_place and not (known and digest and known != digest)):
+            known, place = (reading.text(self.datasets[name], "spec", field) for field in ("digest", "uri"))
+            others = place == uri and known and digest and known != digest
+            if (known and known == digest) or (overlap(place, uri) and not others):
                 yield self.datasets[name]
 
 

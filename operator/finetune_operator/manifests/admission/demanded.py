@@ -15,9 +15,13 @@ from finetune_trainer.contract.governance.vocabulary import EVERYTHING
 _HOST = "://[A-Za-z0-9][-A-Za-z0-9.]*"
 """Of an address whose shape the kind's definition has checked: nobody reads another host in it."""
 _RANK = classified.RANK_CONFIDENTIAL
-_SAME_DATA = "((d.digest != '' && d.digest == s.digest) || (d.uri == s.uri && (d.digest == '' || s.digest == '' || d.digest == s.digest)))"
-"""The same digest is the same data wherever they lie, and the same place is, unless both sides name digests that differ."""
-_IS_RECORD = f"(s.ref != '' ? d.name == s.ref : {_SAME_DATA})"
+_OTHERS = "d.uri == s.uri && d.digest != '' && s.digest != '' && d.digest != s.digest"
+_SAME_DATA = (
+    "((d.digest != '' && d.digest == s.digest) || "
+    f"(((d.uri + '/').startsWith(s.uri + '/') || (s.uri + '/').startsWith(d.uri + '/')) && !({_OTHERS})))"
+)
+"""The same digest is the same data wherever they lie; the same place is, unless both sides name digests that differ; so are what lies in a
+folder and the folder that holds it."""
 
 FACTS: Variables = {
     "datasets": "params.spec.datasets",
@@ -40,16 +44,21 @@ def source(field: str, path: str) -> str:
     """A list of the rows that are named in this part of the object, or of none."""
     here = f"object.{path}"
     digest = f"{here}.?digest.orValue('')"
-    return f"({here}.?uri.hasValue() ? [{_source(field, text(''), f'{here}.?uri.value()', digest)}] : [])"
+    return f"({here}.?uri.hasValue() ? [{_source(field, f'{here}.?uri.value()', digest)}] : [])"
 
 
 def referred(field: str, name: str) -> str:
     """A list of the rows of the registered data of this name, or of none where nothing is registered by it."""
-    return f"variables.datasets.filter(d, d.name == {name}).map(d, {_source(field, 'd.name', 'd.uri', 'd.digest')})"
+    return f"variables.datasets.filter(d, d.name == {name}).map(d, {_source(field, 'd.uri', 'd.digest')})"
 
 
-RECORDS: Variables = {"records": f"variables.datasets.filter(d, variables.sources.exists(s, {_IS_RECORD}))"}
-"""What is registered about the sources."""
+_LEVEL = "variables.levels.indexOf(d.level)"
+RECORDS: Variables = {
+    "records": f"variables.datasets.filter(d, variables.sources.exists(s, {_SAME_DATA}))",
+    "ranks": f"variables.sources.map(s, ([-1] + variables.records.filter(d, {_SAME_DATA}).map(d, {_LEVEL})).max())",
+}
+"""What is registered about the sources, and the highest level of each source by that; -1 where nothing is."""
+_RANK_OF_SOURCE = "variables.ranks[variables.sources.indexOf(s)]"
 
 
 def missing(field: str, name: str) -> str:
@@ -62,9 +71,8 @@ def declared_too_low() -> str:
     declared = (
         f"{classified.LEVEL} in {labels} || {classified.RESIDENCY} in {labels} || {labels}.exists(k, k.startsWith({classified.REGIME}))"
     )
-    level = f"([-1] + variables.datasets.filter(d, {_IS_RECORD}).map(d, variables.levels.indexOf(d.level))).max()"
-    higher = f"variables.sources.filter(s, {level} > variables.declaredRank)"
-    what = f"{higher}.map(s, variables.levels[{level}] + ' by dataset at ' + s.field)"
+    higher = f"variables.sources.filter(s, {_RANK_OF_SOURCE} > variables.declaredRank)"
+    what = f"{higher}.map(s, variables.levels[{_RANK_OF_SOURCE}] + ' by dataset at ' + s.field)"
     reason = f"'declared ' + variables.levels[variables.declaredRank] + ', but it is ' + {listed(what)}"
     field = f"'metadata.labels[' + {classified.LEVEL} + ']'"
     return when(f"(variables.governed || {declared}) && {higher}.size() > 0", told(RuleId.CLASSIFICATION_DOWNGRADE, field, reason))
@@ -74,7 +82,7 @@ def unregistered() -> str:
     reason = f"{shown('s.uri')} + ' has no record and the level is ' + variables.levels[variables.rank]"
     told_each = told(RuleId.DATASET_NOT_REGISTERED, "s.field", reason)
     condition = f"variables.complete && variables.rank >= {_RANK}"
-    return f"({condition} ? variables.sources.filter(s, !variables.datasets.exists(d, {_IS_RECORD})).map(s, {told_each}) : [])"
+    return f"({condition} ? variables.sources.filter(s, {_RANK_OF_SOURCE} < 0).map(s, {told_each}) : [])"
 
 
 def withdrawn() -> str:
@@ -138,6 +146,6 @@ def _allowed(name: str) -> str:
     return f"p.?{name}.orValue(variables.rank >= {_RANK} ? [] : [{text(EVERYTHING)}])"
 
 
-def _source(field: str, ref: str, uri: str, digest: str) -> str:
+def _source(field: str, uri: str, digest: str) -> str:
     """Maps have values of one type, and where the kind is not known yet that of a field is none."""
-    return f"{{'field': {text(field)}, 'ref': string({ref}), 'uri': string({uri}), 'digest': string({digest})}}"
+    return f"{{'field': {text(field)}, 'uri': string({uri}), 'digest': string({digest})}}"
