@@ -51,6 +51,10 @@ MISTAKES = [
     Mistake("a claim without a path", {"artifact.uri": "pvc://adapters"}, ("spec.artifact.uri", "pvc://CLAIM/PATH")),
     Mistake("a claim with capitals", {"artifact.uri": "pvc://Adapters/x"}, ("spec.artifact.uri", "pvc://CLAIM/PATH")),
     Mistake("an artifact in the work folder", {"artifact.uri": "pvc://a/.finetune/x"}, ("spec.artifact.uri", "choose another path")),
+    *(
+        Mistake(f"{field} in the work folder", {f"{field}.uri": "pvc://a/.finetune/x/data"}, (f"spec.{field}.uri", "choose another path"))
+        for field in ("dataset.inline", "baseModel")
+    ),
     Mistake("an artifact on the hub", {"artifact.uri": "hf://org/name@main"}, ("spec.artifact.uri", "use pvc://CLAIM/PATH")),
     Mistake("a digest without algorithm", {"baseModel.digest": "0" * 64}, ("spec.baseModel.digest", "sha256:")),
     Mistake("a digest that is cut", {"dataset.inline.digest": DIGEST[:-1]}, ("spec.dataset.inline.digest", "sha256:")),

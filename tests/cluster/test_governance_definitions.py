@@ -71,6 +71,7 @@ MISTAKES: dict[str, tuple[CrdSpec, dict[str, Any], tuple[str, ...]]] = {
     "data without a level": (DATASET, {"level": ABSENT}, ("spec.level", "Required")),
     "a level that is none": (DATASET, {"level": "secret"}, ("spec.level", "restricted")),
     "data outside a claim": (DATASET, {"uri": "s3://bucket/rows"}, ("spec.uri", "pvc://CLAIM/PATH")),
+    "what a run has made of other data": (DATASET, {"uri": "pvc://data/.finetune/x/data"}, ("spec.uri", "choose another path")),
     "a path with dots": (DATASET, {"uri": "pvc://data/../rows"}, ("spec.uri", "as it is on the volume")),
     "a digest that is none": (DATASET, {"digest": "sha256:0"}, ("spec.digest",)),
     "a regime twice": (DATASET, {"regimes": ["pii", "pii"]}, ("spec.regimes", "Duplicate")),

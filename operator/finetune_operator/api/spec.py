@@ -23,7 +23,7 @@ from finetune_operator.api.scalars import (
     QualifiedName,
     Quantity,
 )
-from finetune_operator.api.uris import ArtifactUri, HttpUri, ModelUri, PvcUri
+from finetune_operator.api.uris import HttpUri, ModelUri, PvcUri
 from finetune_trainer.contract import DataFormat, LossOn, Metric, Precision, Stage, TaskType, TunerType
 from finetune_trainer.contract.governance.vocabulary import LabelWord
 
@@ -287,7 +287,7 @@ class CheckpointSpec(ApiModel):
 
 
 class ArtifactSpec(ApiModel):
-    uri: ArtifactUri = Field(description="pvc://CLAIM/PATH of the folder that receives one folder per digest.")
+    uri: PvcUri = Field(description="pvc://CLAIM/PATH of the folder that receives one folder per digest.")
 
 
 class WorkspaceSpec(ApiModel):

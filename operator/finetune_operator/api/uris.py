@@ -71,13 +71,22 @@ def _checked_http(uri: str) -> str:
     return uri
 
 
-PvcUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_checked_pvc), _IS_PVC, _NO_DOTS]
-"""``pvc://CLAIM/PATH``: a file or folder on a claim of the job's own namespace."""
+PvcUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_checked_pvc), _IS_PVC, _NO_DOTS, _NOT_WORK_FOLDER]
+"""``pvc://CLAIM/PATH``: a file or folder on a claim of the job's own namespace, outside the hidden folder of the runs.
 
-ArtifactUri = Annotated[PvcUri, _NOT_WORK_FOLDER]
-"""``pvc://CLAIM/PATH`` outside the hidden folder of the runs."""
+What lies there is what other jobs have made of their data, and nothing says what that is.
+"""
 
-ModelUri = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_checked_model), _IS_MODEL, _HUB_REVISION, _IS_HUB, _NO_DOTS]
+ModelUri = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    AfterValidator(_checked_model),
+    _IS_MODEL,
+    _HUB_REVISION,
+    _IS_HUB,
+    _NO_DOTS,
+    _NOT_WORK_FOLDER,
+]
 """``pvc://CLAIM/PATH`` or ``hf://ORG/NAME@REVISION``."""
 
 
