@@ -34,9 +34,12 @@ ALICE, BOB = "alice", "bob"
 DAVE = "dave"
 """With rights to policies and definitions of the whole cluster, but not the verb that the chart gives to platform admins."""
 PLACES, SITE_REGIMES = ("eu-de", "onprem-a"), ("trial",)
+ENGINES = ("registry.invalid:5000/a/vllm", "registry.invalid/vllm", "vllm")
 VALUES = (
     "--set",
     f"governance.enabled=true,governance.residencies={{{','.join(PLACES)}}},governance.regimes={{{','.join(SITE_REGIMES)}}}",
+    "--set",
+    f"governance.engineImages={{{','.join(ENGINES)}}}",
 )
 DIGEST = "sha256:" + "a" * 64
 LEVEL, RESIDENCY, SUBMITTED_BY = words.LABEL_LEVEL, words.LABEL_RESIDENCY, words.ANNOTATION_SUBMITTED_BY
@@ -207,6 +210,7 @@ class Site:
         probes = (
             (ALICE, "POST", f"{jobs(here)}?dryRun=All", job("probe", labels={})),
             (ALICE, "POST", f"{deployments(here)}?dryRun=All", deployment("probe", labels={})),
+            (ALICE, "POST", f"{deployments(here)}?dryRun=All", deployment("probe", image=f"evil@{DIGEST}")),
             (ALICE, "POST", f"{NAMESPACES}/{here}/pods?dryRun=All", pod("other")),
             (ALICE, "POST", f"{NAMESPACES}/{here}/pods/probe/exec?command=id", None),
             (ALICE, "POST", f"{networkpolicies(here)}?dryRun=All", networkpolicy("probe")),

@@ -10,6 +10,7 @@ from tests.cluster.admission.governed import (
     CLEARANCE,
     CLINIC,
     DIGEST,
+    GOVERNED,
     LABELS,
     LEVEL,
     OPERATOR,
@@ -50,6 +51,33 @@ def test_a_level_above_the_clearance_is_refused_with_namespace_and_remedy(site: 
             "Serve it where it is cleared."
         ),
     )
+
+
+ENGINES: list[tuple[str, str, list[str], set[str]]] = [
+    ("the installation's, told its size", "", ["--max-model-len", "4096", "--dtype=bfloat16", "--enforce-eager"], set()),
+    ("one that the platform team has named", PINNED, [], set()),
+    ("one's own, by digest", f"registry.invalid/evil@{DIGEST}", [], {"ForeignEngine"}),
+    ("one that begins as one that is named", f"registry.invalid/vllm-evil@{DIGEST}", [], {"ForeignEngine"}),
+    ("one below one that is named", f"registry.invalid/vllm/evil@{DIGEST}", [], {"ForeignEngine"}),
+    ("one of a registry that is called like one that is named", f"vllm:5000/evil@{DIGEST}", [], {"ForeignEngine"}),
+    ("one that ends as one that is named", f"evil.invalid/registry.invalid/vllm@{DIGEST}", [], {"ForeignEngine"}),
+    ("another adapter, by no way that anybody looks at", "", ["--lora", "v-0123=/mnt/base/x"], {"ForeignEngine"}),
+    ("the same by the beginning of the flag", "", ["--lor=v-0123=/mnt/base/x"], {"ForeignEngine"}),
+    ("code that lies beside a model", PINNED, ["--trust-remote-code"], {"ForeignEngine"}),
+    ("all that is asked in the log", PINNED, ["--max-model-len", "4096", "--enable-log-requests"], {"ForeignEngine"}),
+    ("everything in a file", PINNED, ["--config", "/mnt/base/x.yaml"], {"ForeignEngine"}),
+]
+
+
+@pytest.mark.parametrize(("image", "args", "rules"), [case[1:] for case in ENGINES], ids=[case[0] for case in ENGINES])
+def test_an_engine(site: Site, clinic: str, image: str, args: list[str], rules: set[str]) -> None:
+    document = deployment("bot", image=image)
+    document["spec"]["server"]["managed"]["args"] = args
+    for user in (ALICE, "", OPERATOR):
+        assert site.found(user, "POST", f"{deployments(clinic)}?dryRun=All", document) == rules
+    below = site.shared_namespace({GOVERNED: "true", CLEARANCE: "internal"})
+    document["metadata"]["labels"] = {LEVEL: "internal", RESIDENCY: "any"}
+    assert site.found(ALICE, "POST", f"{deployments(below)}?dryRun=All", document) == set()
 
 
 CHANGED: list[tuple[str, dict[str, Any], set[str]]] = [

@@ -6,6 +6,7 @@ docs/adr/0015-the-api-server-judges-what-one-object-says.md
 from finetune_operator.manifests.admission.agreed import approvals, four_eyes
 from finetune_operator.manifests.admission.documents import documents
 from finetune_operator.manifests.admission.enclave import connections, networkpolicies, workloads
+from finetune_operator.manifests.admission.engines import engines
 from finetune_operator.manifests.admission.filled import FillingPolicy, approvers, submitters
 from finetune_operator.manifests.admission.namespaces import matched, namespaces
 from finetune_operator.manifests.admission.policy import AdmissionPolicy
@@ -22,6 +23,7 @@ POLICIES: tuple[AdmissionPolicy, ...] = (
     workloads(),
     documents(),
     connections(),
+    engines(),
     networkpolicies(),
     namespaces(),
     matched(),

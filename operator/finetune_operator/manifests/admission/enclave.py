@@ -92,17 +92,25 @@ def workloads() -> AdmissionPolicy:
     )
 
 
+HERE: Variables = {
+    "namespaceLabels": classified.NAMESPACE["namespaceLabels"],
+    "floorRank": classified.CLASSIFICATION["floorRank"],
+    "clearanceRank": classified.CLASSIFICATION["clearanceRank"],
+}
+CONFIDENTIAL_HERE = (
+    f"variables.clearanceRank < 0 || variables.clearanceRank >= {classified.RANK_CONFIDENTIAL} || "
+    f"variables.floorRank >= {classified.RANK_CONFIDENTIAL}"
+)
+"""Whether data of the namespace may be confidential; a clearance that is no level may be any."""
+
+
 def connections() -> AdmissionPolicy:
-    ranks = f"variables.clearanceRank < 0 || variables.clearanceRank >= {classified.RANK_CONFIDENTIAL} || "
-    ranks += f"variables.floorRank >= {classified.RANK_CONFIDENTIAL}"
     reason = quoted("namespaceObject.metadata.name", before="namespace ", after=f" may hold {words.Level.CONFIDENTIAL} data")
     variables: Variables = {
         "levels": classified.VOCABULARY["levels"],
-        "namespaceLabels": classified.NAMESPACE["namespaceLabels"],
-        "floorRank": classified.CLASSIFICATION["floorRank"],
-        "clearanceRank": classified.CLASSIFICATION["clearanceRank"],
+        **HERE,
         "what": f"request.resource.resource + '/' + {ASKER['subresource']}",
-        "findings": when(ranks, told(EnclosureRuleId.INTERACTIVE_ACCESS, "variables.what", reason)),
+        "findings": when(CONFIDENTIAL_HERE, told(EnclosureRuleId.INTERACTIVE_ACCESS, "variables.what", reason)),
     }
     return AdmissionPolicy(
         name="connections",

@@ -13,10 +13,12 @@ from finetune_trainer.contract.governance.vocabulary import LABEL_GOVERNED
 GROUP_NAME = "governance.finetune.dev"
 ACTIONS, MISSING = "__ACTIONS__", "__MISSING__"
 """What Helm replaces: `ACTIONS` by the actions of every binding, `MISSING` by what a binding does whose parameter is not there, `ITSELF`,
-`OPERATORS`, `REGIMES` and `PLACES` by lists of texts."""
+`OPERATORS`, `REGIMES`, `PLACES` and `IMAGES` by lists of texts."""
 ITSELF, OPERATORS = "__ITSELF__", "__OPERATORS__"
 """The operator's service account, and with it those who may do what it does to workloads."""
 REGIMES, PLACES = "__REGIMES__", "__PLACES__"
+IMAGES = "__IMAGES__"
+"""Repositories of engines that deployments may name."""
 MESSAGE_LIMIT = 4_800
 """Characters of a message; above 5,120 bytes the API server drops it for the static one."""
 _GOVERNED = {"namespaceSelector": {"matchExpressions": [{"key": LABEL_GOVERNED, "operator": "Exists"}]}}

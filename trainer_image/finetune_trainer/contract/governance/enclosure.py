@@ -13,6 +13,7 @@ class EnclosureRuleId(StrEnum):
     SUBMITTER_MISMATCH = "SubmitterMismatch"
     SPEC_EDITED_BY_ANOTHER = "SpecEditedByAnother"
     FOREIGN_WORKLOAD = "ForeignWorkload"
+    FOREIGN_ENGINE = "ForeignEngine"
     INTERACTIVE_ACCESS = "InteractiveAccess"
     FOREIGN_NETWORK_POLICY = "ForeignNetworkPolicy"
     NAMESPACE_LABEL_PROTECTED = "NamespaceLabelProtected"
@@ -42,6 +43,12 @@ ENCLOSURE_RULES: dict[EnclosureRuleId, Rule] = {
         "In a governed namespace something that runs pods, or tells them what to do, was made or changed by neither the operator nor a "
         "controller of Kubernetes.",
         "Submit a FineTuneJob or an AdapterDeployment, or use a namespace that is not governed.",
+    ),
+    EnclosureRuleId.FOREIGN_ENGINE: Rule(
+        Severity.DENY,
+        "Where data may be confidential an AdapterDeployment names an image that the platform team has not named, or an argument that may "
+        "do more than size or speed up an engine: who chooses the program chooses what becomes of weights and prompts.",
+        "Leave it out, or ask the platform team, who name images in governance.engineImages of the chart.",
     ),
     EnclosureRuleId.INTERACTIVE_ACCESS: Rule(
         Severity.DENY,
