@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from finetune_operator.api.governance.current import MOST_DATASETS
 from finetune_testbed.apiserver import MERGE
 from tests.cluster.admission.governed import (
     ALICE,
@@ -243,3 +244,14 @@ def _using(data: Object, labels: dict[str, str] = LABELS) -> Object:
     document = job("new", labels)
     document["spec"]["dataset"] = data
     return document
+
+
+def test_as_many_data_as_the_facts_hold_are_judged_within_what_an_expression_may_cost(site: Site) -> None:
+    there = site.namespace(CLINIC)
+    many = [dataset(f"n{number:04d}", uri=f"pvc://data/{number:04d}.jsonl", digest=None) for number in range(MOST_DATASETS)]
+    site.tell(there, [policy("open", zones=["*"], dataSources=["*"], requireDigests=False, licences={"allow": ["*"]})], many)
+    document = _using({"inline": {"uri": "pvc://data/4000.jsonl"}, "validation": {"uri": "pvc://data/4001.jsonl"}})
+    document["spec"]["evaluation"] = {"dataset": {"uri": "pvc://data/4002.jsonl"}}
+    assert site.found(ALICE, "POST", f"{jobs(there)}?dryRun=All", document) == set()
+    document["metadata"]["labels"] = LOWEST
+    assert site.found(ALICE, "POST", f"{jobs(there)}?dryRun=All", document) == DOWNGRADE
