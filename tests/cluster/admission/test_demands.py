@@ -252,6 +252,6 @@ def test_as_many_data_as_the_facts_hold_are_judged_within_what_an_expression_may
     site.tell(there, [policy("open", zones=["*"], dataSources=["*"], requireDigests=False, licences={"allow": ["*"]})], many)
     document = _using({"inline": {"uri": "pvc://data/4000.jsonl"}, "validation": {"uri": "pvc://data/4001.jsonl"}})
     document["spec"]["evaluation"] = {"dataset": {"uri": "pvc://data/4002.jsonl"}}
-    assert site.found(ALICE, "POST", f"{jobs(there)}?dryRun=All", document) == set()
+    site.until_found(set(), ALICE, "POST", f"{jobs(there)}?dryRun=All", document)
     document["metadata"]["labels"] = LOWEST
     assert site.found(ALICE, "POST", f"{jobs(there)}?dryRun=All", document) == DOWNGRADE
