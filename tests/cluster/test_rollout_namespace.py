@@ -21,13 +21,16 @@ PROMISED = 60.0
 """Seconds. Where pods last longer than the 5 s between its first looks, the namespace controller looks again after 168 s."""
 
 
-@pytest.fixture
-def doomed(t2: Testbed, tmp_path: Path) -> Iterator[Place]:
-    """A namespace with servers and routers that run, looked after by an operator that sees namespaces."""
+WATCHES = {"that watches one namespace, with governance": ("--governance", "--namespace"), "of all namespaces, without": ()}
+
+
+@pytest.fixture(params=WATCHES.values(), ids=WATCHES)
+def doomed(t2: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A namespace with servers and routers that run, looked after by an operator, in either way in which one sees namespaces."""
     with finetunejobs.place(t2, claims=("models",), clean=False) as here:
         for kind in (ADAPTERDEPLOYMENT, *GOVERNANCE_KINDS):
             crd.install(here.server, kind)
-        arguments = (*FAST, "--inference-image", IMAGE, "--governance", "--namespace", here.namespace)
+        arguments = (*FAST, "--inference-image", IMAGE, *request.param, *([here.namespace] if request.param else []))
         with operator_process.running(here.bed.kubeconfig, tmp_path, arguments):
             here.server.apply(deployment_path(here), {**MANIFEST, "metadata": {"name": NAME, "namespace": here.namespace}})
             until(lambda: len(running(here)) == 3)
