@@ -125,9 +125,15 @@ def ip_four(places: Places) -> int:
 
 
 def ip_six(places: Places) -> int:
-    """Up to four figures before each of two colons; what else an address needs is left to the judgement."""
-    colon, word = places.of(":"), places.of(DIGITS, LETTERS, ":", ".", "_")
-    return without(_after_figures(places, colon & _after_figures(places, colon) << 1), word >> 1)
+    """Up to four figures before each of two colons, and no letter behind it all; what else it needs is left to the judgement."""
+    colon, word = places.of(":"), places.of(DIGITS, LETTERS)
+    written = places.of(_HEX, ":", ".")
+    found = written << 1 & written << 2 & _after_figures(places, colon & _after_figures(places, colon) << 1)
+    ends, run = without(written, (written | word) << 1), written
+    for step in (1, 2, 4, 8, 16):
+        ends |= run & ends << step
+        run &= run << step
+    return without(found & (ends | run), (word | colon | places.of(".", "_")) >> 1)
 
 
 def _after_figures(places: Places, sign: int) -> int:

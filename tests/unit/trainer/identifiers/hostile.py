@@ -59,6 +59,7 @@ PIECES: dict[str, str] = {
 RUNS = (
     *("1", "a", "A", "1 ", "1-", "1.", "-", ":", "a:", "@", "a@", "://", "eyJ", "f0:", "\uff11", "+1(", "\u00e9", "\n", "A1", "a."),
     *("0", "0 ", "9", "9.", "(", "+", "+1 ", "+1 2 ", "19", "2019-", "\uff11\uff0d", "aaaaaaaaaaaaaaa1", "AAAAAAA1", "1a", "mrn", "med1"),
+    *("-::-@0", "-:::z0"),
 )
 """What is the same all over: for repeats that could be tried from every place."""
 
