@@ -59,7 +59,11 @@ def run_struck(here: Place, name: str, folder: Path, after: int, moment: Moment)
                 operator.process.wait()
                 operator = operator_process.start(kubeconfig, folder, arguments)
             here.wait_ended(name)
-            settle(here, name, proxy)
+            settle(proxy)
+            if not operator.running:  # it was killed at a write after the run's end, while this looked the other way
+                operator.process.wait()
+                operator = operator_process.start(kubeconfig, folder, arguments)
+                settle(proxy)
             watch.catch_up()
         finally:
             operator.stop()
@@ -71,7 +75,7 @@ def created(watch: JobWatch, name: str) -> int:
     return len([job for job in watch.created if job.startswith(f"{name}-")])
 
 
-def settle(here: Place, name: str, proxy: Proxy, quiet: float = 0.7) -> None:
+def settle(proxy: Proxy, quiet: float = 0.7) -> None:
     """Until the operator has written nothing for a while."""
     count, since = len(proxy.writes(WRITER)), time.monotonic()
     while time.monotonic() - since < quiet:

@@ -111,6 +111,7 @@ def test_a_policy_deleted_while_a_job_waits_lets_nothing_pass(clinic: tuple[Site
     finally:
         demand(site, here)
     here.wait_reason("waits", "AwaitingApproval")
+    site.until_found(set(), ALICE, "POST", f"{here.job_path()}?dryRun=All", _job(here, "next", "more"))  # the facts are written
     start = log.mark()
     rest()
     assert [call for call in log.writes(WRITER, since=start) if call.resource == GOVERNANCEFACTS.plural] == []

@@ -87,10 +87,12 @@ def another_version(site: Site) -> Iterator[None]:
     spec = theirs["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     spec["properties"]["stage"]["enum"].append(THEIRS)
 
-    def takes_it() -> bool:
+    def takes_it() -> bool | None:
         try:
             site.approve("probe", "bob", OTHER, stage=THEIRS, dry_run=True)
         except RequestError as error:
+            if error.status in (404, 429):  # a definition that changes may not be served for a moment
+                return None
             if error.status != 422:
                 raise
             return False
@@ -102,7 +104,7 @@ def another_version(site: Site) -> Iterator[None]:
         yield
     finally:
         server.apply(path, APPROVAL.to_manifest())
-        until(lambda: not takes_it())
+        until(lambda: takes_it() is False)
 
 
 def test_row_18_one_that_another_version_of_its_definition_stored_is_told_and_never_counts(operator: OperatorProcess, desk: Site) -> None:
@@ -115,7 +117,7 @@ def test_row_18_one_that_another_version_of_its_definition_stored_is_told_and_ne
     waits(desk, "unread", "0 of 2", "ApprovalUnreadable: approvals: Approval 'unread-bob-everything' cannot be read", "given again")
     desk.here.wait_event("unread", "ApprovalUnreadable")
     assert [event["reason"] for event in desk.here.events("unread")].count("ApprovalUnreadable") == 1
-    assert operator.metric(counted) == before + 1
+    operator.wait_metric(counted, before + 1)
     for approver in ("carol", "eve"):
         desk.approve("unread", approver, digest)
     assert desk.here.wait_ended("unread") == "Succeeded"

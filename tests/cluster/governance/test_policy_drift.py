@@ -199,7 +199,7 @@ def test_audit_records_blocks_nothing_tells_once_and_enforced_it_is_decided_anew
         here.wait_event("ended", "AuditFinding")
         told = [event for event in events(site, "ended", "AuditFinding") if "ResidencyViolation" in event["note"]]
         assert len(told) == 1
-        assert operator.metric(counted) == before + 3
+        operator.wait_metric(counted, before + 3)
         until(lambda: operator.metric("finetune_governance_audit_findings") >= 3)
         assert operator.metric('finetune_governance_decisions_total{outcome="Allow",stage="Accept"}') >= 3
 

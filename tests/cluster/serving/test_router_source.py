@@ -77,7 +77,7 @@ def test_a_written_route_is_applied_within_a_fifth_of_a_second(ready: Place):
     print(f"written to acknowledged: median {statistics.median(seconds):.3f} s, longest {max(seconds):.3f} s")
     # The best of twenty on a busy machine shows that nothing here waits; the longest, that nothing hangs.
     assert min(seconds) < 0.2
-    assert max(seconds) < 5.0
+    assert max(seconds) < 30.0
 
 
 def test_managed_pods_are_found_by_their_labels_at_port_8000(here: Place):
