@@ -144,10 +144,10 @@ def test_row_04_without_a_policy_nothing_confidential_begins_and_with_one_it_doe
 
 
 def test_row_05_data_from_elsewhere_or_that_must_lie_elsewhere_are_refused(clinic: Site) -> None:
-    clinic.register("elsewhere", **{**NOTES, "uri": "pvc://models/notes.jsonl"})
+    clinic.register("elsewhere", **{**NOTES, "uri": "pvc://models/notes.jsonl", "digest": "sha256:" + "f" * 64})
     submit(clinic, "elsewhere", dataset__ref={"name": "elsewhere"})
     assert "pvc://models/notes.jsonl" in refused(clinic, "elsewhere", "ResidencyViolation")
-    clinic.register("cloud", **{**NOTES, "residency": "eu-de"})
+    clinic.register("cloud", **{**NOTES, "uri": "pvc://data/cloud.jsonl", "digest": "sha256:" + "9" * 64, "residency": "eu-de"})
     submit(clinic, "cloud", {**LABELS, "finetune.dev/residency": "eu-de"}, dataset__ref={"name": "cloud"})
     assert "eu-de is not among the zones: onprem" in refused(clinic, "cloud", "ResidencyViolation")
 

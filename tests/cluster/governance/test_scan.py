@@ -69,7 +69,7 @@ def test_undeclared_identifiers_are_refused_before_training_and_declared_ones_go
 def test_a_claim_of_safe_harbor_is_refuted_or_doubted_and_holds_for_data_without_a_finding(operator: OperatorProcess, site: Site) -> None:
     here = site.here
     site.register("clean", regimes=["phi"], claimsSafeHarbor=True)
-    site.register("plain", regimes=["phi"])
+    site.register("plain", uri="pvc://data/plain.jsonl", regimes=["phi"])
     with finding(site, ssn=(2, 1)):
         site.submit("refuted", dataset__ref={"name": "clean"})
         here.wait_reason("refuted", "DeidentificationRefuted")
