@@ -23,6 +23,7 @@ from finetune_trainer.cli.tracking import tell_outcome, tracked
 from finetune_trainer.contract import (
     MOST_FILES,
     ArtifactPart,
+    Digest,
     EgressReport,
     EvaluationSummary,
     PrepareSummary,
@@ -35,7 +36,7 @@ from finetune_trainer.contract import (
 )
 from finetune_trainer.pod.basefiles import verify_base_model
 from finetune_trainer.pod.context import StepContext
-from finetune_trainer.pod.datamanifest import DataManifest, private_copy, verified_data
+from finetune_trainer.pod.datamanifest import DataManifest, private_copy, verified_data, verify_schema
 from finetune_trainer.pod.egress import EgressGuard
 from finetune_trainer.pod.errors import DataError, Stopped
 from finetune_trainer.pod.launcher import is_rank, launch, processes_of
@@ -109,6 +110,8 @@ def _trained(context: StepContext, progress: ProgressState, process: Process) ->
         sealed = context.options.sealed
         verify_base_model(context.workspace.base_model(context.spec), sealed.base if sealed is not None else prepared.base_digest)
         context.events.emit("base_model_verified", digest=prepared.base_digest)
+        if schema := _agreed_schema(context):  # long before the evaluation reads it, and looks again
+            verify_schema(*schema)
     checkpoints = CheckpointFolder(
         context.workspace.checkpoints,
         fingerprint(
@@ -180,6 +183,18 @@ def _own_data(context: StepContext) -> tuple[StepContext, DataManifest]:
     folder = Path(tempfile.mkdtemp(prefix="dataset-"))
     workspace = private_copy(context.workspace, context.options.sealed.data, folder)
     return replace(context, workspace=workspace), verified_data(workspace)
+
+
+def _agreed_schema(context: StepContext) -> tuple[bytes, Digest] | None:
+    """The output schema as it is now, and the digest that was agreed to together with the rows; None where nothing was agreed to.
+
+    A ConfigMap can be changed by whoever may write one, and with it what an adapter has to do to pass its gate.
+    """
+    path = context.spec.task.output_schema_path
+    if context.options.sealed is None or path is None:
+        return None
+    sealed = DataManifest.from_json(context.workspace.data_manifest.read_bytes()).schema_digest
+    return (Path(path).read_bytes(), sealed) if sealed is not None else None
 
 
 def _micro_batch_size(context: StepContext, prepared: PrepareSummary) -> int:
@@ -273,6 +288,7 @@ def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candida
         gated = spec.evaluation.improvement is not None
         verdict = Verdict.INCONCLUSIVE if gated else Verdict.NOT_GATED
         return EvaluationSummary(verdict=verdict, items=0, message="no rows are held out to evaluate on")
+    schema = _agreed_schema(context)
     return evaluate(
         candidate,
         load_tokenizer(workspace.base_model(spec)),
@@ -282,6 +298,7 @@ def _evaluate(context: StepContext, progress: ProgressState, candidate: "Candida
         stop=lambda: context.stop.requested,
         progress=progress.items,
         keep_examples=context.options.sealed is None,
+        schema_digest=schema[1] if schema is not None else None,
     )
 
 

@@ -23,10 +23,10 @@ from finetune_trainer.data.targets import read_schema
 from finetune_trainer.data.tokenization import TokenizedRow, tokenize
 from finetune_trainer.identifiers import ScanReport
 from finetune_trainer.names import name_finder
-from finetune_trainer.pod.datamanifest import seal_data
+from finetune_trainer.pod.datamanifest import SCHEMA, seal_data
 from finetune_trainer.pod.errors import ConfigurationError, DataError, ModelError
 from finetune_trainer.pod.events import EventLog
-from finetune_trainer.pod.sealing import write_sealed
+from finetune_trainer.pod.sealing import file_digest, write_sealed
 from finetune_trainer.pod.workspace import Workspace
 
 _BATCH = 512
@@ -263,4 +263,5 @@ def _settings(spec: RunSpec, base: BaseModel, length: int) -> dict[str, str | in
         "maxSequenceLength": length,
         "packing": spec.training.packing,
         "validationPercent": spec.validation.percent,
+        **({SCHEMA: file_digest(Path(spec.task.output_schema_path))} if spec.task.output_schema_path else {}),
     }

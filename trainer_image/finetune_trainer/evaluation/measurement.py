@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetune_trainer.contract import EvaluationSummary, JudgeSummary, Metric, RunSpec
+from finetune_trainer.contract import Digest, EvaluationSummary, JudgeSummary, Metric, RunSpec
 from finetune_trainer.evaluation.candidates import Candidate
 from finetune_trainer.evaluation.comparison import compare
 from finetune_trainer.evaluation.decoding import answer, raise_if_stopped
@@ -34,16 +34,18 @@ def evaluate(
     progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
     batch_size: int = BATCH_SIZE,
     keep_examples: bool = True,
+    schema_digest: Digest | None = None,
 ) -> EvaluationSummary:
     """Evaluate base and tuned on the sealed items and write outcomes, report and examples into ``report_folder``.
 
     ``progress(done, total)`` counts passes over items, of both models and the judge; ``batch_size`` changes nothing but speed and memory.
-    ``keep_examples`` is false for governed data, of which no text is kept beside an adapter that goes where the data do not. Raises
-    ``Stopped`` within one token of a stop request, ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for
-    damaged items, ``OutOfMemoryError`` if memory does not suffice for a single item, ``StorageError`` when a judge cannot be reached.
+    ``keep_examples`` is false for governed data, of which no text is kept beside an adapter that goes where the data do not;
+    ``schema_digest`` is that of the output schema that was agreed to. Raises ``Stopped`` within one token of a stop request,
+    ``ConfigurationError`` for metrics that this run cannot measure, ``DataError`` for damaged items or another schema,
+    ``OutOfMemoryError`` if memory does not suffice for a single item, ``StorageError`` when a judge cannot be reached.
     """
     metrics = metrics_for(spec)
-    scorer = AnswerScorer(metrics, read_output_schema(spec.task.output_schema_path))
+    scorer = AnswerScorer(metrics, read_output_schema(spec.task.output_schema_path, schema_digest))
     items = read_items(items_path, spec.evaluation.max_items)
     reading = _Reading(
         items=items,

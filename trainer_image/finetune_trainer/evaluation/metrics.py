@@ -14,7 +14,8 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from finetune_trainer.contract import Metric, RunSpec, Stage, canonical_json
+from finetune_trainer.contract import Digest, Metric, RunSpec, Stage, canonical_json
+from finetune_trainer.pod.datamanifest import verify_schema
 from finetune_trainer.pod.errors import ConfigurationError
 
 GENERATED = frozenset({Metric.JSON_VALIDITY, Metric.SCHEMA_COMPLIANCE, Metric.FIELD_COMPLETENESS, Metric.EXACT_MATCH, Metric.JUDGE})
@@ -61,16 +62,20 @@ def _refuse_unmeasurable(wanted: set[Metric], spec: RunSpec) -> None:
         )
 
 
-def read_output_schema(path: str | None) -> Validator | None:
+def read_output_schema(path: str | None, sealed: Digest | None = None) -> Validator | None:
     """The output schema, ready to validate; None where the task has none. Raises ``ConfigurationError`` for one that is no JSON Schema.
 
-    References are resolved within the schema only: nothing is fetched.
+    ``sealed`` is the digest that it must have, where one was agreed to; another raises ``DataError``. References are resolved within the
+    schema only: nothing is fetched.
     """
     if path is None:
         return None
     hint = "Correct the ConfigMap that spec.task.outputSchema names."
     try:
-        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = Path(path).read_bytes()  # once: what is judged by is what was hashed
+        if sealed is not None:
+            verify_schema(content, sealed)
+        schema = json.loads(content)
         dialect = validator_for(schema, default=Draft202012Validator)
         dialect.check_schema(schema)
     except FileNotFoundError as error:

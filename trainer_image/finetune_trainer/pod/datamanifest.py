@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from finetune_trainer.contract import Digest, Document
+from finetune_trainer.contract import Digest, Document, digest_of
 from finetune_trainer.contract.base import Named
 from finetune_trainer.pod.errors import DataError
 from finetune_trainer.pod.sealing import file_digest, write_sealed
@@ -19,6 +19,8 @@ from finetune_trainer.pod.workspace import Workspace
 
 _CHUNK = 1 << 20
 _DOCUMENT_LIMIT = 16 << 20
+SCHEMA = "outputSchema"
+"""The setting that holds the digest of the task's output schema: what an answer must satisfy is agreed to together with the rows."""
 
 
 class SealedFile(Document):
@@ -43,6 +45,12 @@ class DataManifest(Named):
     sources: list[SourceFile]
     settings: dict[str, str | int | bool | None]
 
+    @property
+    def schema_digest(self) -> Digest | None:
+        """Of the output schema's file; None where the task has none, or the rows were sealed by a trainer that did not look."""
+        sealed = self.settings.get(SCHEMA)
+        return sealed if isinstance(sealed, str) else None
+
 
 def seal_data(
     workspace: Workspace, names: list[str], sources: list[SourceFile], settings: dict[str, str | int | bool | None]
@@ -66,6 +74,16 @@ def verified_data(workspace: Workspace) -> DataManifest:
         if not path.is_file() or path.stat().st_size != file.bytes or file_digest(path) != file.digest:
             raise DataError("DatasetDamaged", f"{file.name} in the work folder is not what was sealed", again)
     return manifest
+
+
+def verify_schema(content: bytes, sealed: Digest) -> None:
+    """Raise ``DataError`` where an output schema is not the one that was sealed with the rows: a gate would ask for something else."""
+    if (found := digest_of(content)) != sealed:
+        raise DataError(
+            "DigestMismatch",
+            f"spec.task.outputSchema: the schema in the ConfigMap has digest {found}, sealed was {sealed}",
+            "Put the ConfigMap back as it was, or set spec.rerun to a new value: schema and rows are sealed anew.",
+        )
 
 
 def private_copy(workspace: Workspace, sealed: Digest, folder: Path) -> Workspace:

@@ -311,6 +311,14 @@ class TestReport:
         assert "$.category" in report
         assert "love" not in report
 
+    def test_what_answers_must_satisfy_is_sealed_with_the_rows(self, prepare: Prepare, tmp_path: Path) -> None:
+        task = {"type": "Format", "outputSchemaPath": str(_schema(tmp_path))}
+        before, workspace = prepare(rows=ticket_rows(40), task=task)
+        assert verified_data(workspace).schema_digest == file_digest(tmp_path / "schema.json")
+        (tmp_path / "schema.json").write_text("{}")
+        after, _ = prepare(rows=ticket_rows(40), task=task)
+        assert before.summary.digest != after.summary.digest
+
 
 def _schema(folder: Path) -> Path:
     path = folder / "schema.json"

@@ -6,7 +6,8 @@ import pytest
 
 from finetune_trainer.contract import Metric, RunSpec
 from finetune_trainer.evaluation.metrics import AnswerScorer, metrics_for, read_output_schema, same_answer
-from finetune_trainer.pod.errors import ConfigurationError
+from finetune_trainer.pod.errors import ConfigurationError, DataError
+from finetune_trainer.pod.sealing import file_digest
 from tests.unit.trainer.conftest import TICKET_SCHEMA
 
 SpecMaker = Callable[..., RunSpec]
@@ -77,6 +78,14 @@ def test_a_broken_schema_is_a_configuration_error_that_says_where(tmp_path: Path
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(ConfigurationError, match=r"spec\.task\.outputSchema"):
         read_output_schema(str(tmp_path / "s.json"))
+
+
+def test_another_schema_than_was_agreed_to_judges_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    path.write_text("{}")
+    assert read_output_schema(str(path), file_digest(path)) is not None
+    with pytest.raises(DataError, match=r"DigestMismatch.*spec\.task\.outputSchema"):
+        read_output_schema(str(path), "sha256:" + "0" * 64)
 
 
 def test_the_metric_of_the_gate_is_measured_even_if_nothing_else_is(run_spec: SpecMaker) -> None:
