@@ -5,6 +5,7 @@ has none. What takes its place is the newest former version that may be served; 
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 from finetune_inference.contract import RequiredProof
@@ -47,6 +48,16 @@ def govern(draft: Draft) -> None:
     _withdraw_retained(draft)
     _withdraw_stable(draft, view)
     _go_back(draft)
+
+
+def govern_what_was_read(draft: Draft) -> None:
+    """What a check has just found out counts at once: no server is made for, nor told of, a version that may not be served."""
+    scene = draft.scene
+    if scene.observed.governance is None:
+        return
+    subject = replace(scene.subject, status=scene.status.replacing(checked=draft.checked))
+    draft.scene = replace(scene, target=find_target(subject, scene.spec, scene.observed))
+    _withdraw_canary(draft)
 
 
 def govern_status(draft: Draft) -> ServingGovernanceStatus | None:

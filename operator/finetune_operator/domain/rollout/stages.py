@@ -18,6 +18,7 @@ from finetune_operator.domain.rollout.agreement import disagreement
 from finetune_operator.domain.rollout.baking import ask_for_probes, bake
 from finetune_operator.domain.rollout.checking import check, failure_of, is_due
 from finetune_operator.domain.rollout.draft import Draft
+from finetune_operator.domain.rollout.governing import govern_what_was_read
 from finetune_operator.domain.rollout.ledger import open_books
 from finetune_operator.domain.rollout.loading import everywhere, in_the_way, lack_of_room, missing, pods_of, refusal, unmade
 from finetune_operator.domain.rollout.merging import merge
@@ -126,8 +127,12 @@ def _no_pods(draft: Draft) -> str:
 def _check(draft: Draft) -> None:
     """A Job reads the files of a typed uri; what it says in favour of them is remembered, so that they are validated on."""
     waits_for = check(draft)
-    if waits_for is not None and draft.rollout is not None:
+    if draft.rollout is None:
+        return
+    if waits_for is not None:
         _out_of_time(draft, waits_for)
+    else:
+        govern_what_was_read(draft)
 
 
 def _merge(draft: Draft) -> None:
