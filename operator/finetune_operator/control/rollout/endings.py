@@ -18,15 +18,22 @@ class Endings:
     """Where nothing else watches namespaces; ``ends`` hears the name of each that is being deleted."""
 
     def __init__(self, ends: Callable[[str], None]) -> None:
-        self.namespaces = Store(_ending, lambda namespace: ends(namespace["metadata"]["name"]), index=lambda _namespace: None)
+        self._ends = ends
+        self.namespaces = Store(_dated, self._changed, index=lambda _namespace: None)
 
     def __contains__(self, namespace: str) -> bool:
-        return self.namespaces.get("", namespace) is not None
+        found = self.namespaces.get("", namespace)
+        return found is not None and _is_ending(found)
+
+    def _changed(self, namespace: Manifest) -> None:
+        if _is_ending(namespace):
+            self._ends(namespace["metadata"]["name"])
 
 
-def _ending(manifest: Manifest) -> Manifest | None:
-    """Of all others nothing is kept."""
-    metadata = manifest["metadata"]
-    if not metadata.get("deletionTimestamp"):
-        return None
-    return {"metadata": {field: metadata.get(field) for field in ("name", "uid", "resourceVersion", "deletionTimestamp")}}
+def _dated(manifest: Manifest) -> Manifest:
+    """Of the others too: one that was made again by its name, which a list may bring first, takes the place of the one that ended."""
+    return {"metadata": {field: manifest["metadata"].get(field) for field in ("name", "uid", "resourceVersion", "deletionTimestamp")}}
+
+
+def _is_ending(namespace: Manifest) -> bool:
+    return bool(namespace["metadata"].get("deletionTimestamp"))

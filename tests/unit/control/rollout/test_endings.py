@@ -141,7 +141,7 @@ def namespace(**metadata: Any) -> Object:
     return {"metadata": {"name": "ns", "uid": "u", "resourceVersion": "7", **metadata}}
 
 
-def test_of_namespaces_only_those_that_end_are_kept_and_tell_so_once() -> None:
+def test_of_namespaces_only_those_that_end_are_named_and_tell_so_once() -> None:
     told: list[str] = []
     endings = Endings(told.append)
     endings.namespaces.put(namespace())
@@ -151,6 +151,16 @@ def test_of_namespaces_only_those_that_end_are_kept_and_tell_so_once() -> None:
     assert ("ns" in endings, told) == (True, ["ns"])
     endings.namespaces.remove(namespace(resourceVersion="10"))
     assert "ns" not in endings
+
+
+def test_a_namespace_that_is_made_again_by_its_name_while_nobody_looked_does_not_end() -> None:
+    """A list after a gap in the watch brings the new one alone: nobody has told that the former one is gone."""
+    told: list[str] = []
+    endings = Endings(told.append)
+    endings.namespaces.put(namespace(deletionTimestamp="2026-11-22T12:00:00Z", resourceVersion="8"))
+    again = namespace(uid="another", resourceVersion="20")
+    endings.namespaces.put(again)
+    assert again["metadata"]["name"] not in endings
 
 
 def test_governance_knows_it_of_the_namespaces_that_it_watches_anyway() -> None:
