@@ -36,5 +36,4 @@ def test_a_run_that_waits_for_an_approval_costs_at_most_three_writes_more(t2: Te
         assert site.here.wait_ended("tickets") == "Succeeded"
         site.here.wait_event("tickets", "RunSucceeded")
         governed = writes(mark)
-    print(f"{len(governed)} writes governed, {len(ungoverned)} not")
     assert len(governed) <= len(ungoverned) + ADDED, f"{tally(governed)} and without {tally(ungoverned)}"

@@ -4,7 +4,6 @@ Nothing is trained for it: what it is said to have served stands in its status, 
 """
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from demo.kubectl import Kubectl, conditions
 from finetune_operator.api.base import API_VERSION, FIELD_MANAGER
 from tests.e2e.adapterdeployment.served import Served
 from tests.e2e.conftest import PIN, PIN_SECRET
-from tests.e2e.tenant import POLL_SECONDS
+from tests.engines.processes import until
 
 NAMESPACE, NAME = "passing", "bot"
 DIGEST = "sha256:" + "a" * 64
@@ -63,18 +62,9 @@ def are_ready(pods: list[dict[str, Any]]) -> bool:
     return bool(pods) and all(conditions(pod).get("Ready", {}).get("status") == "True" for pod in pods)
 
 
-def until(look: Any, seconds: float) -> float:
-    """Seconds until the first true answer."""
-    begun = time.monotonic()
-    while not look():
-        assert time.monotonic() < begun + seconds, f"not in {seconds} s"
-        time.sleep(POLL_SECONDS)
-    return time.monotonic() - begun
-
-
 def test_a_router_without_its_secret_is_told_and_a_deleted_namespace_is_soon_gone(passing: Served) -> None:
     kubectl = passing.kubectl
-    until(lambda: passing.pods("router"), 120)
+    until(lambda: passing.pods("router"), 120, every=0.5)
     tell_as_the_operator(kubectl, SERVED_SO_FAR)
     told = f"Secret {PIN_SECRET}, which it mounts, does not exist in this namespace. Create it with the entry token"
     found = passing.wait(lambda found: told in conditions(found).get("TrafficApplied", {}).get("message", ""), 120)
@@ -82,9 +72,8 @@ def test_a_router_without_its_secret_is_told_and_a_deleted_namespace_is_soon_gon
 
     passing.apply(secret(NAMESPACE))
     kubectl.run("delete", "pods", "-n", NAMESPACE, "-l", "finetune.dev/serving-role=router", "--wait=false")
-    until(lambda: are_ready(passing.pods("router")), 180)
+    until(lambda: are_ready(passing.pods("router")), 180, every=0.5)
     passing.wait(lambda found: told not in conditions(found)["TrafficApplied"]["message"], 60)
 
     kubectl.run("delete", "namespace", NAMESPACE, "--wait=false")
-    took = until(lambda: not kubectl.get("namespace", NAMESPACE), PROMISED)
-    print(f"the namespace was gone after {took:.0f} s")
+    until(lambda: not kubectl.get("namespace", NAMESPACE), PROMISED, every=0.5)
